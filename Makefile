@@ -1,0 +1,90 @@
+# Everything runs in .venv; a target sets up what it needs, once, and again when pyproject.toml changes.
+# `make` alone lists the targets.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PYTHON ?=
+SMOKE ?=
+PYTEST_ARGS ?=
+DEMO_ARGS ?=
+
+VENV := .venv
+RUN := $(VENV)/bin/python
+CORE := $(VENV)/.core-installed
+DEV := $(VENV)/.dev-installed
+
+export MPLBACKEND := Agg
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PYTHONUNBUFFERED := 1
+
+# The first Python >= 3.11 that runs and can make environments. A name on the PATH is not enough: a pyenv shim
+# may stand for a version that is not selected, and Debian ships python3 without ensurepip.
+define FIND_PYTHON
+for name in $(PYTHON) python3.13 python3.12 python3.11 python3 python; do \
+    if "$$name" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then \
+        echo "$$name"; exit 0; \
+    fi; \
+done; \
+echo "drigm needs Python 3.11 or later with the venv module, and found none on the PATH." >&2; \
+echo "  Debian or Ubuntu: sudo apt-get install python3 python3-venv" >&2; \
+echo "  another one:      make PYTHON=/path/to/python3.12 <target>" >&2; \
+exit 1
+endef
+
+.PHONY: help install demo test lint bench results clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo '  SMOKE=1 shortens the demo; PYTEST_ARGS="-n 2 -k tv" goes to pytest; PYTHON=... picks the interpreter.'
+
+# An environment that no longer runs (moved, or its Python was removed) is made anew.
+$(CORE): pyproject.toml
+	@if ! $(RUN) -c 'import pip' >/dev/null 2>&1; then \
+	    python=$$($(FIND_PYTHON)); \
+	    echo "==> Making $(VENV) with $$("$$python" -V) ($$python)"; \
+	    rm -rf $(VENV); \
+	    "$$python" -m venv $(VENV); \
+	fi
+	@echo "==> Installing drigm and its dependencies (about 150 MB, once)"
+	@$(RUN) -m pip install -e .
+	@touch $@
+
+$(DEV): $(CORE)
+	@echo "==> Installing the tools for tests and checks (once)"
+	@$(RUN) -m pip install -e '.[dev]'
+	@touch $@
+
+install: $(DEV)  ## make .venv with everything that development needs
+	@echo "==> Ready: source $(VENV)/bin/activate, then drigm --help"
+
+demo: $(CORE)  ## train a robust team in Tucson, score it in six cities, open a report
+	@$(RUN) -m drigm.demo $(if $(filter 1,$(SMOKE)),--smoke) $(DEMO_ARGS)
+
+# The parity tests compare with SustainGym itself, whose pins need an environment of their own.
+# Tests run on the CPU, where results are the same bit for bit; JAX_PLATFORMS=cuda make test overrides this.
+test: export JAX_PLATFORMS ?= cpu
+test: $(DEV)  ## run every test
+	@if [ -f tools/make_sustaingym_venv.sh ]; then \
+	    echo "==> Making the SustainGym environment of the parity tests"; \
+	    bash tools/make_sustaingym_venv.sh $(RUN); \
+	fi
+	@$(RUN) -m pytest $(PYTEST_ARGS)
+
+lint: $(DEV)  ## check style, format and types
+	@echo "==> ruff check" && $(RUN) -m ruff check .
+	@echo "==> ruff format --check" && $(RUN) -m ruff format --check .
+	@echo "==> pyright" && $(RUN) -m pyright --pythonpath $(RUN)
+
+bench: $(CORE)  ## measure speed
+	@$(RUN) benchmarks/bench.py
+
+results: $(CORE)  ## regenerate the committed table of results
+	@$(RUN) tools/results_table.py
+
+clean:  ## remove the environments and caches; trained runs stay
+	rm -rf .venv .venv-* build dist .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +

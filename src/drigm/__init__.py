@@ -1,0 +1,29 @@
+"""drigm: teams that still work when the world differs from the simulator.
+
+    import drigm
+
+    run = drigm.train(env="building:OfficeSmall/Tucson", factorization=drigm.QMIX(), uncertainty=drigm.TotalVariation(rho=0.2))
+    print(drigm.evaluate(run, shifts="climate"))
+"""
+
+from drigm.api import QMIX, VDN, Contamination, Nominal, TotalVariation, train
+from drigm.envs import make_env
+from drigm.errors import UserError
+from drigm.evaluate import Evaluation, evaluate
+from drigm.train import Run, load_run
+
+__version__ = "0.1.0"
+__all__ = [
+    "QMIX",
+    "VDN",
+    "Contamination",
+    "Evaluation",
+    "Nominal",
+    "Run",
+    "TotalVariation",
+    "UserError",
+    "evaluate",
+    "load_run",
+    "make_env",
+    "train",
+]

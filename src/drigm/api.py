@@ -1,0 +1,86 @@
+"""The Python form of the command line: `train` and the choices it takes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from drigm.config import TrainConfig
+from drigm.errors import UserError
+from drigm.run_directory import default_path
+from drigm.train import Run, train_run
+
+
+class Choice(NamedTuple):
+    """A factorization or an uncertainty set with its settings; make one with `VDN`, `TotalVariation`, ..."""
+
+    field: str
+    name: str
+    settings: dict[str, Any]
+
+
+def VDN() -> Choice:
+    """The sum of the agents' values (Sunehag et al. 2018)."""
+    return Choice("factorization", "vdn", {})
+
+
+def QMIX(mixer_embed: int = 32) -> Choice:
+    """A monotone mixing network of width ``mixer_embed`` (Rashid et al. 2018)."""
+    return Choice("factorization", "qmix", {"mixer_embed": mixer_embed})
+
+
+def Nominal() -> Choice:
+    """No uncertainty: the simulator is believed."""
+    return Choice("uncertainty", "nominal", {})
+
+
+def Contamination(rho: float, fail_value: float | str = "auto") -> Choice:
+    """rho-contamination: bootstrap (1 - rho) V' + rho m, with fail value m."""
+    return Choice("uncertainty", "contamination", {"rho": rho, "fail_value": fail_value})
+
+
+def TotalVariation(rho: float, fail_value: float | str = "auto") -> Choice:
+    """Total variation of radius rho with a dual network, and fail value m."""
+    return Choice("uncertainty", "tv", {"rho": rho, "fail_value": fail_value})
+
+
+def train(
+    env: str = "building:OfficeSmall/Tucson",
+    factorization: Choice | str = "qmix",
+    uncertainty: Choice | str = "nominal",
+    *,
+    out: str | Path | None = None,
+    quiet: bool = False,
+    **settings: Any,
+) -> Run:
+    """Train a team and return its `Run`.
+
+    Args:
+        env: environment id, see ``drigm list``.
+        factorization: `VDN` () or `QMIX` (), or their name.
+        uncertainty: `Nominal` (), `Contamination` (rho) or `TotalVariation` (rho), or their name.
+        out: the run directory; by default a new one under ``runs/``.
+        quiet: show no progress.
+        settings: any other field of `drigm.config.TrainConfig`, such as ``seeds=5`` or ``steps=172_800``.
+
+    Raises:
+        UserError: a name or a range is wrong; the message says what is allowed.
+    """
+    from drigm.report.training import draw_learning_curve  # matplotlib: a second that `import drigm` need not take
+
+    chosen = {"env": env, **_resolve("factorization", factorization), **_resolve("uncertainty", uncertainty)}
+    for name in settings:
+        if name in chosen:
+            raise UserError(f"{name}: given twice; once by {chosen[name]!r} and once by {settings[name]!r}.")
+    config = TrainConfig().replace(**chosen, **settings)
+    run = train_run(config, Path(out) if out is not None else default_path(config), quiet=quiet)
+    draw_learning_curve(run)
+    return run
+
+
+def _resolve(field: str, choice: Choice | str) -> dict[str, Any]:
+    if isinstance(choice, Choice) and choice.field == field:
+        return {field: choice.name, **choice.settings}
+    if isinstance(choice, str):
+        return {field: choice}
+    raise UserError(f"{field}: {choice!r} is not allowed; give a name or one of drigm's choices for it.")

@@ -1,0 +1,148 @@
+"""The command line: drigm train, evaluate, list."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from drigm.config import FIELDS, TrainConfig
+from drigm.devices import cache_compilations, use_cores
+from drigm.envs import KINDS, make_env
+from drigm.errors import UserError, check
+from drigm.evaluate import evaluate
+from drigm.factorizations import FACTORIZATIONS
+from drigm.run_directory import default_path
+from drigm.train import load_run, resume_run, train_run
+from drigm.uncertainty import SETS
+
+DEFAULT_ENV = "building:OfficeSmall/Tucson"
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse that says what is wrong in one sentence and exits with 2."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code: 0, 2 for bad input, 130 when interrupted."""
+    options = _parser().parse_args(arguments)
+    try:
+        return options.run(options)
+    except UserError as error:
+        print(f"drigm: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt as stop:
+        print(f"drigm: {stop or 'stopped'}", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of our output has gone, as in `drigm list | head`
+        sys.stderr.close()
+        return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="drigm", description="Train cooperating agents so that the team still works when the world differs.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
+    train = commands.add_parser("train", help="train a team", formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    train.add_argument("--out", metavar="DIR", help="run directory (default: a new one under runs/)", default=argparse.SUPPRESS)
+    train.add_argument("--resume", metavar="DIR", help="continue the unfinished run in DIR", default=argparse.SUPPRESS)
+    train.add_argument("--quiet", action="store_true", help="show no progress")
+    for name, field in FIELDS.items():
+        _add_setting(train, name, field.default, field.metadata["doc"])
+    train.set_defaults(run=_train)
+
+    score = commands.add_parser("evaluate", help="score a trained team in shifted worlds")
+    score.add_argument("directory", metavar="DIR", help="a finished run")
+    score.add_argument("--shifts", default="climate", help="suite of worlds (default: climate), see drigm list")
+    score.add_argument("--json", action="store_true", help="one object per shift: name, mean, se, per_seed")
+    score.set_defaults(run=_evaluate)
+
+    listing = commands.add_parser("list", help="environments, factorizations, uncertainty sets, shifts")
+    listing.add_argument("--json", action="store_true", help="as one JSON object")
+    listing.set_defaults(run=_list)
+    return parser
+
+
+def _add_setting(parser: argparse.ArgumentParser, name: str, default: Any, doc: str) -> None:
+    """One flag for one field of `TrainConfig`; only flags that were given end up in the namespace."""
+    flag, common = "--" + name.replace("_", "-"), {"dest": name, "default": argparse.SUPPRESS, "help": f"{doc} [{default}]"}
+    if isinstance(default, bool):
+        parser.add_argument(flag, action=argparse.BooleanOptionalAction, **common)
+    else:
+        parser.add_argument(flag, metavar=name.upper(), **common)
+
+
+def _settings(options: argparse.Namespace) -> dict[str, Any]:
+    """The given settings with numbers as numbers; ranges are checked later, by `config.validate`."""
+    given = {name: getattr(options, name) for name in FIELDS if hasattr(options, name)}
+    return {name: _number(name, value) for name, value in given.items()}
+
+
+def _number(name: str, value: Any) -> Any:
+    default = FIELDS[name].default
+    if isinstance(default, (bool, str)):
+        return value
+    try:
+        return int(value.replace("_", "")) if isinstance(default, int) else float(value)
+    except ValueError:
+        try:
+            return float(value)  # a range check will say what is wrong with 2.5 seeds
+        except ValueError:
+            raise UserError(f"{name}: {value!r} is not allowed; give a number.") from None
+
+
+def _train(options: argparse.Namespace) -> int:
+    from drigm.report.training import draw_learning_curve  # matplotlib: a second that other commands need not take
+
+    settings = _settings(options)
+    use_cores()
+    cache_compilations()
+    if hasattr(options, "resume"):
+        others = [f"--{name.replace('_', '-')}" for name in settings] + (["--out"] if hasattr(options, "out") else [])
+        check(not others, "resume", options.resume, f"it continues with the run's own settings, so leave out {', '.join(others)}")
+        run = resume_run(Path(options.resume), quiet=options.quiet)
+    else:
+        config = TrainConfig().replace(**settings)
+        path = Path(options.out) if hasattr(options, "out") else default_path(config)
+        run = train_run(config, path, quiet=options.quiet)
+    draw_learning_curve(run)
+    print(run.path)
+    return 0
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    use_cores()
+    cache_compilations()
+    result = evaluate(load_run(options.directory), options.shifts)
+    print(result.to_json() if options.json else result)
+    return 0
+
+
+def _list(options: argparse.Namespace) -> int:
+    kinds = {name: {"pattern": kind.pattern, "parts": kind.parts()} for name, kind in KINDS.items()}
+    shifts = sorted({"nominal", *make_env(DEFAULT_ENV).shifts})
+    everything = {
+        "environments": kinds,
+        "factorizations": list(FACTORIZATIONS),
+        "uncertainty_sets": list(SETS),
+        "shifts": shifts,
+    }
+    if options.json:
+        print(json.dumps(everything, indent=2))
+        return 0
+    for kind in kinds.values():
+        print(f"environments      {kind['pattern']}")
+        for part, names in kind["parts"].items():
+            print(f"  {part:<15} {' '.join(names)}")
+    for title in ("factorizations", "uncertainty_sets", "shifts"):
+        print(f"{title.replace('_', ' '):<17} {' '.join(everything[title])}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

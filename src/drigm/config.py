@@ -1,0 +1,133 @@
+"""One flat, frozen record of every setting of a training run, with its limits."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from drigm.errors import UserError, check
+
+
+def _setting(default: Any, doc: str, low: float | None = None, high: float | None = None, **extra: Any) -> Any:
+    return field(default=default, metadata={"doc": doc, "low": low, "high": high, **extra})
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Everything that determines a run. Flat on purpose: any field can be a command-line flag or a sweep axis."""
+
+    env: str = _setting("building:OfficeSmall/Tucson", "environment id, see `drigm list`")
+    factorization: str = _setting("qmix", "value factorization")
+    uncertainty: str = _setting("nominal", "uncertainty set")
+    rho: float = _setting(0.0, "radius of the uncertainty set", 0.0, 1.0)
+    fail_value: float | str = _setting("auto", 'bound m <= min V in scaled reward units, or "auto"')
+    seeds: int = _setting(1, "how many seeds are trained at once", 1, 1000)
+    first_seed: int = _setting(0, "the first seed; the others follow", 0)
+    steps: int = _setting(172_800, "environment steps per seed (a reset counts as one)", 1)
+    gamma: float = _setting(0.997, "discount", 0.0, 1.0)
+    # agents
+    hidden: int = _setting(64, "width of each agent's MLP and LSTM", 1)
+    share_parameters: bool = _setting(False, "one set of weights for all agents")
+    head: str = _setting("auto", "Q head: linear, ordered (levels of one quantity), or auto", choices=("auto", "linear", "ordered"))
+    bowls: int = _setting(1, "kinks in the ordered head", 1, 16)
+    mixer_embed: int = _setting(32, "width of QMIX's mixing layer", 1)
+    dual_hidden: int = _setting(64, "width of the dual network", 1)
+    # acting
+    num_envs: int = _setting(32, "parallel environments per seed", 1)
+    epsilon_start: float = _setting(1.0, "exploration at the start", 0.0, 1.0)
+    epsilon_end: float = _setting(0.05, "exploration at the end", 0.0, 1.0)
+    epsilon_fraction: float = _setting(0.3, "share of the run over which epsilon falls", 0.0, 1.0)
+    # learning
+    replay_size: int = _setting(200_000, "time-steps kept per seed", 1)
+    window: int = _setting(12, "transitions in a training window, burn-in included", 1, 1000)
+    burn_in: int = _setting(4, "first steps of a window that only warm the LSTM", 0, 1000)
+    batch: int = _setting(64, "windows per update", 1)
+    learning_starts: int = _setting(3200, "environment steps before the first update", 0)
+    update_every: int = _setting(1, "ticks (one step of all parallel environments) between updates", 1)
+    updates: int = _setting(1, "updates each time", 1)
+    learning_rate: float = _setting(1e-3, "Adam's step size", 0.0)
+    learning_rate_end: float = _setting(1e-4, "step size that the cosine decay ends at", 0.0)
+    max_grad_norm: float = _setting(10.0, "gradient clipping by global norm", 0.0)
+    average_decay: float = _setting(0.999, "decay per update of the averaged weights that are evaluated and deployed", 0.0, 1.0)
+    target_period: int = _setting(200, "updates between copies to the target networks", 1)
+    double_q: bool = _setting(False, "pick the next greedy action with the online network")
+    dual_learning_rate: float = _setting(1e-3, "Adam's step size of the dual network", 0.0)
+    dual_updates: int = _setting(1, "dual updates before each Q update", 1)
+    # running
+    shards: int = _setting(2, "shares that the parallel environments and windows are split into, one per CPU core", 1, 1024)
+
+    def replace(self, **changes: Any) -> TrainConfig:
+        """Return a copy with ``changes``; unknown names raise `UserError`."""
+        refuse_unknown(changes)
+        return dataclasses.replace(self, **changes)
+
+    def to_json(self) -> str:
+        return json.dumps(dataclasses.asdict(self), indent=2)
+
+    @property
+    def ticks(self) -> int:
+        """Ticks in the run: each is one step (or reset) of all ``num_envs`` environments."""
+        return -(-self.steps // self.num_envs)
+
+
+FIELDS = {f.name: f for f in dataclasses.fields(TrainConfig)}
+
+
+def refuse_unknown(settings: dict[str, Any]) -> None:
+    """Raise `UserError` if a key of ``settings`` is not a field of `TrainConfig`."""
+    for name in settings:
+        check(name in FIELDS, "setting", name, f"known settings are {', '.join(FIELDS)}")
+
+
+def from_dict(settings: dict[str, Any]) -> TrainConfig:
+    """Return the config that a config.json holds; unknown keys are refused."""
+    refuse_unknown(settings)
+    return TrainConfig(**settings)
+
+
+def validate(config: TrainConfig) -> TrainConfig:
+    """Return ``config`` with numbers of the right type, or raise `UserError` for the first field that is out of range."""
+    fixed = {name: _checked(name, getattr(config, name)) for name in FIELDS}
+    config = TrainConfig(**fixed)
+    check(config.burn_in < config.window, "burn_in", config.burn_in, f"it must be below window ({config.window})")
+    for name in ("num_envs", "batch"):
+        value = getattr(config, name)
+        check(value % config.shards == 0, name, value, f"it must be a multiple of shards ({config.shards})")
+    rows = config.replay_size // config.num_envs
+    check(rows > config.window, "replay_size", config.replay_size, f"above num_envs * (window + 1) = {config.num_envs * (config.window + 1)}")
+    robust = config.uncertainty != "nominal"
+    check(robust or config.rho == 0.0, "rho", config.rho, "0 with uncertainty nominal (choose contamination or tv for a radius)")
+    return config
+
+
+def _checked(name: str, value: Any) -> Any:
+    """Return ``value`` as the type of the field's default, inside the field's limits."""
+    spec, default = FIELDS[name].metadata, FIELDS[name].default
+    if name == "fail_value":
+        return _fail_value(value)
+    if isinstance(default, bool):
+        check(isinstance(value, bool), name, value, "true or false")
+        return value
+    if isinstance(default, str):
+        check(isinstance(value, str), name, value, "a text")
+        check("choices" not in spec or value in spec["choices"], name, value, f"choose one of {', '.join(spec.get('choices', ()))}")
+        return value
+    whole = isinstance(default, int)
+    kind = "a whole number" if whole else "a number"
+    limits = " ".join(f"{word} {bound:g}" for word, bound in (("from", spec["low"]), ("to", spec["high"])) if bound is not None)
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    ok = number and (not whole or float(value).is_integer()) and value == value
+    ok = ok and (spec["low"] is None or value >= spec["low"]) and (spec["high"] is None or value <= spec["high"])
+    check(ok, name, value, f"{kind} {limits}".strip())
+    return int(value) if whole else float(value)
+
+
+def _fail_value(value: Any) -> float | str:
+    if value == "auto":
+        return "auto"
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise UserError(f'fail_value: {value!r} is not allowed; give "auto" or a number.') from None

@@ -1,0 +1,41 @@
+"""CPU cores as JAX devices, so that one program keeps all of them busy."""
+
+from __future__ import annotations
+
+import os
+
+import jax
+
+from drigm.errors import UserError
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+
+
+def use_cores(cores: int | None = None) -> None:
+    """Make ``cores`` CPU devices (all usable cores by default); must come before JAX computes anything.
+
+    After that the number is fixed, and asking again changes nothing: training then works on the devices there are.
+    """
+    try:
+        jax.config.update("jax_num_cpu_devices", cores or usable_cores())
+    except RuntimeError:  # the backend is up already
+        return
+
+
+def cache_compilations() -> None:
+    """Keep compiled programs in the user's cache directory, so that the next run of the same shapes starts at once."""
+    if "JAX_COMPILATION_CACHE_DIR" in os.environ or jax.config.jax_compilation_cache_dir is not None:
+        return
+    root = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    jax.config.update("jax_compilation_cache_dir", os.path.join(root, "drigm", "jax"))
+
+
+def require_backend() -> None:
+    """Raise `UserError` if JAX finds no device at all (a wrong JAX_PLATFORMS, say)."""
+    try:
+        jax.local_devices()
+    except RuntimeError as error:
+        raise UserError(f"jax: no usable device ({str(error).splitlines()[0]}).") from None

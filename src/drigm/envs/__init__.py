@@ -1,0 +1,53 @@
+"""Environments by id: ``kind:name``. Adding a kind is one line in `KINDS`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from drigm.envs import building_data
+from drigm.envs.api import Environment, Shift
+from drigm.envs.building import building
+from drigm.envs.probe import RULES, probe
+from drigm.envs.shifts import shift_suite
+from drigm.errors import UserError, choose
+
+
+class Kind(NamedTuple):
+    """One family of environments.
+
+    ``pattern`` is how its names are formed, ``parts`` what may stand in each place of the pattern.
+    """
+
+    make: Callable[..., Environment]
+    pattern: str
+    parts: Callable[[], dict[str, list[str]]]
+
+
+def _building_parts() -> dict[str, list[str]]:
+    return {
+        "BUILDING": building_data.building_names(),
+        "CITY": list(building_data.CITIES),
+        "WEATHER": building_data.weather_names(),
+        "GROUND": sorted(building_data.ground_tables()),
+    }
+
+
+KINDS: dict[str, Kind] = {
+    "building": Kind(building, "building:BUILDING/CITY or building:BUILDING/WEATHER/GROUND", _building_parts),
+    "probe": Kind(probe, "probe:NAME", lambda: {"NAME": list(RULES)}),
+}
+
+
+def make_env(env_id: str, **options) -> Environment:
+    """Return the environment called ``env_id``, such as ``building:OfficeSmall/Tucson``.
+
+    ``options`` go to the environment's factory. Raises `UserError` naming what is allowed.
+    """
+    kind, colon, name = str(env_id).partition(":")
+    if not colon:
+        raise UserError(f"env: {env_id!r} is not allowed; ids look like building:OfficeSmall/Tucson (see drigm list).")
+    return KINDS[choose("env", kind, tuple(KINDS))].make(name, **options)
+
+
+__all__ = ["KINDS", "Environment", "Kind", "Shift", "make_env", "shift_suite"]

@@ -1,0 +1,57 @@
+"""The environment protocol: a record of pure functions.
+
+An environment is two pure functions and a pytree of the physical quantities that may shift.
+Because ``params`` is an argument, a suite of shifted worlds is one `jax.vmap` over ``params``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import NamedTuple
+
+from drigm.types import Array, EnvSpec, PyTree, TimeStep
+
+Reset = Callable[[Array, PyTree], tuple[PyTree, TimeStep]]
+Step = Callable[[Array, PyTree, Array, PyTree], tuple[PyTree, TimeStep]]
+
+
+class Shift(NamedTuple):
+    """One world of a shift suite: how it is shown, and its parameters."""
+
+    name: str
+    params: PyTree
+
+
+def any_episode(params: PyTree, index: Array) -> PyTree:
+    """The default `Environment.episode`: the index only changes the random key."""
+    del index
+    return params
+
+
+class Environment(NamedTuple):
+    """A simulator as pure functions.
+
+    Attributes:
+        spec: static facts.
+        params: the nominal parameters (a pytree of arrays).
+        reset: ``reset(key, params) -> (env_state, TimeStep)``; the time-step has reward 0 and both
+            ends False.
+        step: ``step(key, env_state, joint_action [N] int32, params) -> (env_state, TimeStep)``.
+            Behaviour after an end is undefined: callers reset.
+        episode: ``episode(params, i) -> params`` fixes the i-th episode of the evaluation
+            protocol (for a building, its i-th protocol day).
+        num_eval_episodes: how many episodes the evaluation protocol has.
+        score: maps an undiscounted episode return to the environment's published score.
+        shifts: the shift suites this environment knows, by name; each value builds its worlds when called,
+            all with the tree structure and shapes of ``params`` (see `drigm.envs.shifts.shift_suite`).
+    """
+
+    spec: EnvSpec
+    params: PyTree
+    reset: Reset
+    step: Step
+    episode: Callable[[PyTree, Array], PyTree] = any_episode
+    num_eval_episodes: int = 32
+    score: Callable[[Array], Array] = lambda episode_return: episode_return
+    shifts: Mapping[str, Callable[[], list[Shift]]] = MappingProxyType({})

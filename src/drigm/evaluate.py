@@ -1,0 +1,92 @@
+"""Greedy, decentralised scores of trained teams in a suite of shifted worlds."""
+
+from __future__ import annotations
+
+import json
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from drigm import rollout
+from drigm.devices import use_cores
+from drigm.envs.api import Environment, Shift
+from drigm.envs.shifts import shift_suite, stack_params
+from drigm.networks import RecurrentAgents
+from drigm.train import Run
+from drigm.types import Array, PyTree, TimeStep
+
+
+class ShiftScore(NamedTuple):
+    """The score in one shifted world; ``se`` is the population standard deviation over seeds / sqrt(seeds)."""
+
+    name: str
+    mean: float
+    se: float
+    per_seed: list[float]
+
+
+class Evaluation(NamedTuple):
+    """Scores of a run over a suite; prints as a table."""
+
+    suite: str
+    scores: list[ShiftScore]
+
+    def to_json(self) -> str:
+        return json.dumps([score._asdict() for score in self.scores], indent=2)
+
+    def __str__(self) -> str:
+        width = max(len(score.name) for score in self.scores)
+        lines = [f"{s.name:<{width}}  {s.mean:8.3f} +- {s.se:.3f}" for s in self.scores]
+        return "\n".join([f"{self.suite:<{width}}     score", *lines])
+
+
+def evaluate(run: Run, shifts: str = "climate") -> Evaluation:
+    """Return the scores of ``run`` over the suite ``shifts`` under the environment's evaluation protocol.
+
+    Every seed plays the protocol's episodes greedily, each agent on its own history, in every world; a score is
+    the mean over episodes of the environment's published score.
+
+    Raises:
+        UserError: the environment has no such suite, or the run is unfinished.
+    """
+    use_cores()
+    worlds = shift_suite(run.env, shifts)
+    returns = episode_returns(run.env, run.weights().agents, worlds)
+    scores = np.asarray(run.env.score(jnp.asarray(returns)), np.float64).mean(axis=-1)  # [W, K]
+    return Evaluation(shifts, [_shift_score(world.name, row) for world, row in zip(worlds, scores, strict=True)])
+
+
+def episode_returns(env: Environment, agents: RecurrentAgents, worlds: list[Shift]) -> np.ndarray:
+    """Return greedy episode returns [W worlds, K seeds, E protocol episodes].
+
+    Args:
+        env: the environment.
+        agents: weights of K seeds stacked on a leading axis.
+        worlds: the worlds to play in.
+    """
+    return np.asarray(_play(env)(agents, stack_params(worlds)))
+
+
+def greedy_day(env: Environment, agents: RecurrentAgents, params: PyTree, episode: int) -> tuple[TimeStep, Array]:
+    """Play protocol episode number ``episode`` with the agents of one seed; see `rollout.greedy_episode`."""
+    key = jax.random.key(episode)
+    return jax.jit(lambda a, p: rollout.greedy_episode(env, a, key, env.episode(p, jnp.int32(episode))))(agents, params)
+
+
+def _play(env: Environment):
+    """Compile the suite: one world after the other, seeds and episodes side by side."""
+    episodes = jnp.arange(env.num_eval_episodes, dtype=jnp.int32)
+
+    def one(agents: RecurrentAgents, params: PyTree, index: Array) -> Array:
+        return rollout.greedy_return(env, agents, jax.random.key(index), env.episode(params, index))
+
+    per_episode = jax.vmap(one, in_axes=(None, None, 0))
+    per_seed = jax.vmap(per_episode, in_axes=(0, None, None))
+    return jax.jit(lambda agents, worlds: jax.lax.map(lambda params: per_seed(agents, params, episodes), worlds))
+
+
+def _shift_score(name: str, per_seed: np.ndarray) -> ShiftScore:
+    se = float(per_seed.std() / np.sqrt(len(per_seed)))  # the paper's error: population std over seeds
+    return ShiftScore(name, float(per_seed.mean()), se, [float(x) for x in per_seed])

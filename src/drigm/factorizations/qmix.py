@@ -1,0 +1,68 @@
+"""QMIX: a mixing network that is monotone in every agent's value, conditioned on the global state."""
+
+from __future__ import annotations
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from drigm.factorizations.api import Factorization
+from drigm.types import Array, PyTree
+
+
+class Mixer(eqx.Module):
+    """Hypernetworks from the standardised state [S] to the mixing weights; E is the embedding size."""
+
+    w1: Array  # [S, N * E]
+    w1_bias: Array  # [N * E]
+    b1: Array  # [S, E]
+    b1_bias: Array  # [E]
+    w2: Array  # [S, E]
+    w2_bias: Array  # [E]
+    v_hidden: Array  # [S, E]
+    v_hidden_bias: Array  # [E]
+    v_out: Array  # [E]
+    v_out_bias: Array  # []
+
+
+def init(key: Array, num_agents: int, state_size: int, embed_size: int) -> PyTree:
+    """Return a mixer that starts close to the sum of the agents' values, so that learning starts stable."""
+    k_w1, k_b1, k_w2, k_v = jax.random.split(key, 4)
+    scale = 0.1 / jnp.sqrt(jnp.float32(state_size))
+
+    def weights(k: Array, size: int) -> Array:
+        return scale * jax.random.normal(k, (state_size, size), jnp.float32)
+
+    # |w1| ~ 1 / sqrt(E) and |w2| ~ 1 / sqrt(E) at the start: in ELU's linear part Q_tot = sum_i Q_i.
+    start = 1.0 / jnp.sqrt(jnp.float32(embed_size))
+    zeros = jnp.zeros(embed_size, jnp.float32)
+    return Mixer(
+        w1=weights(k_w1, num_agents * embed_size),
+        w1_bias=jnp.full(num_agents * embed_size, start),
+        b1=weights(k_b1, embed_size),
+        b1_bias=zeros,
+        w2=weights(k_w2, embed_size),
+        w2_bias=jnp.full(embed_size, start),
+        v_hidden=jax.random.normal(k_v, (state_size, embed_size), jnp.float32) / jnp.sqrt(jnp.float32(state_size)),
+        v_hidden_bias=zeros,
+        v_out=zeros,
+        v_out_bias=jnp.float32(0.0),
+    )
+
+
+def joint_value(params: PyTree, q: Array, state: Array) -> Array:
+    """Return ``|W2(s)| ELU(|W1(s)| q + b1(s)) + v(s)`` (Rashid et al. 2018, eq. 5-6): q [..., N], state [..., S] -> [...]."""
+    embed_size = params.b1_bias.shape[0]
+    w1 = jnp.abs(_affine(state, params.w1, params.w1_bias)).reshape(*q.shape, embed_size)
+    hidden = jax.nn.elu(jnp.einsum("...n,...ne->...e", q, w1) + _affine(state, params.b1, params.b1_bias))
+    w2 = jnp.abs(_affine(state, params.w2, params.w2_bias))
+    value = jax.nn.relu(_affine(state, params.v_hidden, params.v_hidden_bias)) @ params.v_out + params.v_out_bias
+    return jnp.sum(hidden * w2, axis=-1) + value
+
+
+def _affine(x: Array, weight: Array, bias: Array) -> Array:
+    product = x @ weight
+    return product + jnp.broadcast_to(bias, product.shape)
+
+
+QMIX = Factorization(name="qmix", init=init, joint_value=joint_value)

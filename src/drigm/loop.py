@@ -1,0 +1,148 @@
+"""make_train: the whole of training as two compiled programs; seeds and radii are vmap axes."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from drigm import replay, rollout
+from drigm.config import TrainConfig
+from drigm.envs.api import Environment
+from drigm.learner import SHARD_AXIS, Learner, LearnerState, Metrics, Robustness, make_learner, make_robustness
+from drigm.replay import Row
+from drigm.rollout import EpisodeStats, RolloutState
+from drigm.types import Array
+
+
+class RunState(NamedTuple):
+    """One shard of one seed: all that a run carries from tick to tick."""
+
+    learner: LearnerState
+    rollout: RolloutState
+    ring: Row
+    key: Array
+    robustness: Robustness
+
+
+class ChunkSums(NamedTuple):
+    """Sums over a chunk, turned into means on the host."""
+
+    episodes: EpisodeStats
+    metrics: Metrics
+    updates: Array
+
+
+class Train(NamedTuple):
+    """The two compiled programs of a run; every leaf of a state has leading axes [shards, runs].
+
+    Attributes:
+        init: ``init(seeds [K] int32, rho [K] float32) -> RunState``.
+        chunk: ``chunk(state, tick, ticks) -> (state, ChunkSums)`` advances ``ticks`` ticks from number ``tick``.
+            Seeds and radii are `vmap` axes of this one program; ``ticks`` is traced, so chunks of any
+            length share one compilation.
+    """
+
+    init: object
+    chunk: object
+
+
+def make_train(config: TrainConfig, env: Environment) -> Train:
+    """Return the compiled training programs of ``config`` in ``env``.
+
+    The parallel environments, the replay and each batch of windows are split into ``config.shards`` shares whose
+    gradients are averaged: on two CPU devices each core works on its own share; on one device the same
+    arithmetic runs as a `vmap`.
+    """
+    learner = make_learner(config, env.spec)
+    envs = config.num_envs // config.shards
+
+    def init_one(seed: Array, rho: Array, shard: Array) -> RunState:
+        key = jax.random.key(seed)
+        k_learner, k_run = jax.random.split(key)
+        k_reset, k_loop = jax.random.split(jax.random.fold_in(k_run, shard))
+        state = learner.init(k_learner)
+        carry = rollout.start(env, state.params.agents, k_reset, envs)
+        ring = replay.make_replay(rollout.row_of(env, carry), config.replay_size // config.num_envs)
+        return RunState(state, carry, ring, jax.random.key_data(k_loop), make_robustness(config, env.spec, rho))
+
+    def init(seeds: Array, rho: Array) -> RunState:
+        per_run = jax.vmap(init_one, in_axes=(0, 0, None))
+        return jax.vmap(per_run, in_axes=(None, None, 0))(seeds, rho, jnp.arange(config.shards, dtype=jnp.int32))
+
+    def chunk(state: RunState, tick: Array, ticks: Array) -> tuple[RunState, ChunkSums]:
+        per_run = jax.vmap(lambda s, t: _tick(learner, env, s, t), in_axes=(0, None))
+        shapes = jax.eval_shape(per_run, state, tick)[1]
+        zero = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+
+        def body(i: Array, carry: tuple[RunState, ChunkSums]) -> tuple[RunState, ChunkSums]:
+            state, sums = carry
+            state, more = per_run(state, tick + i)
+            return state, jax.tree.map(jnp.add, sums, more)
+
+        state, sums = jax.lax.fori_loop(0, ticks, body, (state, zero))
+        episodes = jax.tree.map(lambda x: jax.lax.psum(x, SHARD_AXIS), sums.episodes)
+        return state, sums._replace(episodes=episodes)
+
+    mesh = shard_mesh(config.shards)
+    sharding = None if mesh is None else NamedSharding(mesh, PartitionSpec(SHARD_AXIS))
+    return Train(jax.jit(init, out_shardings=sharding), jax.jit(over_shards(chunk, mesh), donate_argnums=0))
+
+
+def shard_mesh(shards: int) -> Mesh | None:
+    """Return a mesh with one device per shard, or None where there are too few devices."""
+    if shards > jax.local_device_count():
+        return None
+    return Mesh(np.array(jax.local_devices()[:shards]), (SHARD_AXIS,))
+
+
+def over_shards(chunk, mesh: Mesh | None):
+    """Map ``chunk`` over the leading shard axis: over the devices of ``mesh``, or as a `vmap` without one."""
+    if mesh is not None:
+        split, whole = PartitionSpec(SHARD_AXIS), PartitionSpec()
+
+        def local(state, tick, ticks):
+            state, sums = chunk(jax.tree.map(lambda x: x[0], state), tick, ticks)
+            return jax.tree.map(lambda x: x[None], (state, sums))
+
+        return jax.shard_map(local, mesh=mesh, in_specs=(split, whole, whole), out_specs=split, check_vma=False)
+    return jax.vmap(chunk, in_axes=(0, None, None), axis_name=SHARD_AXIS)
+
+
+def epsilon_at(config: TrainConfig, tick: Array) -> Array:
+    """Return exploration's epsilon: linear from start to end over the first ``epsilon_fraction`` of the run."""
+    span = max(1.0, config.epsilon_fraction * config.ticks)
+    share = jnp.minimum(jnp.float32(tick) / span, 1.0)
+    return config.epsilon_start + share * (config.epsilon_end - config.epsilon_start)
+
+
+def _tick(learner: Learner, env: Environment, state: RunState, tick: Array) -> tuple[RunState, ChunkSums]:
+    """Act once in every environment, store it, and learn when it is time."""
+    config = learner.config
+    key, k_explore, k_env, k_sample = jax.random.split(jax.random.wrap_key_data(state.key), 4)
+    row = rollout.row_of(env, state.rollout)
+    ring = replay.insert(state.ring, row, tick)
+    memory, action = rollout.act(state.learner.params.agents, state.rollout.memory, row)
+    action = rollout.explore(k_explore, action, row.avail_actions, epsilon_at(config, tick), env.spec.num_actions)
+    carry, episodes = rollout.advance(env, state.rollout, k_env, action, memory)
+    starts = max(-(-config.learning_starts // config.num_envs), config.window + 1)
+    due = (tick + 1 >= starts) & (tick % config.update_every == 0)
+
+    def learn(learner_state: LearnerState) -> tuple[LearnerState, Metrics, Array]:
+        total = None
+        for k in jax.random.split(k_sample, config.updates):
+            window = replay.sample(ring, k, tick + 1, config.batch // config.shards, config.window)
+            learner_state, metrics = learner.update(learner_state, window, state.robustness)
+            total = metrics if total is None else jax.tree.map(jnp.add, total, metrics)
+        return learner_state, total, jnp.float32(config.updates)
+
+    def rest(learner_state: LearnerState) -> tuple[LearnerState, Metrics, Array]:
+        nothing = jnp.float32(0.0)
+        return learner_state, Metrics(nothing, nothing, nothing, nothing), nothing
+
+    learned, metrics, updates = jax.lax.cond(due, learn, rest, state.learner)
+    state = RunState(learned, carry, ring, jax.random.key_data(key), state.robustness)
+    return state, ChunkSums(episodes, metrics, updates)

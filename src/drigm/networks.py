@@ -1,0 +1,289 @@
+"""The recurrent agents (DRQN) and the dual network, batched over agents.
+
+Inside this file arrays are agent-first, [G, rows, ...], where G is N for per-agent parameters and 1 for shared
+ones: one batched matmul serves all agents. Outside they are [T, B, N, ...].
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from drigm.lstm import lstm
+from drigm.types import Array, EnvSpec
+
+NO_ACTION = -1  # the previous action at the first step of an episode
+
+
+class AgentInputs(NamedTuple):
+    """What the agents know at each time-step, standardised."""
+
+    obs: Array  # [T, B, N, O] float32
+    last_action: Array  # [T, B, N] int32, NO_ACTION at the first step
+    first: Array  # [T, B] bool, a new episode starts here: memory is cleared before this step
+
+
+class Memory(NamedTuple):
+    """LSTM state of every agent."""
+
+    hidden: Array  # [G, rows, H]
+    cell: Array  # [G, rows, H]
+
+
+class LinearHead(eqx.Module):
+    """One output per action, for actions without an order."""
+
+    weight: Array  # [G, F, A]
+    bias: Array  # [G, A]
+
+    def values(self, features: Array) -> Array:
+        """Return Q of every action: [G, rows, F] -> [G, rows, A]."""
+        return _affine(features, self.weight, self.bias)
+
+    def value_of(self, features: Array, action: Array) -> Array:
+        """Return Q of ``action`` [G, rows] -> [G, rows]."""
+        return jnp.take_along_axis(self.values(features), action[..., None], axis=-1)[..., 0]
+
+
+class OrderedHead(eqx.Module):
+    """A concave Q over levels of one quantity: ``Q(a) = v - sum_k w_k (sqrt((x_a - mu_k)^2 + e_k^2) - e_k)``.
+
+    x_a in [-1, 1] is the level of action a; v, w_k > 0, mu_k and e_k > 0 are affine in the features (w and e
+    through a softplus). With squares in place of the roots this is NAF (Gu et al. 2016). Near the best
+    level a comfort norm is a rounded kink, not a parabola, hence the root.
+    """
+
+    weight: Array  # [G, F, 1 + 3 K]
+    bias: Array  # [G, 1 + 3 K]
+    levels: Array  # [A], constant
+
+    def values(self, features: Array) -> Array:
+        """Return Q of every action: [G, rows, F] -> [G, rows, A]."""
+        value, shape = self._shape(features)
+        return value[..., None] - _bowl(shape, jax.lax.stop_gradient(self.levels))
+
+    def value_of(self, features: Array, action: Array) -> Array:
+        """Return Q of ``action`` [G, rows] -> [G, rows], without computing the others."""
+        value, shape = self._shape(features)
+        level = jax.lax.stop_gradient(self.levels)[action]
+        return value - _bowl(shape, level[..., None])[..., 0]
+
+    def _shape(self, features: Array) -> tuple[Array, tuple[Array, Array, Array]]:
+        out = _affine(features, self.weight, self.bias)
+        steep, centre, width = jnp.split(out[..., 1:], 3, axis=-1)
+        return out[..., 0], (jax.nn.softplus(steep), centre, jax.nn.softplus(width) + 0.01)
+
+
+def _bowl(shape: tuple[Array, Array, Array], levels: Array) -> Array:
+    """Return ``sum_k w_k (sqrt((x - mu_k)^2 + e_k^2) - e_k)``: [..., K] and levels [A] or [..., A] -> [..., A]."""
+    total = None
+    for k in range(shape[0].shape[-1]):
+        steep, centre, width = (s[..., k, None] for s in shape)
+        distance = jnp.sqrt(jnp.square(_outer_sub(levels, centre)) + jnp.square(width)) - width
+        total = steep * distance if total is None else total + steep * distance
+    assert total is not None
+    return total
+
+
+def _outer_sub(levels: Array, centre: Array) -> Array:
+    levels = jnp.broadcast_to(levels, (*centre.shape[:-1], levels.shape[-1]))
+    return levels - centre
+
+
+class RecurrentAgents(eqx.Module):
+    """MLP -> LSTM -> Q head for every agent, each on its own observation and previous action.
+
+    The head sees the LSTM's output and, past it, the standardised observation ("skip"): a saturating
+    LSTM cannot extrapolate to a colder city, a linear path can.
+    """
+
+    encoder: Array  # [G, I, H]
+    encoder_bias: Array  # [G, H]
+    action_embedding: Array  # [G, A + 1, H]; row 0 is "no action yet"; one row per level would be wasteful if ordered
+    lstm_input: Array  # [G, H, 4H], gates i, f, g, o
+    lstm_hidden: Array  # [G, H, 4H]
+    lstm_bias: Array  # [G, 4H]
+    head: LinearHead | OrderedHead
+    obs_offset: Array  # [O], constant
+    obs_scale: Array  # [O], constant
+    num_agents: int = eqx.field(static=True)
+    shared: bool = eqx.field(static=True)
+    ordered_input: bool = eqx.field(static=True)
+
+    def initial_memory(self, batch: int) -> Memory:
+        """Return cleared LSTM state for ``batch`` parallel joint histories."""
+        groups, hidden = self.lstm_hidden.shape[:2]
+        zeros = jnp.zeros((groups, batch * self.num_agents // groups, hidden), jnp.float32)
+        return Memory(zeros, zeros)
+
+    def unroll(self, memory: Memory, inputs: AgentInputs) -> tuple[Memory, Array]:
+        """Run T steps and return the memory after them and the head's features [T, G, rows, F].
+
+        The input projections of all T steps are one matmul, outside the recurrence.
+        """
+        x = self._encode(inputs)  # [G, T * rows, I]
+        t, batch = inputs.first.shape
+        hidden_in = jax.nn.relu(_affine(x, self.encoder, self.encoder_bias) + self._embed(inputs))
+        gates = _affine(hidden_in, self.lstm_input, self.lstm_bias)
+        gates = jnp.moveaxis(gates.reshape(gates.shape[0], t, -1, gates.shape[-1]), 1, 0)
+        keep = self._rows(jnp.broadcast_to(~inputs.first[..., None], (t, batch, self.num_agents)))
+        keep = jnp.moveaxis(keep.reshape(keep.shape[0], t, -1), 1, 0).astype(jnp.float32)
+        outputs, cell = lstm(gates, keep, self.lstm_hidden, memory.hidden, memory.cell)
+        skip = jnp.moveaxis(x.reshape(x.shape[0], t, -1, x.shape[-1]), 1, 0)
+        return Memory(outputs[-1], cell), jnp.concatenate([outputs, skip], axis=-1)
+
+    def q_values(self, features: Array) -> Array:
+        """Return Q of every action: features [T, G, rows, F] -> [T, B, N, A]."""
+        q = self.head.values(_merge_time(features))
+        return self._batch(q, features.shape[0])
+
+    def q_of(self, features: Array, action: Array) -> Array:
+        """Return Q of ``action`` [T, B, N] -> [T, B, N]."""
+        q = self.head.value_of(_merge_time(features), self._rows(action))
+        return self._batch(q, features.shape[0])
+
+    def _encode(self, inputs: AgentInputs) -> Array:
+        """Return the standardised inputs [G, T * rows, I]."""
+        t, batch = inputs.first.shape
+        shape = (t, batch, self.num_agents, self.obs_offset.shape[0])
+        offset, scale = (jax.lax.stop_gradient(a) for a in (self.obs_offset, self.obs_scale))
+        x = (inputs.obs - jnp.broadcast_to(offset, shape)) / jnp.broadcast_to(scale, shape)
+        if self.ordered_input:
+            assert isinstance(self.head, OrderedHead)
+            known = inputs.last_action != NO_ACTION
+            level = jax.lax.stop_gradient(self.head.levels)[jnp.maximum(inputs.last_action, 0)]
+            level = jnp.where(known, level, 0.0)
+            x = jnp.concatenate([x, level[..., None], known[..., None].astype(jnp.float32)], axis=-1)
+        if self.shared:
+            ids = jnp.broadcast_to(jnp.eye(self.num_agents, dtype=jnp.float32), (*shape[:3], self.num_agents))
+            x = jnp.concatenate([x, ids], axis=-1)
+        return self._rows(x)
+
+    def _embed(self, inputs: AgentInputs) -> Array:
+        """Return the embedding of the previous action, a table look-up instead of a one-hot product."""
+        if self.ordered_input:
+            return jnp.float32(0.0)
+        index = self._rows(inputs.last_action) + 1  # [G, T * rows]
+        return jnp.take_along_axis(self.action_embedding, index[..., None], axis=1)
+
+    def _rows(self, x: Array) -> Array:
+        """[T, B, N, ...] -> [G, T * rows, ...]."""
+        t, batch, agents = x.shape[:3]
+        if self.shared:
+            return x.reshape(1, t * batch * agents, *x.shape[3:])
+        return jnp.moveaxis(x, 2, 0).reshape(agents, t * batch, *x.shape[3:])
+
+    def _batch(self, x: Array, t: int) -> Array:
+        """[G, T * rows, ...] -> [T, B, N, ...]."""
+        if self.shared:
+            return x.reshape(t, -1, self.num_agents, *x.shape[2:])
+        return jnp.moveaxis(x.reshape(self.num_agents, t, -1, *x.shape[2:]), 0, 2)
+
+
+def _merge_time(features: Array) -> Array:
+    """[T, G, rows, F] -> [G, T * rows, F]."""
+    return jnp.moveaxis(features, 0, 1).reshape(features.shape[1], -1, features.shape[-1])
+
+
+def _affine(x: Array, weight: Array, bias: Array) -> Array:
+    product = jnp.einsum("gbi,gio->gbo", x, weight)
+    return product + jnp.broadcast_to(bias[:, None, :], product.shape)
+
+
+def _uniform(key: Array, shape: tuple[int, ...], fan_in: int) -> Array:
+    bound = 1.0 / float(np.sqrt(fan_in))
+    return jax.random.uniform(key, shape, jnp.float32, -bound, bound)
+
+
+def make_agents(
+    key: Array, spec: EnvSpec, hidden: int, *, share_parameters: bool, ordered: bool, bowls: int = 1
+) -> RecurrentAgents:
+    """Return freshly initialised agents for ``spec``.
+
+    Args:
+        key: random key.
+        spec: sizes and standardisation.
+        hidden: width H of the MLP and the LSTM.
+        share_parameters: one set of weights for all agents (an agent's id is then part of its input).
+        ordered: use `OrderedHead` over ``spec.action_values``; the previous action enters as its level.
+        bowls: number K of kinks in the ordered head.
+    """
+    groups = 1 if share_parameters else spec.num_agents
+    inputs = spec.obs_size + 2 * ordered + share_parameters * spec.num_agents
+    features = hidden + inputs
+    keys = jax.random.split(key, 6)
+    if ordered:
+        assert spec.action_values is not None
+        head = OrderedHead(
+            weight=_uniform(keys[4], (groups, features, 1 + 3 * bowls), features) * 0.3,
+            bias=jnp.zeros((groups, 1 + 3 * bowls), jnp.float32),
+            levels=jnp.asarray(spec.action_values, jnp.float32),
+        )
+    else:
+        head = LinearHead(
+            weight=_uniform(keys[4], (groups, features, spec.num_actions), features),
+            bias=jnp.zeros((groups, spec.num_actions), jnp.float32),
+        )
+    rows = 0 if ordered else spec.num_actions + 1
+    return RecurrentAgents(
+        encoder=_uniform(keys[0], (groups, inputs, hidden), inputs),
+        encoder_bias=jnp.zeros((groups, hidden), jnp.float32),
+        action_embedding=_uniform(keys[1], (groups, rows, hidden), inputs),
+        lstm_input=_uniform(keys[2], (groups, hidden, 4 * hidden), hidden),
+        lstm_hidden=_uniform(keys[3], (groups, hidden, 4 * hidden), hidden),
+        lstm_bias=jnp.broadcast_to(jnp.repeat(jnp.array([0.0, 1.0, 0.0, 0.0], jnp.float32), hidden), (groups, 4 * hidden)),
+        head=head,
+        obs_offset=jnp.asarray(spec.obs_offset, jnp.float32),
+        obs_scale=jnp.asarray(spec.obs_scale, jnp.float32),
+        num_agents=spec.num_agents,
+        shared=share_parameters,
+        ordered_input=ordered,
+    )
+
+
+class DualNetwork(eqx.Module):
+    """eta(s, a): an MLP on the standardised state and the joint action, one dual variable per pair."""
+
+    state_weight: Array  # [S, H]
+    action_weight: Array  # [N, A, H], or [N, 1, H] on levels
+    hidden_bias: Array  # [H]
+    middle: Array  # [H, H]
+    middle_bias: Array  # [H]
+    out: Array  # [H]
+    out_bias: Array  # []
+    levels: Array  # [A] or [0]: constant
+
+    def __call__(self, state: Array, action: Array) -> Array:
+        """Return eta: state [..., S] standardised, action [..., N] -> [...]."""
+        if self.levels.shape[0]:
+            level = jax.lax.stop_gradient(self.levels)[action]
+            from_action = level @ self.action_weight[:, 0]
+        else:
+            agents = jnp.arange(self.action_weight.shape[0])
+            from_action = jnp.sum(self.action_weight[jnp.broadcast_to(agents, action.shape), action], axis=-2)
+        x = state @ self.state_weight + from_action
+        x = jax.nn.relu(x + jnp.broadcast_to(self.hidden_bias, x.shape))
+        x = x @ self.middle
+        x = jax.nn.relu(x + jnp.broadcast_to(self.middle_bias, x.shape))
+        return x @ self.out + self.out_bias
+
+
+def make_dual(key: Array, spec: EnvSpec, hidden: int, *, ordered: bool) -> DualNetwork:
+    """Return a freshly initialised dual network of width ``hidden``."""
+    keys = jax.random.split(key, 3)
+    inputs = spec.state_size + spec.num_agents
+    levels = spec.action_values if ordered and spec.action_values is not None else np.zeros(0, np.float32)
+    return DualNetwork(
+        state_weight=_uniform(keys[0], (spec.state_size, hidden), inputs),
+        action_weight=_uniform(keys[1], (spec.num_agents, 1 if ordered else spec.num_actions, hidden), inputs),
+        hidden_bias=jnp.zeros(hidden, jnp.float32),
+        middle=_uniform(keys[2], (hidden, hidden), hidden),
+        middle_bias=jnp.zeros(hidden, jnp.float32),
+        out=jnp.zeros(hidden, jnp.float32),
+        out_bias=jnp.float32(0.0),
+        levels=jnp.asarray(levels, jnp.float32),
+    )

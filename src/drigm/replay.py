@@ -1,0 +1,61 @@
+"""Sequence replay: a ring of time-steps per environment, sampled as windows of T + 1 time-steps.
+
+A row is a time-step together with the action that led to it. A window's T transitions are the pairs of
+neighbouring rows; the pair (last row of an episode, first row of the next) is not a transition and
+is masked out by `drigm.targets.valid_transitions`.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from drigm.types import Array
+
+
+class Row(NamedTuple):
+    """One time-step of all parallel environments; leading axes [B], [C, B] in the ring, [T + 1, B] in a window."""
+
+    obs: Array  # [..., N, O]
+    state: Array  # [..., S]
+    avail_actions: Array | None  # [..., N, A] bool, None where every action is always available
+    last_action: Array  # [..., N] int32, the action that led here; NO_ACTION where first
+    reward: Array  # [...] the reward that came with this time-step
+    terminated: Array  # [...] bool
+    truncated: Array  # [...] bool
+    first: Array  # [...] bool, a reset observation
+
+
+def make_replay(example: Row, capacity: int) -> Row:
+    """Return an empty ring of ``capacity`` rows shaped like ``example`` [B, ...]."""
+    return jax.tree.map(lambda x: jnp.zeros((capacity, *x.shape), x.dtype), example)
+
+
+def insert(ring: Row, row: Row, tick: Array) -> Row:
+    """Write ``row`` where tick number ``tick`` belongs, overwriting the oldest."""
+    capacity = ring.reward.shape[0]
+    return jax.tree.map(lambda buffer, x: jax.lax.dynamic_update_index_in_dim(buffer, x, tick % capacity, 0), ring, row)
+
+
+def sample(ring: Row, key: Array, written: Array, batch: int, transitions: int) -> Row:
+    """Return ``batch`` windows [T + 1, batch, ...] of neighbouring rows, uniformly over starts and environments.
+
+    Args:
+        ring: [C, B, ...].
+        key: random key.
+        written: rows written so far, at least ``transitions + 1``; windows never cross the write head.
+        batch: windows.
+        transitions: T.
+    """
+    capacity, envs = ring.reward.shape[:2]
+    key_start, key_env = jax.random.split(key)
+    filled = jnp.minimum(written, capacity)
+    oldest = jnp.where(written > capacity, written % capacity, 0)
+    start = jax.random.randint(key_start, (batch,), 0, filled - transitions)
+    env = jax.random.randint(key_env, (batch,), 0, envs)
+    offsets = jnp.arange(transitions + 1, dtype=jnp.int32)
+    index = (oldest + start[None, :] + offsets[:, None]) % capacity
+    env = jnp.broadcast_to(env[None, :], index.shape)
+    return jax.tree.map(lambda buffer: buffer[index, env], ring)

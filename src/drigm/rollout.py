@@ -1,0 +1,123 @@
+"""Acting in parallel environments, and greedy episodes for evaluation."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from drigm.envs.api import Environment
+from drigm.networks import NO_ACTION, AgentInputs, Memory, RecurrentAgents
+from drigm.replay import Row
+from drigm.targets import greedy_actions
+from drigm.types import Array, PyTree, TimeStep
+
+
+class RolloutState(NamedTuple):
+    """The loop carry of acting; leading axis [B] except for the memory (see `networks`)."""
+
+    env_state: PyTree
+    timestep: TimeStep
+    last_action: Array  # [B, N]
+    first: Array  # [B] bool
+    memory: Memory
+    episode_return: Array  # [B] undiscounted, so far
+
+
+class EpisodeStats(NamedTuple):
+    """Sums over the episodes that ended."""
+
+    returns: Array  # []
+    count: Array  # []
+
+
+def start(env: Environment, agents: RecurrentAgents, key: Array, num_envs: int) -> RolloutState:
+    """Reset ``num_envs`` environments."""
+    keys = jax.random.split(key, num_envs)
+    env_state, timestep = jax.vmap(env.reset, in_axes=(0, None))(keys, env.params)
+    return RolloutState(
+        env_state=env_state,
+        timestep=timestep,
+        last_action=jnp.full((num_envs, env.spec.num_agents), NO_ACTION, jnp.int32),
+        first=jnp.ones(num_envs, bool),
+        memory=agents.initial_memory(num_envs),
+        episode_return=jnp.zeros(num_envs, jnp.float32),
+    )
+
+
+def row_of(env: Environment, carry: RolloutState) -> Row:
+    """Return the row that replay stores for the present time-step."""
+    step = carry.timestep
+    avail = step.avail_actions if env.spec.masks_actions else None
+    return Row(step.obs, step.state, avail, carry.last_action, step.reward, step.terminated, step.truncated, carry.first)
+
+
+def act(agents: RecurrentAgents, memory: Memory, row: Row) -> tuple[Memory, Array]:
+    """Advance the agents' memories by one step and return their greedy actions [B, N]."""
+    inputs = AgentInputs(row.obs[None], row.last_action[None], row.first[None])
+    memory, features = agents.unroll(memory, inputs)
+    return memory, greedy_actions(agents.q_values(features)[0], row.avail_actions)
+
+
+def explore(key: Array, action: Array, avail: Array | None, epsilon: Array, num_actions: int) -> Array:
+    """Replace each agent's action, with probability ``epsilon`` each, by a uniform available one; [B, N]."""
+    key_coin, key_action = jax.random.split(key)
+    if avail is None:
+        uniform = jax.random.randint(key_action, action.shape, 0, num_actions, jnp.int32)
+    else:
+        uniform = jax.random.categorical(key_action, jnp.where(avail, 0.0, -jnp.inf)).astype(jnp.int32)
+    coin = jax.random.uniform(key_coin, action.shape) < epsilon
+    return jnp.where(coin, uniform, action)
+
+
+def advance(env: Environment, carry: RolloutState, key: Array, action: Array, memory: Memory) -> tuple[RolloutState, EpisodeStats]:
+    """Step every environment that is inside an episode and reset every one that has ended.
+
+    A reset takes a tick of its own, so the final observation is stored like any other and the reset
+    observation is never mistaken for its successor.
+    """
+    num_envs = carry.first.shape[0]
+    last = carry.timestep.terminated | carry.timestep.truncated
+    keys = jax.random.split(key, num_envs)
+    stepped = jax.vmap(env.step, in_axes=(0, 0, 0, None))(keys, carry.env_state, action, env.params)
+    fresh = jax.vmap(env.reset, in_axes=(0, None))(keys, env.params)
+    env_state, timestep = jax.tree.map(lambda f, s: jnp.where(_like(last, s), f, s), fresh, stepped)
+    ended = timestep.terminated | timestep.truncated
+    episode_return = jnp.where(last, 0.0, carry.episode_return) + timestep.reward
+    stats = EpisodeStats(jnp.sum(jnp.where(ended, episode_return, 0.0)), jnp.sum(ended.astype(jnp.float32)))
+    last_action = jnp.where(last[:, None], NO_ACTION, action)
+    return RolloutState(env_state, timestep, last_action, last, memory, episode_return), stats
+
+
+def greedy_return(env: Environment, agents: RecurrentAgents, key: Array, params: PyTree) -> Array:
+    """Return the undiscounted return [] of one greedy episode in the world ``params``."""
+    returns, _ = greedy_episode(env, agents, key, params)
+    return jnp.sum(returns.reward)
+
+
+def greedy_episode(env: Environment, agents: RecurrentAgents, key: Array, params: PyTree) -> tuple[TimeStep, Array]:
+    """Play one greedy episode; steps after its end have reward 0.
+
+    Returns:
+        The time-steps [L, ...] that followed each action, L being the episode limit, and the joint actions [L, N].
+    """
+    world = env._replace(params=params)
+    key_reset, key_steps = jax.random.split(key)
+    carry = start(world, agents, key_reset, 1)
+
+    def body(state: tuple[RolloutState, Array], step_key: Array) -> tuple[tuple[RolloutState, Array], tuple[TimeStep, Array]]:
+        carry, alive = state
+        memory, action = act(agents, carry.memory, row_of(world, carry))
+        carry, _ = advance(world, carry, step_key, action, memory)
+        shown = carry.timestep._replace(reward=jnp.where(alive, carry.timestep.reward, 0.0))
+        alive = alive & ~(carry.timestep.terminated | carry.timestep.truncated)
+        return (carry, alive), (shown, action)
+
+    keys = jax.random.split(key_steps, env.spec.episode_limit)
+    _, (timesteps, actions) = jax.lax.scan(body, (carry, jnp.ones(1, bool)), keys)
+    return jax.tree.map(lambda x: x[:, 0], (timesteps, actions))
+
+
+def _like(mask: Array, x: Array) -> Array:
+    return mask.reshape(mask.shape + (1,) * (x.ndim - mask.ndim))

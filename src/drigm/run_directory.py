@@ -1,0 +1,176 @@
+"""A run on disk: what was asked for, what it ran on, what it measured, what it learnt.
+
+::
+
+    DIR/config.json                  every setting (TrainConfig)
+    DIR/system.json                  package versions, commit, platform, devices
+    DIR/metrics/seed_K.csv           one row per chunk
+    DIR/weights/seed_K.safetensors   agents, mixer and dual network of a finished seed
+    DIR/checkpoint.safetensors       the whole training state, while the run is unfinished
+    DIR/learning_curve.png
+"""
+
+from __future__ import annotations
+
+import csv
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import time
+from pathlib import Path
+
+import jax
+
+from drigm.checkpoint import load_tree, save_tree
+from drigm.config import TrainConfig, from_dict, validate
+from drigm.errors import UserError
+from drigm.types import PyTree
+
+METRICS = ("step", "return", "score", "episodes", "loss", "dual_loss", "value", "grad_norm", "epsilon", "steps_per_s")
+
+
+class RunDirectory:
+    """Paths and files of one run."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.config_file = self.path / "config.json"
+        self.system_file = self.path / "system.json"
+        self.checkpoint_file = self.path / "checkpoint.safetensors"
+        self.curve_file = self.path / "learning_curve.png"
+
+    def __repr__(self) -> str:
+        return f"RunDirectory({str(self.path)!r})"
+
+    def metrics_file(self, seed: int) -> Path:
+        return self.path / "metrics" / f"seed_{seed}.csv"
+
+    def weights_file(self, seed: int) -> Path:
+        return self.path / "weights" / f"seed_{seed}.safetensors"
+
+    def create(self, config: TrainConfig) -> None:
+        """Make the directory; `UserError` if something is there already."""
+        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            hint = f"continue it with --resume {self.path}, or give another directory"
+            raise UserError(f"out: {str(self.path)!r} is not empty; {hint}.")
+        try:
+            for folder in (self.path, self.path / "metrics", self.path / "weights"):
+                folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"out: {str(self.path)!r} cannot be created ({error.strerror}).") from None
+        write_text(self.config_file, config.to_json())
+        write_text(self.system_file, json.dumps(system_facts(), indent=2))
+
+    def load_config(self) -> TrainConfig:
+        """Return the run's validated config; `UserError` if this is no run directory."""
+        try:
+            settings = json.loads(self.config_file.read_text())
+        except OSError:
+            raise UserError(f"run: {str(self.path)!r} is not a run directory (it has no config.json).") from None
+        except json.JSONDecodeError as error:
+            raise UserError(f"{self.config_file}: not valid JSON ({error}).") from None
+        return validate(from_dict(settings))
+
+    def append_metrics(self, seed: int, row: dict[str, float]) -> None:
+        """Add one row to a seed's CSV, writing the header first if the file is new."""
+        path = self.metrics_file(seed)
+        new = not path.exists()
+        with open(path, "a", newline="") as file:
+            writer = csv.DictWriter(file, METRICS)
+            if new:
+                writer.writeheader()
+            writer.writerow({name: _short(row[name]) for name in METRICS})
+
+    def read_metrics(self, seed: int) -> list[dict[str, float]]:
+        """Return a seed's rows; an unfinished last line (a killed run) is left out."""
+        path = self.metrics_file(seed)
+        if not path.exists():
+            return []
+        with open(path, newline="") as file:
+            rows = list(csv.DictReader(file))
+        return [{k: float(v) for k, v in row.items()} for row in rows if all(row.get(name) for name in METRICS)]
+
+    def drop_metrics_after(self, seed: int, step: int) -> None:
+        """Forget rows beyond ``step``: they were written after the checkpoint that a run resumes from."""
+        rows = [row for row in self.read_metrics(seed) if row["step"] <= step]
+        path = self.metrics_file(seed)
+        path.unlink(missing_ok=True)
+        for row in rows:
+            self.append_metrics(seed, row)
+
+    def save_weights(self, seed: int, weights: PyTree) -> None:
+        self.weights_file(seed).parent.mkdir(exist_ok=True)
+        save_tree(self.weights_file(seed), weights, {"format": "drigm-weights-1"})
+
+    def load_weights(self, seed: int, like: PyTree) -> PyTree:
+        """Return the weights of ``seed``; `UserError` if the run has not finished."""
+        if not self.weights_file(seed).exists():
+            if self.checkpoint_file.exists():
+                raise UserError(f"run: {str(self.path)!r} is unfinished; continue it with drigm train --resume {self.path}.")
+            raise UserError(f"run: {str(self.path)!r} has no weights of seed {seed}.")
+        return load_tree(self.weights_file(seed), like)
+
+    def is_finished(self, config: TrainConfig) -> bool:
+        return all(self.weights_file(seed).exists() for seed in seeds_of(config))
+
+
+def seeds_of(config: TrainConfig) -> list[int]:
+    """Return the seeds that ``config`` trains."""
+    return list(range(config.first_seed, config.first_seed + config.seeds))
+
+
+def default_path(config: TrainConfig) -> Path:
+    """Return runs/<what>-<when>, unused so far."""
+    place = config.env.split(":")[-1].replace("/", "-")
+    what = f"{place}-{config.factorization}-{config.uncertainty}" + (f"-{config.rho:g}" if config.rho else "")
+    base = Path("runs") / f"{what}-{time.strftime('%Y%m%d-%H%M%S')}"
+    path, number = base, 2
+    while path.exists():
+        path, number = base.with_name(f"{base.name}-{number}"), number + 1
+    return path
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a small file atomically."""
+    temporary = path.with_name(path.name + ".part")
+    temporary.write_text(text + "\n")
+    os.replace(temporary, path)
+
+
+def system_facts() -> dict[str, object]:
+    """Return what a reader needs to run this again: versions, commit, platform, devices."""
+    packages = ("drigm", "jax", "jaxlib", "equinox", "optax", "numpy", "safetensors")
+    return {
+        "versions": {name: _version(name) for name in packages},
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "devices": [str(device) for device in jax.local_devices()],
+        "commit": _commit(),
+        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _commit() -> str | None:
+    """Return drigm's own git commit (with "+" if it was changed), None outside a checkout."""
+    here = Path(__file__).parent
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(["git", *arguments], cwd=here, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no", ".") else "")
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _short(x: float) -> str:
+    return str(int(x)) if float(x).is_integer() else f"{x:.6g}"

@@ -1,0 +1,73 @@
+"""Robust TD targets: pure functions of arrays, no parameters, no random numbers.
+
+Time is in the names: ``q_tm1``, ``a_tm1`` belong to the step an action was taken in, ``r_t``, ``v_t`` to the
+step it led to.
+"""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+
+from drigm.types import Array, EnvSpec
+
+
+def greedy_actions(q: Array, avail: Array | None) -> Array:
+    """Return each agent's own argmax, ``a_bar_i = argmax_a Q_i(h_i, a)``, over available actions.
+
+    Args:
+        q: [..., N, A].
+        avail: [..., N, A] bool, or None when every action is always available.
+
+    Returns:
+        [..., N] int32. DrIGM makes this the greedy *joint* action.
+    """
+    if avail is not None:
+        q = jnp.where(avail, q, -jnp.inf)
+    return jnp.argmax(q, axis=-1).astype(jnp.int32)
+
+
+def td_target(r_t: Array, terminated_t: Array, bootstrap_t: Array, gamma: Array) -> Array:
+    """Return ``r + gamma (1 - terminated) bootstrap`` (DrIGM, robust Bellman operator); shapes [T, B].
+
+    Truncation is not an argument: a truncated episode bootstraps like any other step.
+    """
+    return r_t + gamma * (1.0 - terminated_t.astype(jnp.float32)) * bootstrap_t
+
+
+def valid_transitions(terminated_tm1: Array, truncated_tm1: Array) -> Array:
+    """Return the mask [T, B] of real transitions: none leaves the last step of an episode.
+
+    What follows a last step is the reset observation of another episode; nothing may bootstrap from it.
+    """
+    return ~(terminated_tm1 | truncated_tm1)
+
+
+def masked_mean(x: Array, mask: Array) -> Array:
+    """Return the mean of ``x`` where ``mask``, 0 if nowhere; shapes [T, B] -> []."""
+    mask = mask.astype(jnp.float32)
+    return jnp.sum(x * mask) / jnp.maximum(jnp.sum(mask), 1.0)
+
+
+def auto_fail_value(spec: EnvSpec, gamma: float) -> float:
+    """Return a bound ``m <= min V`` in the learner's (scaled) reward units.
+
+    ``m = min(r_min, 0) * reward_scale * H`` with the effective horizon ``H = 1 / (1 - gamma)`` (the episode limit
+    for gamma = 1): truncation bootstraps, so the discounted horizon bounds the value, not the limit.
+    """
+    horizon = 1.0 / (1.0 - gamma) if gamma < 1.0 else float(spec.episode_limit)
+    return min(spec.reward_range[0], 0.0) * spec.reward_scale * horizon
+
+
+def max_value(spec: EnvSpec, gamma: float) -> float:
+    """Return a bound ``max V <= max(r_max, 0) * reward_scale * H``, see `auto_fail_value`."""
+    horizon = 1.0 / (1.0 - gamma) if gamma < 1.0 else float(spec.episode_limit)
+    return max(spec.reward_range[1], 0.0) * spec.reward_scale * horizon
+
+
+def value_offset(rho: Array, gamma: float, fail_value: Array) -> Array:
+    """Return the constant ``b = gamma rho m / (1 - gamma (1 - rho))`` that nature's ``rho m`` adds to every value.
+
+    The learner represents Q - b: the fail value then costs no accuracy, however low it is. Robust operators
+    shift with their arguments, T_m(V + b) = T_{m - b}(V) + b, so nothing else changes; see docs/mathematics.md.
+    """
+    return gamma * rho * fail_value / (1.0 - gamma * (1.0 - rho))

@@ -1,0 +1,218 @@
+"""The host loop: compiled chunks, and between them the log, the progress display and the checkpoint."""
+
+from __future__ import annotations
+
+import math
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from drigm.checkpoint import load_metadata, load_tree, save_tree
+from drigm.config import TrainConfig, validate
+from drigm.devices import require_backend, use_cores
+from drigm.envs import make_env
+from drigm.envs.api import Environment
+from drigm.errors import check, choose
+from drigm.factorizations import FACTORIZATIONS
+from drigm.learner import LearnerState
+from drigm.loop import ChunkSums, RunState, Train, epsilon_at, make_train
+from drigm.networks import RecurrentAgents
+from drigm.progress import Progress
+from drigm.run_directory import RunDirectory, seeds_of
+from drigm.types import PyTree
+from drigm.uncertainty import SETS
+
+CHUNKS = 100  # rows of metrics.csv
+CHECKPOINT_SECONDS = 30.0
+
+
+class Weights(NamedTuple):
+    """What a finished seed keeps."""
+
+    agents: RecurrentAgents
+    mixer: PyTree
+    dual: PyTree
+
+
+class Run(NamedTuple):
+    """A finished run: its directory, its config and its environment."""
+
+    directory: RunDirectory
+    config: TrainConfig
+    env: Environment
+
+    @property
+    def path(self) -> Path:
+        return self.directory.path
+
+    @property
+    def seeds(self) -> list[int]:
+        return seeds_of(self.config)
+
+    def weights(self) -> Weights:
+        """Return the weights of all seeds, stacked on a leading axis [K]."""
+        like = jax.eval_shape(lambda s: _weights(s.learner), _one_seed(self.config, self.env))
+        seeds = [self.directory.load_weights(seed, like) for seed in self.seeds]
+        return jax.tree.map(lambda *leaves: jnp.stack([jnp.asarray(x) for x in leaves]), *seeds)
+
+    def __str__(self) -> str:
+        c = self.config
+        radius = f" rho {c.rho:g}" if c.uncertainty != "nominal" else ""
+        return f"{c.factorization} {c.uncertainty}{radius} on {c.env}, {c.seeds} seeds of {c.steps} steps, in {self.path}"
+
+
+def resolve(config: TrainConfig) -> tuple[TrainConfig, Environment]:
+    """Check the config as a whole, names and combinations included, and make its environment."""
+    config = validate(config)
+    choose("factorization", config.factorization, tuple(FACTORIZATIONS))
+    choose("uncertainty", config.uncertainty, tuple(SETS))
+    env = make_env(config.env)
+    check(env.spec.num_actions > 0, "env", config.env, "training needs discrete actions")
+    ordered = env.spec.action_values is not None
+    check(config.head != "ordered" or ordered, "head", config.head, f"linear or auto: the actions of {config.env} have no order")
+    return config, env
+
+
+def train_run(config: TrainConfig, path: Path, *, quiet: bool = False) -> Run:
+    """Train ``config`` into a new run directory at ``path``.
+
+    Raises:
+        UserError: a setting is out of range, a name unknown, the directory taken, or training diverged.
+    """
+    config, env = resolve(config)
+    use_cores()
+    require_backend()
+    directory = RunDirectory(path)
+    directory.create(config)
+    programs = make_train(config, env)
+    state = programs.init(*_axes(config))
+    return _finish(config, env, directory, programs, state, tick=0, quiet=quiet)
+
+
+def resume_run(path: Path, *, quiet: bool = False) -> Run:
+    """Continue the run at ``path`` from its last checkpoint; a finished run is returned as it is.
+
+    On CPU the result is bitwise that of a run that was never interrupted, given the same number of devices.
+    """
+    directory = RunDirectory(path)
+    config, env = resolve(directory.load_config())
+    if directory.is_finished(config):
+        return Run(directory, config, env)
+    use_cores()
+    require_backend()
+    programs = make_train(config, env)
+    state, tick = programs.init(*_axes(config)), 0
+    if directory.checkpoint_file.exists():
+        metadata = load_metadata(directory.checkpoint_file)
+        tick = int(metadata.get("tick", "-1"))
+        check(0 <= tick <= config.ticks, "checkpoint tick", tick, f"0 to {config.ticks}")
+        saved = load_tree(directory.checkpoint_file, state)
+        state = jax.tree.map(lambda x, like: jax.device_put(x, like.sharding), saved, state)
+    for seed in seeds_of(config):
+        directory.drop_metrics_after(seed, tick * config.num_envs)
+    return _finish(config, env, directory, programs, state, tick=tick, quiet=quiet)
+
+
+def load_run(path: str | Path) -> Run:
+    """Return the run at ``path``; `UserError` if there is none."""
+    directory = RunDirectory(path)
+    config, env = resolve(directory.load_config())
+    return Run(directory, config, env)
+
+
+def _axes(config: TrainConfig) -> tuple[jax.Array, jax.Array]:
+    seeds = jnp.asarray(seeds_of(config), jnp.int32)
+    return seeds, jnp.full(seeds.shape, config.rho, jnp.float32)
+
+
+def _one_seed(config: TrainConfig, env: Environment) -> RunState:
+    """The shapes of one seed's state."""
+    state = jax.eval_shape(make_train(config, env).init, *_axes(config))
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[2:], x.dtype), state)
+
+
+def _finish(
+    config: TrainConfig, env: Environment, directory: RunDirectory, programs: Train, state: RunState, *, tick: int, quiet: bool
+) -> Run:
+    """Train from ``tick`` to the end, leaving a checkpoint whenever it stops early."""
+    chunk = max(1, config.ticks // CHUNKS)
+    label = f"{config.factorization} {config.uncertainty} x{config.seeds}"
+    saved_at = time.monotonic()
+    with Progress(label, config.steps, quiet=quiet, start=min(tick * config.num_envs, config.steps)) as progress:
+        if tick == 0:
+            progress.note("compiling")
+        while tick < config.ticks:
+            ticks = min(chunk, config.ticks - tick)
+            began = time.monotonic()
+            try:
+                state, sums = jax.block_until_ready(programs.chunk(state, jnp.int32(tick), jnp.int32(ticks)))
+            except KeyboardInterrupt:
+                raise KeyboardInterrupt(f"stopped; continue with drigm train --resume {directory.path}") from None
+            tick += ticks
+            steps = min(tick * config.num_envs, config.steps)
+            rate = ticks * config.num_envs * config.seeds / (time.monotonic() - began)
+            rows = _metric_rows(config, env, sums, steps, float(epsilon_at(config, jnp.int32(tick))), rate)
+            _log(directory, config, rows)
+            progress.update(steps, **_shown(rows))
+            _refuse_divergence(config, sums, steps)
+            if time.monotonic() - saved_at > CHECKPOINT_SECONDS and tick < config.ticks:
+                save_tree(directory.checkpoint_file, state, {"tick": str(tick)})
+                saved_at = time.monotonic()
+    _save_finished(config, directory, state)
+    return Run(directory, config, env)
+
+
+def _metric_rows(
+    config: TrainConfig, env: Environment, sums: ChunkSums, step: int, epsilon: float, rate: float
+) -> list[dict[str, float]]:
+    """One row of metrics per seed; the sums have leading axes [shards, K] and are equal on every shard."""
+    sums = jax.tree.map(lambda x: np.asarray(x)[0], sums)
+    rows = []
+    for k in range(config.seeds):
+        count, updates = float(sums.episodes.count[k]), float(sums.updates[k])
+        mean = float(sums.episodes.returns[k]) / count if count else math.nan
+        means = {name: float(value[k]) / updates if updates else math.nan for name, value in sums.metrics._asdict().items()}
+        score = float(env.score(jnp.float32(mean)))
+        row = {"step": step, "return": mean, "score": score, "episodes": count, **means, "epsilon": epsilon, "steps_per_s": rate}
+        rows.append(row)
+    return rows
+
+
+def _log(directory: RunDirectory, config: TrainConfig, rows: list[dict[str, float]]) -> None:
+    for seed, row in zip(seeds_of(config), rows, strict=True):
+        directory.append_metrics(seed, row)
+
+
+def _shown(rows: list[dict[str, float]]) -> dict[str, float]:
+    """The means over seeds that the progress display shows."""
+    shown = {}
+    for name in ("return", "score", "loss", "epsilon"):
+        values = [row[name] for row in rows if math.isfinite(row[name])]
+        if values:
+            shown[name] = sum(values) / len(values)
+    return shown
+
+
+def _refuse_divergence(config: TrainConfig, sums: ChunkSums, step: int) -> None:
+    loss = np.asarray(sums.metrics.loss)[0]  # 0 where nothing was learnt in the chunk
+    for seed, finite in zip(seeds_of(config), np.isfinite(loss), strict=True):
+        rate = config.learning_rate
+        check(bool(finite), "learning_rate", rate, f"the loss of seed {seed} became infinite by step {step}; give a smaller one")
+
+
+def _weights(learner: LearnerState) -> Weights:
+    return Weights(learner.average.agents, learner.average.mixer, learner.dual)
+
+
+def _save_finished(config: TrainConfig, directory: RunDirectory, state: RunState) -> None:
+    """Write each seed's weights (all shards hold the same), then drop the checkpoint they replace."""
+    weights = jax.tree.map(lambda x: np.asarray(x[0]), _weights(state.learner))
+    for k, seed in enumerate(seeds_of(config)):
+        directory.save_weights(seed, jax.tree.map(lambda x: x[k], weights))  # noqa: B023 (used at once)
+    directory.checkpoint_file.unlink(missing_ok=True)
+
+

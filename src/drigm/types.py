@@ -1,0 +1,65 @@
+"""Shapes and records that every other file shares.
+
+Axes, written once here and used everywhere::
+
+    B  parallel environments, or windows in a batch
+    T  transitions in a window (a window holds T + 1 time-steps)
+    N  agents
+    A  actions per agent
+    O  size of one agent's observation
+    S  size of the global state (training only)
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+Array = jax.Array
+PyTree = Any
+
+
+class TimeStep(NamedTuple):
+    """What an environment shows after `reset` or `step`.
+
+    ``terminated`` and ``truncated`` are never merged into one ``done``: a truncated episode still
+    has a future, so its last value is bootstrapped; a terminated one has none.
+    """
+
+    obs: Array  # [N, O] float32, physical units
+    state: Array  # [S] float32, physical units; used in training only
+    avail_actions: Array  # [N, A] bool
+    reward: Array  # [] float32, the team's reward for the transition that led here (0 at reset)
+    terminated: Array  # [] bool
+    truncated: Array  # [] bool
+
+
+class EnvSpec(NamedTuple):
+    """The static facts of an environment: sizes, scales, and what its rewards can be.
+
+    ``obs_offset``/``obs_scale`` and ``state_offset``/``state_scale`` are how the environment declares its
+    standardisation: networks see ``(x - offset) / scale``. They come from the physics of the
+    environment, never from test data.
+    """
+
+    name: str
+    agents: tuple[str, ...]  # N ids, in the order of the agent axis
+    obs_size: int  # O
+    state_size: int  # S
+    num_actions: int  # A
+    episode_limit: int  # steps after which an episode is truncated
+    obs_offset: np.ndarray  # [O] float32
+    obs_scale: np.ndarray  # [O] float32
+    state_offset: np.ndarray  # [S] float32
+    state_scale: np.ndarray  # [S] float32
+    reward_scale: float  # the learner sees reward * reward_scale
+    reward_range: tuple[float, float]  # bounds of one step's unscaled team reward
+    action_values: np.ndarray | None = None  # [A] in [-1, 1] where actions are levels of one quantity
+    masks_actions: bool = False  # False: every action is always available
+    terminates: bool = False  # True: episodes can end by termination (value 0 afterwards)
+
+    @property
+    def num_agents(self) -> int:
+        return len(self.agents)

@@ -1,0 +1,272 @@
+"""Figures: that what is drawn is the data, and that labels stay clear of it."""
+
+import math
+
+import numpy as np
+import pytest
+from matplotlib.colors import to_hex
+
+from drigm.errors import UserError
+from drigm.report.figures import FLOOR, BuildingDay, PolicyDay, building_day, learning_curves, shift_bars
+from drigm.report.style import PALETTE, save, spread
+from drigm.report.tables import Score
+
+STEPS = np.array([0.0, 1000.0, 2000.0])
+
+
+def curves():
+    return {
+        "QMIX": [(STEPS, np.array([0.0, 0.4, 0.8])), (STEPS, np.array([0.0, 0.6, 1.0]))],
+        "VDN": [(STEPS, np.array([0.0, 0.1, 0.2]))],
+    }
+
+
+def scores():
+    return {
+        "VDN": {"Tucson": Score(0.92, 0.01, 0.877, 0.012), "NewYork": Score(0.86, 0.02, 0.44, 0.04)},
+        "GroupDR": {"Tucson": Score(0.62), "NewYork": Score(-2.3, 0.1)},
+    }
+
+
+def day(policies=2, steps=12, zones=3):
+    hours = np.arange(steps) * 2.0
+    temperature = 22 + np.linspace(-1, 1, steps)[:, None] * np.arange(1, zones + 1)
+    action = np.linspace(-1, 1, steps * zones).reshape(steps, zones)
+    made = [PolicyDay(f"policy {i}", temperature, action) for i in range(policies)]
+    return BuildingDay("ElPaso", [f"zone {i}" for i in range(zones)], hours, hours, made)
+
+
+def texts(ax):
+    return [text.get_text() for text in ax.texts]
+
+
+def lines_of(ax, linewidth):
+    return [line for line in ax.lines if line.get_linewidth() == linewidth]
+
+
+def whiskers(container):
+    """Return (low, high) of each vertical whisker of an errorbar container."""
+    (segments,) = container.lines[2]
+    return [(segment[0][1], segment[1][1]) for segment in segments.get_segments()]
+
+
+def test_learning_curves_draw_mean_and_seeds():
+    (ax,) = learning_curves(curves(), ylabel="Return").axes
+    qmix, vdn = lines_of(ax, 2.0)
+    np.testing.assert_allclose(qmix.get_ydata(), [0.0, 0.5, 0.9])
+    np.testing.assert_allclose(vdn.get_ydata(), [0.0, 0.1, 0.2])
+    assert len(lines_of(ax, 0.7)) == 2  # the seeds of QMIX; a single seed is its own mean
+    assert (to_hex(qmix.get_color()).upper(), to_hex(vdn.get_color()).upper()) == PALETTE[:2]
+    assert texts(ax) == ["QMIX", "VDN"]
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("Environment steps", "Return")
+    assert [ax.xaxis.get_major_formatter()(x, 0) for x in [0, 150_000, 1.5e6]] == ["0", "150k", "1.5M"]
+
+
+def test_learning_curves_mean_covers_what_all_seeds_reached():
+    seeds = [(STEPS, STEPS), ([0, 500, 1000], [1.0, math.nan, 1001.0])]
+    (ax,) = learning_curves({"QMIX": seeds}).axes
+    (mean,) = lines_of(ax, 2.0)
+    np.testing.assert_allclose(mean.get_xdata(), [0, 1000])
+    np.testing.assert_allclose(mean.get_ydata(), [0.5, 1000.5])
+
+
+def test_dots_lead_from_a_shorter_run_to_its_label():
+    (ax,) = learning_curves({"long": [(STEPS, STEPS)], "short": [(STEPS[:2], [0.0, 7.0])]}).axes
+    (dots,) = [line for line in ax.lines if line.get_linestyle() == ":"]
+    np.testing.assert_allclose(dots.get_xydata(), [[1000, 7], [2000, 7]])
+
+
+@pytest.mark.parametrize(
+    ("ends", "title"),
+    [
+        ({"A": [0.9, 0.92], "B": [0.5, 0.52]}, "A ends highest, at 0.91 (mean of 2 seeds)"),
+        ({"A": [0.8, 1.0], "B": [0.85, 0.93]}, "A and B end within one standard error, at 0.9 (mean of 2 seeds)"),
+        ({"A": [-812.3]}, "A ends at \N{MINUS SIGN}812 (one seed)"),
+        ({"A": [0.1], "B": [0.2]}, "B ends highest, at 0.2 (one seed)"),
+    ],
+)
+def test_learning_curves_title_says_what_is_seen(ends, title):
+    made = {label: [([0, 1], [0.0, end]) for end in values] for label, values in ends.items()}
+    (ax,) = learning_curves(made).axes
+    assert ax.get_title(loc="left") == title
+
+
+def test_learning_curves_bottom_and_title():
+    (ax,) = learning_curves(curves(), bottom=0.25, title="Mine").axes
+    assert ax.get_ylim()[0] == 0.25
+    assert ax.get_title(loc="left") == "Mine"
+
+
+def test_learning_curves_bottom_above_all_values_does_not_turn_the_axis_over():
+    (ax,) = learning_curves({"A": [(STEPS, [-3.0, -2.0, -1.0])]}, bottom=0.0).axes
+    low, high = ax.get_ylim()
+    assert low < -3
+    assert low < high
+
+
+@pytest.mark.parametrize("nothing", [{}, {"A": []}, {"A": [([], [])]}, {"A": [([0, 9], [math.nan, math.nan])]}])
+def test_learning_curves_before_the_first_value(nothing):
+    figure = learning_curves(nothing, bottom=0.0)
+    figure.draw_without_rendering()
+    assert figure.axes[0].get_title(loc="left") == "No values yet"
+
+
+def test_learning_curves_leave_out_a_seed_without_values():
+    (ax,) = learning_curves({"A": [(STEPS, [0.0, 0.1, 0.2]), (STEPS, [math.nan] * 3)], "B": []}).axes
+    assert texts(ax) == ["A"]
+    np.testing.assert_allclose(lines_of(ax, 2.0)[0].get_ydata(), [0.0, 0.1, 0.2])
+
+
+def test_learning_curves_of_a_single_step():
+    (ax,) = learning_curves({"A": [([5], [1.0])]}).axes
+    assert ax.lines[0].get_marker() == "o"
+
+
+def test_learning_curves_refuse_unequal_lengths():
+    with pytest.raises(UserError):
+        learning_curves({"A": [([0, 1], [1.0])]})
+
+
+def test_labels_do_not_overlap():
+    ends = {f"method {i}": [(STEPS, [0.0, 0.5, 0.9 + 0.001 * i])] for i in range(6)}
+    figure = learning_curves(ends)
+    figure.draw_without_rendering()
+    (ax,) = figure.axes
+    # Of the text alone: Annotation's own extent includes its leader line.
+    boxes = sorted((text.get_tightbbox() for text in ax.texts), key=lambda box: box.y0)
+    heights = [text.xyann[1] for text in ax.texts]
+    assert heights == sorted(heights)
+    pixel_heights = sorted(ax.transData.transform((0, height))[1] for height in heights)
+    size = ax.texts[0].get_fontsize() * figure.dpi / 72
+    assert min(np.diff(pixel_heights)) >= size
+    assert all(box.x0 > ax.get_window_extent().x1 - 1 for box in boxes)
+
+
+@pytest.mark.parametrize(
+    ("positions", "placed"),
+    [
+        ([0.0, 5.0], [0.0, 5.0]),
+        ([1.0, 1.0], [0.5, 1.5]),
+        ([3.0, 1.0, 1.2], [3.0, 0.6, 1.6]),
+        ([0.0, 0.0, 0.9], [-0.7, 0.3, 1.3]),
+        ([], []),
+    ],
+)
+def test_spread(positions, placed):
+    np.testing.assert_allclose(spread(positions, gap=1.0), placed)
+
+
+def test_shift_bars_draw_scores_whiskers_and_the_paper():
+    (ax,) = shift_bars(scores()).axes
+    vdn, groupdr = [c for c in ax.containers if hasattr(c, "patches")]
+    assert [bar.get_height() for bar in vdn] == [0.92, 0.86]
+    assert [bar.get_height() for bar in groupdr] == [0.62, FLOOR]
+    errors = [c for c in ax.containers if not hasattr(c, "patches")]
+    np.testing.assert_allclose(whiskers(errors[0]), [(0.91, 0.93), (0.84, 0.88)])
+    np.testing.assert_allclose(whiskers(errors[1]), [(0.865, 0.889), (0.40, 0.48)])  # the paper's
+    assert len(errors) == 3
+    assert whiskers(errors[2]) == []  # neither the single seed nor the bar that is cut has one
+    (paper,) = [line for line in ax.lines if line.get_marker() == "D"]
+    np.testing.assert_allclose(paper.get_ydata(), [0.877, 0.44])
+    np.testing.assert_allclose(paper.get_xdata(), [bar.get_x() + bar.get_width() / 2 for bar in vdn])
+    assert paper.get_markerfacecolor() == "white"
+    assert texts(ax) == ["0.920", "0.860", "0.620", "\N{MINUS SIGN}2.3"]
+
+
+def test_shift_bars_name_everything():
+    figure = shift_bars(scores())
+    (ax,) = figure.axes
+    assert [tick.get_text() for tick in ax.get_xticklabels()] == ["Tucson", "New York"]
+    legend = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert legend == ["VDN", "GroupDR", "as in the paper", "one-step optimum, 0.994"]
+    assert any(np.allclose(line.get_ydata(), 0.994) for line in ax.lines)
+    caption = " ".join(ax.get_xlabel().split())
+    assert "Doing nothing scores \N{MINUS SIGN}1.7 in Tucson, \N{MINUS SIGN}3.6 in New York." in caption
+    assert figure.get_suptitle() == "VDN has the highest mean score over 2 cities: 0.890"
+
+
+def test_shift_bars_without_paper_and_reference():
+    (ax,) = shift_bars({"VDN": {"Tucson": Score(0.9)}}, reference=None, do_nothing={}, title="Mine").axes
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["VDN"]
+    assert ax.figure.get_suptitle() == "Mine"
+    assert "nothing" not in ax.get_xlabel()
+
+
+@pytest.mark.parametrize("prefix", ["", "a rather long name of a method, "])
+def test_shift_bars_legend_is_clear_of_the_axes_and_inside_the_figure(prefix):
+    figure = shift_bars({prefix + method: row for method, row in scores().items()})
+    figure.draw_without_rendering()
+    (ax,) = figure.axes
+    legend = ax.get_legend().get_window_extent()
+    title, caption = figure.texts[0].get_window_extent(), ax.xaxis.label.get_window_extent()
+    assert legend.y0 >= ax.get_window_extent().y1 - 1
+    assert legend.y1 <= title.y0 + 1
+    for box in [legend, title, caption]:
+        assert figure.bbox.x0 <= box.x0
+        assert box.x1 <= figure.bbox.x1
+
+
+def test_a_method_may_lack_a_city():
+    made = scores()
+    del made["GroupDR"]["Tucson"]
+    figure = shift_bars(made)
+    assert figure.get_suptitle() == "VDN has the highest mean score in New York: 0.860"
+
+
+def test_shift_bars_refuse_nothing():
+    with pytest.raises(UserError):
+        shift_bars({"VDN": {}})
+
+
+def test_building_day_draws_every_zone_of_both_policies():
+    figure = building_day(day())
+    *axes, bar = figure.axes
+    grid = np.array(axes).reshape(3, 2)
+    for column in range(2):
+        inside, outside, power = grid[:, column]
+        target, *zones = inside.lines
+        assert set(target.get_ydata()) == {22.0}
+        assert len(zones) == 3
+        np.testing.assert_allclose(zones[2].get_ydata(), np.asarray(day().policies[column].zone_temperature)[:, 2])
+        np.testing.assert_allclose(outside.lines[0].get_ydata(), day().hours)
+        (mesh,) = [c for c in power.collections if hasattr(c, "get_coordinates")]
+        np.testing.assert_allclose(mesh.get_array(), np.asarray(day().policies[column].action).T)
+        assert mesh.get_clim() == (-1, 1)
+        assert power.get_xlabel() == "Hour of the day"
+    assert [tick.get_text() for tick in grid[2, 0].get_yticklabels()] == ["zone 0", "zone 1", "zone 2"]
+    assert texts(grid[0, 1]) == ["zone 0", "zone 1", "zone 2", "target, 22 °C"]
+    assert grid[0, 0].get_ylim() == grid[0, 1].get_ylim()
+    assert grid[0, 0].get_xlim() == (0, 24)
+    assert figure.get_suptitle() == "One day in El Paso"
+    figure.draw_without_rendering()
+    assert [tick.get_text() for tick in bar.get_xticklabels()] == ["full cooling", "off", "full heating"]
+
+
+def test_building_day_titles_say_the_mean_distance():
+    made = day(policies=1)
+    distance = np.abs(np.asarray(made.policies[0].zone_temperature) - 22).mean()
+    assert building_day(made).axes[0].get_title(loc="left") == f"policy 0: {distance:.2f} °C from target on average"
+
+
+def test_building_day_refuses_a_wrong_shape():
+    made = day()
+    transposed = made.policies[0]._replace(action=np.asarray(made.policies[0].action).T)
+    with pytest.raises(UserError, match="policy 0: action shape"):
+        building_day(made._replace(policies=[transposed]))
+
+
+@pytest.mark.parametrize(
+    "draw", [lambda: learning_curves(curves()), lambda: shift_bars(scores()), lambda: building_day(day())]
+)
+@pytest.mark.parametrize("suffix", ["png", "svg"])
+def test_saved_files_are_complete_and_the_same_each_time(draw, suffix, tmp_path):
+    first = save(draw(), tmp_path / "new" / f"a.{suffix}", dpi=50)
+    second = save(draw(), tmp_path / f"b.{suffix}", dpi=50)
+    start = b"\x89PNG" if suffix == "png" else b"<?xml"
+    assert first.read_bytes().startswith(start)
+    assert first.read_bytes() == second.read_bytes()
+
+
+def test_save_refuses_other_formats(tmp_path):
+    with pytest.raises(UserError, match=r"\.png or \.svg"):
+        save(learning_curves(curves()), tmp_path / "a.bmp")
