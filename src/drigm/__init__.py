@@ -1,9 +1,9 @@
 """drigm: teams that still work when the world differs from the simulator.
 
-    import drigm
+import drigm
 
-    run = drigm.train(env="building:OfficeSmall/Tucson", factorization=drigm.QMIX(), uncertainty=drigm.TotalVariation(rho=0.2))
-    print(drigm.evaluate(run, shifts="climate"))
+run = drigm.train("building:OfficeSmall/Tucson", drigm.QMIX(), drigm.TotalVariation(rho=0.2), seeds=5)
+print(drigm.evaluate(run, shifts="climate"))
 """
 
 from drigm.api import QMIX, VDN, Contamination, Nominal, TotalVariation, train

@@ -19,27 +19,27 @@ class Choice(NamedTuple):
     settings: dict[str, Any]
 
 
-def VDN() -> Choice:
+def VDN() -> Choice:  # noqa: N802 (named like the class that a user expects)
     """The sum of the agents' values (Sunehag et al. 2018)."""
     return Choice("factorization", "vdn", {})
 
 
-def QMIX(mixer_embed: int = 32) -> Choice:
+def QMIX(mixer_embed: int = 32) -> Choice:  # noqa: N802 (named like the class that a user expects)
     """A monotone mixing network of width ``mixer_embed`` (Rashid et al. 2018)."""
     return Choice("factorization", "qmix", {"mixer_embed": mixer_embed})
 
 
-def Nominal() -> Choice:
+def Nominal() -> Choice:  # noqa: N802 (named like the class that a user expects)
     """No uncertainty: the simulator is believed."""
     return Choice("uncertainty", "nominal", {})
 
 
-def Contamination(rho: float, fail_value: float | str = "auto") -> Choice:
+def Contamination(rho: float, fail_value: float | str = "auto") -> Choice:  # noqa: N802 (named like the class that a user expects)
     """rho-contamination: bootstrap (1 - rho) V' + rho m, with fail value m."""
     return Choice("uncertainty", "contamination", {"rho": rho, "fail_value": fail_value})
 
 
-def TotalVariation(rho: float, fail_value: float | str = "auto") -> Choice:
+def TotalVariation(rho: float, fail_value: float | str = "auto") -> Choice:  # noqa: N802 (named like the class that a user expects)
     """Total variation of radius rho with a dual network, and fail value m."""
     return Choice("uncertainty", "tv", {"rho": rho, "fail_value": fail_value})
 

@@ -64,4 +64,7 @@ def _open(path: Path):
 
 
 def _named_leaves(tree: PyTree) -> list[tuple[str, jax.Array]]:
-    return [(jax.tree_util.keystr(path, simple=True, separator="."), leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)]
+    return [
+        (jax.tree_util.keystr(path, simple=True, separator="."), leaf)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+    ]

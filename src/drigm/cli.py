@@ -46,10 +46,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="drigm", description="Train cooperating agents so that the team still works when the world differs.")
+    parser = _Parser(
+        prog="drigm", description="Train cooperating agents so that the team still works when the world differs."
+    )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
     train = commands.add_parser("train", help="train a team", formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    train.add_argument("--out", metavar="DIR", help="run directory (default: a new one under runs/)", default=argparse.SUPPRESS)
+    train.add_argument(
+        "--out", metavar="DIR", help="run directory (default: a new one under runs/)", default=argparse.SUPPRESS
+    )
     train.add_argument("--resume", metavar="DIR", help="continue the unfinished run in DIR", default=argparse.SUPPRESS)
     train.add_argument("--quiet", action="store_true", help="show no progress")
     for name, field in FIELDS.items():
@@ -70,7 +74,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_setting(parser: argparse.ArgumentParser, name: str, default: Any, doc: str) -> None:
     """One flag for one field of `TrainConfig`; only flags that were given end up in the namespace."""
-    flag, common = "--" + name.replace("_", "-"), {"dest": name, "default": argparse.SUPPRESS, "help": f"{doc} [{default}]"}
+    flag = "--" + name.replace("_", "-")
+    common: dict[str, Any] = {"dest": name, "default": argparse.SUPPRESS, "help": f"{doc} [{default}]"}
     if isinstance(default, bool):
         parser.add_argument(flag, action=argparse.BooleanOptionalAction, **common)
     else:
@@ -104,7 +109,12 @@ def _train(options: argparse.Namespace) -> int:
     cache_compilations()
     if hasattr(options, "resume"):
         others = [f"--{name.replace('_', '-')}" for name in settings] + (["--out"] if hasattr(options, "out") else [])
-        check(not others, "resume", options.resume, f"it continues with the run's own settings, so leave out {', '.join(others)}")
+        check(
+            not others,
+            "resume",
+            options.resume,
+            f"it continues with the run's own settings, so leave out {', '.join(others)}",
+        )
         run = resume_run(Path(options.resume), quiet=options.quiet)
     else:
         config = TrainConfig().replace(**settings)

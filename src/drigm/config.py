@@ -30,7 +30,9 @@ class TrainConfig:
     # agents
     hidden: int = _setting(64, "width of each agent's MLP and LSTM", 1)
     share_parameters: bool = _setting(False, "one set of weights for all agents")
-    head: str = _setting("auto", "Q head: linear, ordered (levels of one quantity), or auto", choices=("auto", "linear", "ordered"))
+    head: str = _setting(
+        "auto", "Q head: linear, ordered (levels of one quantity), or auto", choices=("auto", "linear", "ordered")
+    )
     bowls: int = _setting(1, "kinks in the ordered head", 1, 16)
     mixer_embed: int = _setting(32, "width of QMIX's mixing layer", 1)
     dual_hidden: int = _setting(64, "width of the dual network", 1)
@@ -50,13 +52,17 @@ class TrainConfig:
     learning_rate: float = _setting(1e-3, "Adam's step size", 0.0)
     learning_rate_end: float = _setting(1e-4, "step size that the cosine decay ends at", 0.0)
     max_grad_norm: float = _setting(10.0, "gradient clipping by global norm", 0.0)
-    average_decay: float = _setting(0.999, "decay per update of the averaged weights that are evaluated and deployed", 0.0, 1.0)
+    average_decay: float = _setting(
+        0.999, "decay per update of the averaged weights that are evaluated and deployed", 0.0, 1.0
+    )
     target_period: int = _setting(200, "updates between copies to the target networks", 1)
     double_q: bool = _setting(False, "pick the next greedy action with the online network")
     dual_learning_rate: float = _setting(1e-3, "Adam's step size of the dual network", 0.0)
     dual_updates: int = _setting(1, "dual updates before each Q update", 1)
     # running
-    shards: int = _setting(2, "shares that the parallel environments and windows are split into, one per CPU core", 1, 1024)
+    shards: int = _setting(
+        2, "shares that the parallel environments and windows are split into, one per CPU core", 1, 1024
+    )
 
     def replace(self, **changes: Any) -> TrainConfig:
         """Return a copy with ``changes``; unknown names raise `UserError`."""
@@ -88,7 +94,7 @@ def from_dict(settings: dict[str, Any]) -> TrainConfig:
 
 
 def validate(config: TrainConfig) -> TrainConfig:
-    """Return ``config`` with numbers of the right type, or raise `UserError` for the first field that is out of range."""
+    """Return ``config`` with numbers of the right type, or raise `UserError` for the first out of range."""
     fixed = {name: _checked(name, getattr(config, name)) for name in FIELDS}
     config = TrainConfig(**fixed)
     check(config.burn_in < config.window, "burn_in", config.burn_in, f"it must be below window ({config.window})")
@@ -96,9 +102,19 @@ def validate(config: TrainConfig) -> TrainConfig:
         value = getattr(config, name)
         check(value % config.shards == 0, name, value, f"it must be a multiple of shards ({config.shards})")
     rows = config.replay_size // config.num_envs
-    check(rows > config.window, "replay_size", config.replay_size, f"above num_envs * (window + 1) = {config.num_envs * (config.window + 1)}")
+    check(
+        rows > config.window,
+        "replay_size",
+        config.replay_size,
+        f"above num_envs * (window + 1) = {config.num_envs * (config.window + 1)}",
+    )
     robust = config.uncertainty != "nominal"
-    check(robust or config.rho == 0.0, "rho", config.rho, "0 with uncertainty nominal (choose contamination or tv for a radius)")
+    check(
+        robust or config.rho == 0.0,
+        "rho",
+        config.rho,
+        "0 with uncertainty nominal (choose contamination or tv for a radius)",
+    )
     return config
 
 
@@ -112,11 +128,18 @@ def _checked(name: str, value: Any) -> Any:
         return value
     if isinstance(default, str):
         check(isinstance(value, str), name, value, "a text")
-        check("choices" not in spec or value in spec["choices"], name, value, f"choose one of {', '.join(spec.get('choices', ()))}")
+        check(
+            "choices" not in spec or value in spec["choices"],
+            name,
+            value,
+            f"choose one of {', '.join(spec.get('choices', ()))}",
+        )
         return value
     whole = isinstance(default, int)
     kind = "a whole number" if whole else "a number"
-    limits = " ".join(f"{word} {bound:g}" for word, bound in (("from", spec["low"]), ("to", spec["high"])) if bound is not None)
+    limits = " ".join(
+        f"{word} {bound:g}" for word, bound in (("from", spec["low"]), ("to", spec["high"])) if bound is not None
+    )
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     ok = number and (not whole or float(value).is_integer()) and value == value
     ok = ok and (spec["low"] is None or value >= spec["low"]) and (spec["high"] is None or value <= spec["high"])

@@ -27,7 +27,7 @@ def use_cores(cores: int | None = None) -> None:
 
 def cache_compilations() -> None:
     """Keep compiled programs in the user's cache directory, so that the next run of the same shapes starts at once."""
-    if "JAX_COMPILATION_CACHE_DIR" in os.environ or jax.config.jax_compilation_cache_dir is not None:
+    if jax.config.values.get("jax_compilation_cache_dir") is not None:  # JAX_COMPILATION_CACHE_DIR, or set by the user
         return
     root = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
     jax.config.update("jax_compilation_cache_dir", os.path.join(root, "drigm", "jax"))

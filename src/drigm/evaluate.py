@@ -66,7 +66,7 @@ def episode_returns(env: Environment, agents: RecurrentAgents, worlds: list[Shif
         agents: weights of K seeds stacked on a leading axis.
         worlds: the worlds to play in.
     """
-    return np.asarray(_play(env)(agents, stack_params(worlds)))
+    return np.asarray(_play(env, len(worlds))(agents, stack_params(worlds)))
 
 
 def greedy_day(env: Environment, agents: RecurrentAgents, params: PyTree, episode: int) -> tuple[TimeStep, Array]:
@@ -75,7 +75,7 @@ def greedy_day(env: Environment, agents: RecurrentAgents, params: PyTree, episod
     return jax.jit(lambda a, p: rollout.greedy_episode(env, a, key, env.episode(p, jnp.int32(episode))))(agents, params)
 
 
-def _play(env: Environment):
+def _play(env: Environment, worlds: int):
     """Compile the suite: one world after the other, seeds and episodes side by side."""
     episodes = jnp.arange(env.num_eval_episodes, dtype=jnp.int32)
 
@@ -84,7 +84,14 @@ def _play(env: Environment):
 
     per_episode = jax.vmap(one, in_axes=(None, None, 0))
     per_seed = jax.vmap(per_episode, in_axes=(0, None, None))
-    return jax.jit(lambda agents, worlds: jax.lax.map(lambda params: per_seed(agents, params, episodes), worlds))
+
+    def suite(agents: RecurrentAgents, params: PyTree) -> Array:
+        def world(w: Array) -> Array:
+            return per_seed(agents, jax.tree.map(lambda x: x[w], params), episodes)
+
+        return jax.lax.map(world, jnp.arange(worlds, dtype=jnp.int32))
+
+    return jax.jit(suite)
 
 
 def _shift_score(name: str, per_seed: np.ndarray) -> ShiftScore:

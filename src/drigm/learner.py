@@ -70,7 +70,12 @@ class Learner(NamedTuple):
         config, spec = self.config, self.spec
         k_agents, k_mixer, k_dual = jax.random.split(key, 3)
         agents = make_agents(
-            k_agents, spec, config.hidden, share_parameters=config.share_parameters, ordered=self.ordered, bowls=config.bowls
+            k_agents,
+            spec,
+            config.hidden,
+            share_parameters=config.share_parameters,
+            ordered=self.ordered,
+            bowls=config.bowls,
         )
         mixer = self.factorization.init(k_mixer, spec.num_agents, spec.state_size, config.mixer_embed)
         params = Params(agents, mixer)
@@ -80,9 +85,9 @@ class Learner(NamedTuple):
             params=params,
             target=jax.tree.map(jnp.copy, params),
             average=jax.tree.map(jnp.copy, params),
-            opt_state=self.optimizer.init(params),
+            opt_state=self.optimizer.init(_optax_params(params)),
             dual=dual,
-            dual_opt_state=self.dual_optimizer.init(dual) if has_dual else None,
+            dual_opt_state=self.dual_optimizer.init(_optax_params(dual)) if has_dual else None,
             updates=jnp.int32(0),
         )
 
@@ -99,11 +104,15 @@ class Learner(NamedTuple):
         copy = updates % self.config.target_period == 0
         target = jax.tree.map(lambda new, old: jnp.where(copy, new, old), params, state.target)
         # The average warms up with the number of updates, so that early weights do not linger in it.
-        decay = jnp.minimum(self.config.average_decay, updates.astype(jnp.float32) / (10.0 + updates.astype(jnp.float32)))
+        decay = jnp.minimum(
+            self.config.average_decay, updates.astype(jnp.float32) / (10.0 + updates.astype(jnp.float32))
+        )
         average = jax.tree.map(lambda new, old: old + (1.0 - decay) * (new - old), params, state.average)
         offset = targets.value_offset(robustness.rho, self.config.gamma, robustness.fail_value)
         metrics = Metrics(loss, dual_loss, value + offset, optax.global_norm(grads))
-        return LearnerState(params, target, average, opt_state, dual, dual_opt_state, updates), _mean_over_shards(metrics)
+        return LearnerState(params, target, average, opt_state, dual, dual_opt_state, updates), _mean_over_shards(
+            metrics
+        )
 
     def _batch(self, window: Row) -> _Batch:
         """Cut the training transitions out of a window: everything after the burn-in."""
@@ -132,7 +141,9 @@ class Learner(NamedTuple):
         chosen = jnp.take_along_axis(q, greedy[..., None], axis=-1)[..., 0]
         return self.factorization.joint_value(state.target.mixer, chosen, batch.state_t)
 
-    def _dual_steps(self, state: LearnerState, batch: _Batch, v_t: Array, robustness: Robustness) -> tuple[Any, Any, Array]:
+    def _dual_steps(
+        self, state: LearnerState, batch: _Batch, v_t: Array, robustness: Robustness
+    ) -> tuple[Any, Any, Array]:
         """Fit eta(s, a) on the linear dual loss of this batch."""
         dual_loss = self.uncertainty.dual_loss
         if dual_loss is None or state.dual is None:
@@ -192,7 +203,9 @@ def make_learner(config: TrainConfig, spec: EnvSpec) -> Learner:
         factorization=FACTORIZATIONS[config.factorization],
         uncertainty=SETS[config.uncertainty],
         optimizer=optax.chain(optax.clip_by_global_norm(config.max_grad_norm), optax.adam(rate)),
-        dual_optimizer=optax.chain(optax.clip_by_global_norm(config.max_grad_norm), optax.adam(config.dual_learning_rate)),
+        dual_optimizer=optax.chain(
+            optax.clip_by_global_norm(config.max_grad_norm), optax.adam(config.dual_learning_rate)
+        ),
         ordered=config.head == "ordered" or (config.head == "auto" and spec.action_values is not None),
     )
 
@@ -226,10 +239,16 @@ def standardise_state(spec: EnvSpec, state: Array) -> Array:
     return (state - offset) / scale
 
 
-def _descend(optimizer: optax.GradientTransformation, grads: PyTree, opt_state: Any, params: PyTree) -> tuple[PyTree, Any]:
+def _descend(
+    optimizer: optax.GradientTransformation, grads: PyTree, opt_state: Any, params: PyTree
+) -> tuple[PyTree, Any]:
     with jax.numpy_dtype_promotion("standard"):  # Adam raises a Python float to an int32 step count
         changes, opt_state = optimizer.update(grads, opt_state, params)
         return optax.apply_updates(params, changes), opt_state
+
+
+def _optax_params(tree: PyTree) -> Any:
+    return tree  # optax types its pytrees more narrowly than what it takes
 
 
 def _mean_over_shards(tree: PyTree) -> PyTree:

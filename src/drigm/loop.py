@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -46,8 +47,8 @@ class Train(NamedTuple):
             length share one compilation.
     """
 
-    init: object
-    chunk: object
+    init: Callable[[Array, Array], RunState]
+    chunk: Callable[[RunState, Array, Array], tuple[RunState, ChunkSums]]
 
 
 def make_train(config: TrainConfig, env: Environment) -> Train:
@@ -131,17 +132,17 @@ def _tick(learner: Learner, env: Environment, state: RunState, tick: Array) -> t
     starts = max(-(-config.learning_starts // config.num_envs), config.window + 1)
     due = (tick + 1 >= starts) & (tick % config.update_every == 0)
 
-    def learn(learner_state: LearnerState) -> tuple[LearnerState, Metrics, Array]:
-        total = None
-        for k in jax.random.split(k_sample, config.updates):
-            window = replay.sample(ring, k, tick + 1, config.batch // config.shards, config.window)
-            learner_state, metrics = learner.update(learner_state, window, state.robustness)
-            total = metrics if total is None else jax.tree.map(jnp.add, total, metrics)
-        return learner_state, total, jnp.float32(config.updates)
-
     def rest(learner_state: LearnerState) -> tuple[LearnerState, Metrics, Array]:
         nothing = jnp.float32(0.0)
         return learner_state, Metrics(nothing, nothing, nothing, nothing), nothing
+
+    def learn(learner_state: LearnerState) -> tuple[LearnerState, Metrics, Array]:
+        learner_state, total, updates = rest(learner_state)
+        for k in jax.random.split(k_sample, config.updates):
+            window = replay.sample(ring, k, tick + 1, config.batch // config.shards, config.window)
+            learner_state, metrics = learner.update(learner_state, window, state.robustness)
+            total = jax.tree.map(jnp.add, total, metrics)
+        return learner_state, total, updates + config.updates
 
     learned, metrics, updates = jax.lax.cond(due, learn, rest, state.learner)
     state = RunState(learned, carry, ring, jax.random.key_data(key), state.robustness)

@@ -1,7 +1,8 @@
 """The LSTM recurrence for a group of agents, with a hand-written gradient.
 
 Written out because it is where training spends its time: one tanh serves all four gates, since
-``sigmoid(x) = tanh(x / 2) / 2 + 1 / 2``, and the gradient of the weights is one matmul over all steps instead of one per step.
+``sigmoid(x) = tanh(x / 2) / 2 + 1 / 2``, and the gradient of the weights is one matmul over all steps instead of
+one per step.
 """
 
 from __future__ import annotations

@@ -235,7 +235,9 @@ def make_agents(
         action_embedding=_uniform(keys[1], (groups, rows, hidden), inputs),
         lstm_input=_uniform(keys[2], (groups, hidden, 4 * hidden), hidden),
         lstm_hidden=_uniform(keys[3], (groups, hidden, 4 * hidden), hidden),
-        lstm_bias=jnp.broadcast_to(jnp.repeat(jnp.array([0.0, 1.0, 0.0, 0.0], jnp.float32), hidden), (groups, 4 * hidden)),
+        lstm_bias=jnp.broadcast_to(
+            jnp.repeat(jnp.array([0.0, 1.0, 0.0, 0.0], jnp.float32), hidden), (groups, 4 * hidden)
+        ),
         head=head,
         obs_offset=jnp.asarray(spec.obs_offset, jnp.float32),
         obs_scale=jnp.asarray(spec.obs_scale, jnp.float32),

@@ -29,7 +29,7 @@ class EpisodeStats(NamedTuple):
     """Sums over the episodes that ended."""
 
     returns: Array  # []
-    count: Array  # []
+    episodes: Array  # [] how many
 
 
 def start(env: Environment, agents: RecurrentAgents, key: Array, num_envs: int) -> RolloutState:
@@ -50,7 +50,9 @@ def row_of(env: Environment, carry: RolloutState) -> Row:
     """Return the row that replay stores for the present time-step."""
     step = carry.timestep
     avail = step.avail_actions if env.spec.masks_actions else None
-    return Row(step.obs, step.state, avail, carry.last_action, step.reward, step.terminated, step.truncated, carry.first)
+    return Row(
+        step.obs, step.state, avail, carry.last_action, step.reward, step.terminated, step.truncated, carry.first
+    )
 
 
 def act(agents: RecurrentAgents, memory: Memory, row: Row) -> tuple[Memory, Array]:
@@ -71,7 +73,9 @@ def explore(key: Array, action: Array, avail: Array | None, epsilon: Array, num_
     return jnp.where(coin, uniform, action)
 
 
-def advance(env: Environment, carry: RolloutState, key: Array, action: Array, memory: Memory) -> tuple[RolloutState, EpisodeStats]:
+def advance(
+    env: Environment, carry: RolloutState, key: Array, action: Array, memory: Memory
+) -> tuple[RolloutState, EpisodeStats]:
     """Step every environment that is inside an episode and reset every one that has ended.
 
     A reset takes a tick of its own, so the final observation is stored like any other and the reset
@@ -106,7 +110,9 @@ def greedy_episode(env: Environment, agents: RecurrentAgents, key: Array, params
     key_reset, key_steps = jax.random.split(key)
     carry = start(world, agents, key_reset, 1)
 
-    def body(state: tuple[RolloutState, Array], step_key: Array) -> tuple[tuple[RolloutState, Array], tuple[TimeStep, Array]]:
+    def body(
+        state: tuple[RolloutState, Array], step_key: Array
+    ) -> tuple[tuple[RolloutState, Array], tuple[TimeStep, Array]]:
         carry, alive = state
         memory, action = act(agents, carry.memory, row_of(world, carry))
         carry, _ = advance(world, carry, step_key, action, memory)

@@ -108,7 +108,9 @@ class RunDirectory:
         """Return the weights of ``seed``; `UserError` if the run has not finished."""
         if not self.weights_file(seed).exists():
             if self.checkpoint_file.exists():
-                raise UserError(f"run: {str(self.path)!r} is unfinished; continue it with drigm train --resume {self.path}.")
+                raise UserError(
+                    f"run: {str(self.path)!r} is unfinished; continue it with drigm train --resume {self.path}."
+                )
             raise UserError(f"run: {str(self.path)!r} has no weights of seed {seed}.")
         return load_tree(self.weights_file(seed), like)
 
@@ -164,7 +166,9 @@ def _commit() -> str | None:
     here = Path(__file__).parent
 
     def git(*arguments: str) -> str:
-        return subprocess.run(["git", *arguments], cwd=here, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+        return subprocess.run(
+            ["git", *arguments], cwd=here, capture_output=True, text=True, check=True, timeout=10
+        ).stdout.strip()
 
     try:
         return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no", ".") else "")

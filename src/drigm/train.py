@@ -62,7 +62,9 @@ class Run(NamedTuple):
     def __str__(self) -> str:
         c = self.config
         radius = f" rho {c.rho:g}" if c.uncertainty != "nominal" else ""
-        return f"{c.factorization} {c.uncertainty}{radius} on {c.env}, {c.seeds} seeds of {c.steps} steps, in {self.path}"
+        return (
+            f"{c.factorization} {c.uncertainty}{radius} on {c.env}, {c.seeds} seeds of {c.steps} steps, in {self.path}"
+        )
 
 
 def resolve(config: TrainConfig) -> tuple[TrainConfig, Environment]:
@@ -73,7 +75,12 @@ def resolve(config: TrainConfig) -> tuple[TrainConfig, Environment]:
     env = make_env(config.env)
     check(env.spec.num_actions > 0, "env", config.env, "training needs discrete actions")
     ordered = env.spec.action_values is not None
-    check(config.head != "ordered" or ordered, "head", config.head, f"linear or auto: the actions of {config.env} have no order")
+    check(
+        config.head != "ordered" or ordered,
+        "head",
+        config.head,
+        f"linear or auto: the actions of {config.env} have no order",
+    )
     return config, env
 
 
@@ -136,7 +143,14 @@ def _one_seed(config: TrainConfig, env: Environment) -> RunState:
 
 
 def _finish(
-    config: TrainConfig, env: Environment, directory: RunDirectory, programs: Train, state: RunState, *, tick: int, quiet: bool
+    config: TrainConfig,
+    env: Environment,
+    directory: RunDirectory,
+    programs: Train,
+    state: RunState,
+    *,
+    tick: int,
+    quiet: bool,
 ) -> Run:
     """Train from ``tick`` to the end, leaving a checkpoint whenever it stops early."""
     chunk = max(1, config.ticks // CHUNKS)
@@ -173,11 +187,21 @@ def _metric_rows(
     sums = jax.tree.map(lambda x: np.asarray(x)[0], sums)
     rows = []
     for k in range(config.seeds):
-        count, updates = float(sums.episodes.count[k]), float(sums.updates[k])
+        count, updates = float(sums.episodes.episodes[k]), float(sums.updates[k])
         mean = float(sums.episodes.returns[k]) / count if count else math.nan
-        means = {name: float(value[k]) / updates if updates else math.nan for name, value in sums.metrics._asdict().items()}
+        means = {
+            name: float(value[k]) / updates if updates else math.nan for name, value in sums.metrics._asdict().items()
+        }
         score = float(env.score(jnp.float32(mean)))
-        row = {"step": step, "return": mean, "score": score, "episodes": count, **means, "epsilon": epsilon, "steps_per_s": rate}
+        row = {
+            "step": step,
+            "return": mean,
+            "score": score,
+            "episodes": count,
+            **means,
+            "epsilon": epsilon,
+            "steps_per_s": rate,
+        }
         rows.append(row)
     return rows
 
@@ -201,7 +225,12 @@ def _refuse_divergence(config: TrainConfig, sums: ChunkSums, step: int) -> None:
     loss = np.asarray(sums.metrics.loss)[0]  # 0 where nothing was learnt in the chunk
     for seed, finite in zip(seeds_of(config), np.isfinite(loss), strict=True):
         rate = config.learning_rate
-        check(bool(finite), "learning_rate", rate, f"the loss of seed {seed} became infinite by step {step}; give a smaller one")
+        check(
+            bool(finite),
+            "learning_rate",
+            rate,
+            f"the loss of seed {seed} became infinite by step {step}; give a smaller one",
+        )
 
 
 def _weights(learner: LearnerState) -> Weights:
@@ -214,5 +243,3 @@ def _save_finished(config: TrainConfig, directory: RunDirectory, state: RunState
     for k, seed in enumerate(seeds_of(config)):
         directory.save_weights(seed, jax.tree.map(lambda x: x[k], weights))  # noqa: B023 (used at once)
     directory.checkpoint_file.unlink(missing_ok=True)
-
-

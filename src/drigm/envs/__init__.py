@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from drigm.envs import building_data
+from drigm.envs import building, building_data, probe
 from drigm.envs.api import Environment, Shift
-from drigm.envs.building import building
-from drigm.envs.probe import RULES, probe
 from drigm.envs.shifts import shift_suite
 from drigm.errors import UserError, choose
 
@@ -34,8 +32,8 @@ def _building_parts() -> dict[str, list[str]]:
 
 
 KINDS: dict[str, Kind] = {
-    "building": Kind(building, "building:BUILDING/CITY or building:BUILDING/WEATHER/GROUND", _building_parts),
-    "probe": Kind(probe, "probe:NAME", lambda: {"NAME": list(RULES)}),
+    "building": Kind(building.building, "building:BUILDING/CITY or building:BUILDING/WEATHER/GROUND", _building_parts),
+    "probe": Kind(probe.probe, "probe:NAME", lambda: {"NAME": list(probe.RULES)}),
 }
 
 

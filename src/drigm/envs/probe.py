@@ -30,6 +30,8 @@ MATRIX = np.array([[8.0, -12.0, -12.0], [-12.0, 0.0, 0.0], [-12.0, 0.0, 0.0]], n
 
 
 class ProbeState(NamedTuple):
+    """What a probe remembers between steps."""
+
     time: Array  # [] int32
     cue: Array  # [] float32, drawn at reset
 

@@ -51,7 +51,10 @@ def init(key: Array, num_agents: int, state_size: int, embed_size: int) -> PyTre
 
 
 def joint_value(params: PyTree, q: Array, state: Array) -> Array:
-    """Return ``|W2(s)| ELU(|W1(s)| q + b1(s)) + v(s)`` (Rashid et al. 2018, eq. 5-6): q [..., N], state [..., S] -> [...]."""
+    """Return ``|W2(s)| ELU(|W1(s)| q + b1(s)) + v(s)`` (Rashid et al. 2018, eq. 5-6).
+
+    Shapes: q [..., N], standardised state [..., S] -> [...].
+    """
     embed_size = params.b1_bias.shape[0]
     w1 = jnp.abs(_affine(state, params.w1, params.w1_bias)).reshape(*q.shape, embed_size)
     hidden = jax.nn.elu(jnp.einsum("...n,...ne->...e", q, w1) + _affine(state, params.b1, params.b1_bias))
