@@ -41,6 +41,8 @@ class TrainConfig:
     epsilon_start: float = _setting(1.0, "exploration at the start", 0.0, 1.0)
     epsilon_end: float = _setting(0.05, "exploration at the end", 0.0, 1.0)
     epsilon_fraction: float = _setting(0.3, "share of the run over which epsilon falls", 0.0, 1.0)
+    local_exploration: float = _setting(0.5, "share of exploration that stays near the greedy level (ordered actions)", 0.0, 1.0)
+    local_width: float = _setting(0.1, "its standard deviation, where the levels span [-1, 1]", 0.0, 2.0)
     # learning
     replay_size: int = _setting(200_000, "time-steps kept per seed", 1)
     window: int = _setting(12, "transitions in a training window, burn-in included", 1, 1000)

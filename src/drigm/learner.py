@@ -109,7 +109,7 @@ class Learner(NamedTuple):
         )
         average = jax.tree.map(lambda new, old: old + (1.0 - decay) * (new - old), params, state.average)
         offset = targets.value_offset(robustness.rho, self.config.gamma, robustness.fail_value)
-        metrics = Metrics(loss, dual_loss, value + offset, optax.global_norm(grads))
+        metrics = Metrics(loss, dual_loss, value + offset, optax.tree.norm(grads))
         return LearnerState(params, target, average, opt_state, dual, dual_opt_state, updates), _mean_over_shards(
             metrics
         )

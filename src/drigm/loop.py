@@ -15,7 +15,7 @@ from drigm.config import TrainConfig
 from drigm.envs.api import Environment
 from drigm.learner import SHARD_AXIS, Learner, LearnerState, Metrics, Robustness, make_learner, make_robustness
 from drigm.replay import Row
-from drigm.rollout import EpisodeStats, RolloutState
+from drigm.rollout import EpisodeStats, Exploration, RolloutState
 from drigm.types import Array
 
 
@@ -90,7 +90,9 @@ def make_train(config: TrainConfig, env: Environment) -> Train:
 
     mesh = shard_mesh(config.shards)
     sharding = None if mesh is None else NamedSharding(mesh, PartitionSpec(SHARD_AXIS))
-    return Train(jax.jit(init, out_shardings=sharding), jax.jit(over_shards(chunk, mesh), donate_argnums=0))
+    # The output's sharding is stated because an empty array would lose its own, and the next call compile anew.
+    step = jax.jit(over_shards(chunk, mesh), donate_argnums=0, out_shardings=sharding)
+    return Train(jax.jit(init, out_shardings=sharding), step)
 
 
 def shard_mesh(shards: int) -> Mesh | None:
@@ -120,6 +122,13 @@ def epsilon_at(config: TrainConfig, tick: Array) -> Array:
     return config.epsilon_start + share * (config.epsilon_end - config.epsilon_start)
 
 
+def exploration_at(learner: Learner, tick: Array) -> Exploration:
+    """Return how to explore at ``tick``; only ordered, unmasked actions have neighbours to explore."""
+    config, spec = learner.config, learner.spec
+    local = config.local_exploration if learner.ordered and not spec.masks_actions else 0.0
+    return Exploration(epsilon_at(config, tick), local, config.local_width * (spec.num_actions - 1) / 2.0)
+
+
 def _tick(learner: Learner, env: Environment, state: RunState, tick: Array) -> tuple[RunState, ChunkSums]:
     """Act once in every environment, store it, and learn when it is time."""
     config = learner.config
@@ -127,7 +136,7 @@ def _tick(learner: Learner, env: Environment, state: RunState, tick: Array) -> t
     row = rollout.row_of(env, state.rollout)
     ring = replay.insert(state.ring, row, tick)
     memory, action = rollout.act(state.learner.params.agents, state.rollout.memory, row)
-    action = rollout.explore(k_explore, action, row.avail_actions, epsilon_at(config, tick), env.spec.num_actions)
+    action = rollout.explore(k_explore, action, row.avail_actions, exploration_at(learner, tick), env.spec.num_actions)
     carry, episodes = rollout.advance(env, state.rollout, k_env, action, memory)
     starts = max(-(-config.learning_starts // config.num_envs), config.window + 1)
     due = (tick + 1 >= starts) & (tick % config.update_every == 0)

@@ -16,6 +16,9 @@ import numpy as np
 from drigm.lstm import lstm
 from drigm.types import Array, EnvSpec
 
+import os
+
+CENTRE_GAIN = float(os.environ.get('CG', '5'))
 NO_ACTION = -1  # the previous action at the first step of an episode
 
 
@@ -50,15 +53,15 @@ class LinearHead(eqx.Module):
 
 
 class OrderedHead(eqx.Module):
-    """A concave Q over levels of one quantity: ``Q(a) = v - sum_k w_k (sqrt((x_a - mu_k)^2 + e_k^2) - e_k)``.
+    """A concave Q over levels of one quantity: ``Q(a) = v - sum_k w_k (sqrt((x_a - mu)^2 + e_k^2) - e_k)``.
 
-    x_a in [-1, 1] is the level of action a; v, w_k > 0, mu_k and e_k > 0 are affine in the features (w and e
+    x_a in [-1, 1] is the level of action a; v, mu, w_k > 0 and e_k > 0 are affine in the features (w and e
     through a softplus). With squares in place of the roots this is NAF (Gu et al. 2016). Near the best
     level a comfort norm is a rounded kink, not a parabola, hence the root.
     """
 
-    weight: Array  # [G, F, 1 + 3 K]
-    bias: Array  # [G, 1 + 3 K]
+    weight: Array  # [G, F, 2 + 2 K]
+    bias: Array  # [G, 2 + 2 K]
     levels: Array  # [A], constant
 
     def values(self, features: Array) -> Array:
@@ -74,24 +77,21 @@ class OrderedHead(eqx.Module):
 
     def _shape(self, features: Array) -> tuple[Array, tuple[Array, Array, Array]]:
         out = _affine(features, self.weight, self.bias)
-        steep, centre, width = jnp.split(out[..., 1:], 3, axis=-1)
+        centre = CENTRE_GAIN * out[..., 1]
+        steep, width = jnp.split(out[..., 2:], 2, axis=-1)
         return out[..., 0], (jax.nn.softplus(steep), centre, jax.nn.softplus(width) + 0.01)
 
 
 def _bowl(shape: tuple[Array, Array, Array], levels: Array) -> Array:
-    """Return ``sum_k w_k (sqrt((x - mu_k)^2 + e_k^2) - e_k)``: [..., K] and levels [A] or [..., A] -> [..., A]."""
-    total = None
-    for k in range(shape[0].shape[-1]):
-        steep, centre, width = (s[..., k, None] for s in shape)
-        distance = jnp.sqrt(jnp.square(_outer_sub(levels, centre)) + jnp.square(width)) - width
-        total = steep * distance if total is None else total + steep * distance
-    assert total is not None
+    """Return ``sum_k w_k (sqrt((x - mu)^2 + e_k^2) - e_k)``: w, e [..., K], mu [...], levels [A] or [..., A] -> [..., A]."""
+    steep, centre, width = shape
+    levels = jnp.broadcast_to(levels, (*centre.shape, levels.shape[-1]))
+    squared = jnp.square(levels - centre[..., None])
+    total = jnp.zeros_like(squared)
+    for k in range(steep.shape[-1]):
+        w, e = steep[..., k, None], width[..., k, None]
+        total = total + w * (jnp.sqrt(squared + e * e) - e)
     return total
-
-
-def _outer_sub(levels: Array, centre: Array) -> Array:
-    levels = jnp.broadcast_to(levels, (*centre.shape[:-1], levels.shape[-1]))
-    return levels - centre
 
 
 class RecurrentAgents(eqx.Module):
@@ -219,8 +219,8 @@ def make_agents(
     if ordered:
         assert spec.action_values is not None
         head = OrderedHead(
-            weight=_uniform(keys[4], (groups, features, 1 + 3 * bowls), features) * 0.3,
-            bias=jnp.zeros((groups, 1 + 3 * bowls), jnp.float32),
+            weight=_uniform(keys[4], (groups, features, 2 + 2 * bowls), features) * 0.06,
+            bias=jnp.zeros((groups, 2 + 2 * bowls), jnp.float32),
             levels=jnp.asarray(spec.action_values, jnp.float32),
         )
     else:

@@ -62,15 +62,34 @@ def act(agents: RecurrentAgents, memory: Memory, row: Row) -> tuple[Memory, Arra
     return memory, greedy_actions(agents.q_values(features)[0], row.avail_actions)
 
 
-def explore(key: Array, action: Array, avail: Array | None, epsilon: Array, num_actions: int) -> Array:
-    """Replace each agent's action, with probability ``epsilon`` each, by a uniform available one; [B, N]."""
-    key_coin, key_action = jax.random.split(key)
+class Exploration(NamedTuple):
+    """How to explore: with ``epsilon`` per agent, of which ``local`` * (1 - epsilon) stays near the greedy action.
+
+    ``width`` is the standard deviation of "near" in levels. Early on, greedy actions are arbitrary and exploration is uniform.
+    """
+
+    epsilon: Array  # []
+    local: float = 0.0
+    width: float = 0.0
+
+
+def explore(key: Array, action: Array, avail: Array | None, how: Exploration, num_actions: int) -> Array:
+    """Replace each agent's action, with probability epsilon each, by another available one; [B, N].
+
+    Replacements are uniform, or, for the share ``how.local``, normally distributed around the greedy level. With
+    200 levels uniform exploration alone almost never shows what lies next to the greedy one.
+    """
+    key_coin, key_action, key_local, key_noise = jax.random.split(key, 4)
     if avail is None:
-        uniform = jax.random.randint(key_action, action.shape, 0, num_actions, jnp.int32)
+        other = jax.random.randint(key_action, action.shape, 0, num_actions, jnp.int32)
     else:
-        uniform = jax.random.categorical(key_action, jnp.where(avail, 0.0, -jnp.inf)).astype(jnp.int32)
-    coin = jax.random.uniform(key_coin, action.shape) < epsilon
-    return jnp.where(coin, uniform, action)
+        other = jax.random.categorical(key_action, jnp.where(avail, 0.0, -jnp.inf)).astype(jnp.int32)
+    if how.local > 0.0:
+        noise = jnp.round(how.width * jax.random.normal(key_noise, action.shape)).astype(jnp.int32)
+        near = jnp.clip(action + noise, 0, num_actions - 1)
+        other = jnp.where(jax.random.uniform(key_local, action.shape) < how.local * (1.0 - how.epsilon), near, other)
+    coin = jax.random.uniform(key_coin, action.shape) < how.epsilon
+    return jnp.where(coin, other, action)
 
 
 def advance(

@@ -70,4 +70,5 @@ def value_offset(rho: Array, gamma: float, fail_value: Array) -> Array:
     The learner represents Q - b: the fail value then costs no accuracy, however low it is. Robust operators
     shift with their arguments, T_m(V + b) = T_{m - b}(V) + b, so nothing else changes; see docs/mathematics.md.
     """
-    return gamma * rho * fail_value / (1.0 - gamma * (1.0 - rho))
+    remaining = jnp.maximum(1.0 - gamma * (1.0 - rho), 1e-9)  # 0 only for gamma = 1 and rho = 0, where b = 0
+    return gamma * rho * fail_value / remaining

@@ -8,7 +8,9 @@
 ``coordinate``     one step; reward 1 if both agents choose what the shared cue asks for, else 0
 ``matrix``         one step; the matrix game [[8,-12,-12],[-12,0,0],[-12,0,0]]
 ``levels``         one step; actions are levels in [-1, 1], reward -|level - cue| summed over agents
-``gamble``         one step then a prize: safe pays 0.5; risky pays 1 but with probability 0.1 nature's draw is -1
+``gamble``         risky (any agent picks 1) leads to a state worth 1, or with probability 1/4 to one worth -1; safe
+                   leads to one worth 0.25. By the mean risky wins, 0.5 to 0.25. Total variation with rho = 0.6 and
+                   fail value m takes nature's mass from the best state: safe wins, 0.1 + 0.6 m to -0.1 + 0.6 m
 =================  =====================================================================================
 """
 
@@ -39,17 +41,20 @@ class ProbeState(NamedTuple):
 class Rule(NamedTuple):
     """What makes one probe differ from another.
 
-    ``reward(key, cue, time, action) -> []``; ``cue(key) -> []``; the cue is visible at step 0 only.
+    ``cue(key) -> []``; ``reward(cue, time, action) -> []``; ``next_cue(key, cue, action) -> []``. The cue is visible in
+    the first ``shown`` steps.
     """
 
     length: int
     terminates: bool
     num_actions: int
     cue: Callable[[Array], Array]
-    reward: Callable[[Array, Array, Array, Array], Array]
+    reward: Callable[[Array, Array, Array], Array]
     reward_range: tuple[float, float]
     ordered: bool = False
     shows_time: bool = True
+    next_cue: Callable[[Array, Array, Array], Array] = lambda key, cue, action: cue
+    shown: int = 1
 
 
 def _no_cue(key: Array) -> Array:
@@ -65,38 +70,42 @@ def _uniform(key: Array) -> Array:
     return jax.random.uniform(key, (), jnp.float32, -0.8, 0.8)
 
 
-def _one(key: Array, cue: Array, time: Array, action: Array) -> Array:
-    del key, cue, time, action
+def _one(cue: Array, time: Array, action: Array) -> Array:
+    del cue, time, action
     return jnp.float32(1.0)
 
 
-def _one_at_the_end(key: Array, cue: Array, time: Array, action: Array) -> Array:
-    del key, cue, action
+def _one_at_the_end(cue: Array, time: Array, action: Array) -> Array:
+    del cue, action
     return (time == 1).astype(jnp.float32)
 
 
-def _named(last: int) -> Callable[[Array, Array, Array, Array], Array]:
-    def reward(key: Array, cue: Array, time: Array, action: Array) -> Array:
-        del key
+def _named(last: int) -> Callable[[Array, Array, Array], Array]:
+    def reward(cue: Array, time: Array, action: Array) -> Array:
         return ((time == last) & jnp.all(action == cue.astype(jnp.int32))).astype(jnp.float32)
 
     return reward
 
 
-def _matrix(key: Array, cue: Array, time: Array, action: Array) -> Array:
-    del key, cue, time
+def _matrix(cue: Array, time: Array, action: Array) -> Array:
+    del cue, time
     return jnp.asarray(MATRIX)[action[0], action[1]]
 
 
-def _distance(key: Array, cue: Array, time: Array, action: Array) -> Array:
-    del key, time
+def _distance(cue: Array, time: Array, action: Array) -> Array:
+    del time
     return -jnp.sum(jnp.abs(jnp.asarray(LEVELS)[action] - cue))
 
 
-def _gamble(key: Array, cue: Array, time: Array, action: Array) -> Array:
-    del cue, time
-    risky = jnp.where(jax.random.uniform(key) < 0.1, -1.0, 1.0)
-    return jnp.where(jnp.any(action == 1), risky, 0.5)
+def _prize(cue: Array, time: Array, action: Array) -> Array:
+    del action
+    return jnp.where(time == 1, cue, 0.0)
+
+
+def _gamble(key: Array, cue: Array, action: Array) -> Array:
+    del cue
+    risky = jnp.where(jax.random.bernoulli(key, 0.25), -1.0, 1.0)
+    return jnp.where(jnp.any(action == 1), risky, 0.25)
 
 
 LEVELS = np.linspace(-1.0, 1.0, 21, dtype=np.float32)
@@ -109,7 +118,7 @@ RULES: dict[str, Rule] = {
     "coordinate": Rule(1, True, 2, _coin, _named(0), (0.0, 1.0)),
     "matrix": Rule(1, True, 3, _no_cue, _matrix, (-12.0, 8.0)),
     "levels": Rule(1, True, 21, _uniform, _distance, (-4.0, 0.0), ordered=True),
-    "gamble": Rule(1, True, 2, _no_cue, _gamble, (-1.0, 1.0)),
+    "gamble": Rule(2, True, 2, _no_cue, _prize, (-1.0, 1.0), next_cue=_gamble, shown=2),
 }
 
 
@@ -135,8 +144,8 @@ def probe(name: str) -> Environment:
     )
 
     def show(state: ProbeState, reward: Array) -> TimeStep:
-        cue = jnp.where(state.time == 0, state.cue, 0.0)
-        view = jnp.stack([cue, rule.shows_time * jnp.float32(state.time) / rule.length])
+        cue = jnp.where(state.time < rule.shown, state.cue, 0.0)
+        view = jnp.stack([cue, float(rule.shows_time) * jnp.float32(state.time) / rule.length])
         over = state.time >= rule.length
         return TimeStep(
             obs=jnp.broadcast_to(view, (len(AGENTS), size)),
@@ -154,8 +163,9 @@ def probe(name: str) -> Environment:
 
     def step(key: Array, state: ProbeState, joint_action: Array, params: PyTree) -> tuple[ProbeState, TimeStep]:
         del params
-        reward = rule.reward(key, state.cue, state.time, joint_action)
-        state = state._replace(time=state.time + 1)
+        reward = rule.reward(state.cue, state.time, joint_action)
+        cue = jnp.where(state.time == 0, rule.next_cue(key, state.cue, joint_action), state.cue)
+        state = ProbeState(state.time + 1, cue)
         return state, show(state, reward)
 
     return Environment(spec=spec, params=(), reset=reset, step=step, num_eval_episodes=64)

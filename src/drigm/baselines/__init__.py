@@ -1,0 +1,1 @@
+"""What a trained team is compared with."""

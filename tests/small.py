@@ -1,0 +1,113 @@
+"""Small runs that several tests share. Every setting that a test relies on stands here, none is left to a default."""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from drigm.config import TrainConfig
+from drigm.loop import make_train
+from drigm.types import EnvSpec
+
+SMALL = TrainConfig().replace(
+    env="probe:coordinate",
+    factorization="qmix",
+    uncertainty="nominal",
+    rho=0.0,
+    fail_value="auto",
+    seeds=1,
+    first_seed=0,
+    steps=240,
+    gamma=0.9,
+    hidden=8,
+    share_parameters=False,
+    head="auto",
+    bowls=1,
+    mixer_embed=8,
+    dual_hidden=8,
+    num_envs=4,
+    epsilon_start=1.0,
+    epsilon_end=0.1,
+    epsilon_fraction=0.5,
+    replay_size=400,
+    window=4,
+    burn_in=1,
+    batch=4,
+    learning_starts=24,
+    update_every=1,
+    updates=1,
+    learning_rate=1e-3,
+    learning_rate_end=1e-4,
+    max_grad_norm=10.0,
+    average_decay=0.9,
+    target_period=5,
+    double_q=False,
+    dual_learning_rate=1e-3,
+    dual_updates=1,
+    shards=2,
+)
+
+
+def flags(config):
+    """The command-line flags that make ``config``."""
+    pairs = {name: value for name, value in vars(config).items() if not isinstance(value, bool)}
+    switches = [f"--{'' if value else 'no-'}{name}" for name, value in vars(config).items() if isinstance(value, bool)]
+    return [f"--{name}={value}".replace("_", "-") for name, value in pairs.items()] + [
+        switch.replace("_", "-") for switch in switches
+    ]
+
+
+def make_spec(*, agents=2, obs=3, state=4, actions=5, ordered=False, **changes):
+    """An environment's static facts, with a standardisation that is not the identity."""
+    spec = EnvSpec(
+        name="small",
+        agents=tuple(f"agent_{i}" for i in range(agents)),
+        obs_size=obs,
+        state_size=state,
+        num_actions=actions,
+        episode_limit=10,
+        obs_offset=np.linspace(-1.0, 1.0, obs, dtype=np.float32),
+        obs_scale=np.linspace(0.5, 2.0, obs, dtype=np.float32),
+        state_offset=np.linspace(1.0, -1.0, state, dtype=np.float32),
+        state_scale=np.linspace(2.0, 0.5, state, dtype=np.float32),
+        reward_scale=0.5,
+        reward_range=(-2.0, 4.0),
+        action_values=np.linspace(-1.0, 1.0, actions, dtype=np.float32) if ordered else None,
+    )
+    return spec._replace(**changes)
+
+
+def train_all(config, env, seeds=(0,), rho=(0.0,)):
+    """All of a run's training without a directory; leading axes [shards, runs]."""
+    programs = make_train(config, env)
+    state = programs.init(jnp.array(seeds, jnp.int32), jnp.array(rho, jnp.float32))
+    return programs.chunk(state, jnp.int32(0), jnp.int32(config.ticks))
+
+
+def leaves(tree):
+    """The arrays of ``tree`` by name."""
+    return {jax.tree_util.keystr(path): np.asarray(x) for path, x in jax.tree_util.tree_leaves_with_path(tree)}
+
+
+def assert_equal(tree, other):
+    """Bitwise the same, name by name."""
+    tree, other = leaves(tree), leaves(other)
+    assert tree.keys() == other.keys()
+    for name, array in tree.items():
+        np.testing.assert_array_equal(array, other[name], err_msg=name)
+
+
+def assert_close(tree, other, **tolerance):
+    """The same up to rounding, name by name."""
+    tree, other = leaves(tree), leaves(other)
+    assert tree.keys() == other.keys()
+    for name, array in tree.items():
+        np.testing.assert_allclose(array, other[name], err_msg=name, **tolerance)
+
+
+def assert_one_sentence(message):
+    """One line that ends with a full stop and names the field before a colon."""
+    assert "\n" not in message.strip()
+    assert message.strip().endswith(".")
+    assert re.match(r"^[^:]+: ", message)

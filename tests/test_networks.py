@@ -1,0 +1,300 @@
+"""The recurrence against a plain one, memory and burn-in, who sees what, and the heads."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from small import assert_close, assert_equal, make_spec
+
+from drigm.learner import unroll_window
+from drigm.lstm import lstm
+from drigm.networks import NO_ACTION, AgentInputs, LinearHead, Memory, OrderedHead, make_agents, make_dual
+from drigm.replay import Row
+
+T, B, N, HIDDEN = 6, 3, 2, 4
+ROUNDING = {"rtol": 1e-4, "atol": 1e-5}
+
+
+def plain_lstm(gates_in, keep, weight, hidden, cell):
+    """The textbook recurrence, one step after the other, gates i, f, g, o."""
+    outputs = []
+    for x, kept in zip(gates_in, keep, strict=True):
+        hidden, cell = hidden * kept[..., None], cell * kept[..., None]
+        i, f, g, o = jnp.split(x + jnp.einsum("gbh,ghk->gbk", hidden, weight), 4, axis=-1)
+        cell = jax.nn.sigmoid(f) * cell + jax.nn.sigmoid(i) * jnp.tanh(g)
+        hidden = jax.nn.sigmoid(o) * jnp.tanh(cell)
+        outputs.append(hidden)
+    return jnp.stack(outputs), cell
+
+
+def test_lstm_and_its_gradient_equal_the_textbooks():
+    keys = jax.random.split(jax.random.key(0), 6)
+    groups, rows = 2, 3
+    gates_in = jax.random.normal(keys[0], (T, groups, rows, 4 * HIDDEN))
+    keep = jnp.ones((T, groups, rows)).at[2, 0, 1].set(0.0).at[4, 1, :].set(0.0).at[0, 1, 0].set(0.0)
+    weight = jax.random.normal(keys[1], (groups, HIDDEN, 4 * HIDDEN))
+    hidden, cell = (jax.random.normal(k, (groups, rows, HIDDEN)) for k in keys[2:4])
+    towards = jax.random.normal(keys[4], (T, groups, rows, HIDDEN))
+
+    def run(f):
+        def loss(gates_in, weight, hidden, cell):
+            outputs, last = f(gates_in, keep, weight, hidden, cell)
+            return jnp.sum(outputs * towards), (outputs, last)
+
+        return jax.jit(jax.value_and_grad(loss, argnums=(0, 1, 2, 3), has_aux=True))(gates_in, weight, hidden, cell)
+
+    (_, values), grads = run(lstm)
+    (_, plain_values), plain_grads = run(plain_lstm)
+    assert_close(values, plain_values, **ROUNDING)
+    assert_close(grads, plain_grads, **ROUNDING)
+    d_gates, _, d_hidden, d_cell = grads
+    assert jnp.all(d_hidden[1, 0] == 0.0)  # cleared at once: what it was does not count
+    assert jnp.all(d_cell[1, 0] == 0.0)
+    assert jnp.all(jnp.any(d_gates != 0.0, axis=-1))
+
+
+KINDS = {
+    "per-agent": {"share_parameters": False, "ordered": False},
+    "shared": {"share_parameters": True, "ordered": False},
+    "ordered": {"share_parameters": False, "ordered": True},
+    "ordered-shared": {"share_parameters": True, "ordered": True},
+}
+
+
+def make(kind, bowls=2):
+    """Agents with large weights, so that every input matters."""
+    choice = KINDS[kind]
+    spec = make_spec(agents=N, ordered=choice["ordered"])
+    agents = make_agents(jax.random.key(1), spec, HIDDEN, bowls=bowls, **choice)
+    parts, rest = eqx.partition(agents, lambda x: eqx.is_array(x) and x.ndim == 3)
+    return eqx.combine(jax.tree.map(lambda x: 2.0 * x, parts), rest)
+
+
+def make_inputs(key=2):
+    """T steps of B joint histories; history 1 has a new episode at step 3."""
+    keys = jax.random.split(jax.random.key(key), 2)
+    first = jnp.zeros((T, B), bool).at[3, 1].set(True)
+    action = jax.random.randint(keys[1], (T, B, N), 0, 5, jnp.int32)
+    return AgentInputs(
+        obs=jax.random.normal(keys[0], (T, B, N, 3)), last_action=jnp.where(first[..., None], NO_ACTION, action), first=first
+    )
+
+
+@eqx.filter_jit
+def q_of_all(agents, inputs, memory=None):
+    """Q of every action [T, B, N, A] and the memory after the last step."""
+    memory = agents.initial_memory(inputs.first.shape[1]) if memory is None else memory
+    memory, features = agents.unroll(memory, inputs)
+    return agents.q_values(features), memory
+
+
+def random_memory(agents):
+    shape = agents.initial_memory(B).hidden.shape
+    return Memory(*(jax.random.normal(k, shape) for k in jax.random.split(jax.random.key(3))))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_one_unroll_equals_single_steps_with_carried_memory(kind):
+    agents, inputs = make(kind), make_inputs()
+    memory = random_memory(agents)
+    whole, last = q_of_all(agents, inputs, memory)
+    assert whole.shape == (T, B, N, 5)
+    steps = []
+    for t in range(T):
+        q, memory = q_of_all(agents, jax.tree.map(lambda x: x[t : t + 1], inputs), memory)
+        steps.append(q[0])
+    np.testing.assert_allclose(whole, jnp.stack(steps), **ROUNDING)
+    assert_close(last, memory, **ROUNDING)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_memory_is_cleared_where_an_episode_begins(kind):
+    agents, inputs = make(kind), make_inputs()
+    q, memory = q_of_all(agents, inputs, random_memory(agents))
+    other = inputs._replace(obs=inputs.obs.at[:3].add(1.0))
+    q_other, memory_other = q_of_all(agents, other, agents.initial_memory(B))
+    np.testing.assert_array_equal(q[3:, 1], q_other[3:, 1])  # the history with a new episode at step 3
+    assert jnp.all(jnp.any(q[3:, 0] != q_other[3:, 0], axis=-1))  # the others remember
+    assert jnp.any(memory.cell != memory_other.cell)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_agent_sees_only_its_own_observation_and_action(kind):
+    agents, inputs = make(kind), make_inputs()
+    q, _ = q_of_all(agents, inputs)
+    other, _ = q_of_all(agents, inputs._replace(obs=inputs.obs.at[0, :, 1].add(1.0)))
+    np.testing.assert_array_equal(q[:, :, 0], other[:, :, 0])
+    assert jnp.all(jnp.any(q[0, :, 1] != other[0, :, 1], axis=-1))
+    moved = inputs.last_action.at[0, :, 1].set((inputs.last_action[0, :, 1] + 1) % 5)
+    other, _ = q_of_all(agents, inputs._replace(last_action=moved))
+    np.testing.assert_array_equal(q[:, :, 0], other[:, :, 0])
+    assert jnp.all(jnp.any(q[0, :, 1] != other[0, :, 1], axis=-1))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_history_sees_another(kind):
+    agents, inputs = make(kind), make_inputs()
+    q, _ = q_of_all(agents, inputs)
+    other, _ = q_of_all(agents, inputs._replace(obs=inputs.obs.at[:, 2].add(1.0)))
+    np.testing.assert_array_equal(q[:, :2], other[:, :2])
+    assert jnp.any(q[:, 2] != other[:, 2])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_action_yet_is_not_an_action(kind):
+    agents, inputs = make(kind), make_inputs()
+    at_start = jax.tree.map(lambda x: x[:1], inputs)
+    qs = [q_of_all(agents, at_start._replace(last_action=jnp.full((1, B, N), a)))[0] for a in range(NO_ACTION, 5)]
+    for action, q in enumerate(qs[1:]):
+        assert jnp.all(jnp.any(q != qs[0], axis=-1)), f"action {action} looks like none"
+
+
+def swap_agents(x, axis):
+    return jnp.flip(x, axis)
+
+
+@pytest.mark.parametrize("kind", ["shared", "ordered-shared"])
+def test_shared_parameters_tell_agents_apart_by_their_id_alone(kind):
+    agents, inputs = make(kind), make_inputs()
+    same = inputs._replace(
+        obs=jnp.broadcast_to(inputs.obs[:, :, :1], inputs.obs.shape),
+        last_action=jnp.broadcast_to(inputs.last_action[:, :, :1], inputs.last_action.shape),
+    )
+    q, _ = q_of_all(agents, same)
+    assert jnp.all(jnp.any(q[:, :, 0] != q[:, :, 1], axis=-1))
+    # Agents that swap places and ids do what the other did: the last N inputs are the id, in the encoder and the head.
+    ids = [-2, -1]
+    swapped = eqx.tree_at(
+        lambda a: (a.encoder, a.head.weight),
+        agents,
+        (
+            agents.encoder.at[:, jnp.array(ids)].set(agents.encoder[:, jnp.array(ids[::-1])]),
+            agents.head.weight.at[:, jnp.array(ids)].set(agents.head.weight[:, jnp.array(ids[::-1])]),
+        ),
+    )
+    places = inputs._replace(obs=swap_agents(inputs.obs, 2), last_action=swap_agents(inputs.last_action, 2))
+    q, _ = q_of_all(agents, inputs)
+    q_swapped, _ = q_of_all(swapped, places)
+    np.testing.assert_allclose(swap_agents(q_swapped, 2), q, **ROUNDING)
+
+
+def test_agents_of_their_own_start_different():
+    agents, inputs = make("per-agent"), make_inputs()
+    same = inputs._replace(
+        obs=jnp.broadcast_to(inputs.obs[:, :, :1], inputs.obs.shape),
+        last_action=jnp.broadcast_to(inputs.last_action[:, :, :1], inputs.last_action.shape),
+    )
+    q, _ = q_of_all(agents, same)
+    assert jnp.all(jnp.any(q[:, :, 0] != q[:, :, 1], axis=-1))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_networks_see_the_standardised_observation(kind):
+    """An offset and a scale that move with the observation change nothing."""
+    agents, inputs = make(kind), make_inputs()
+    moved = eqx.tree_at(
+        lambda a: (a.obs_offset, a.obs_scale), agents, (3.0 * agents.obs_offset + 1.0, 3.0 * agents.obs_scale)
+    )
+    q, _ = q_of_all(agents, inputs)
+    q_moved, _ = q_of_all(moved, inputs._replace(obs=3.0 * inputs.obs + 1.0))
+    np.testing.assert_allclose(q, q_moved, **ROUNDING)
+
+
+def make_window():
+    """A window of T + 1 rows, the third of which begins an episode in history 1."""
+    keys = jax.random.split(jax.random.key(4), 2)
+    shape = (T + 1, B)
+    first = jnp.zeros(shape, bool).at[2, 1].set(True)
+    action = jax.random.randint(keys[1], (*shape, N), 0, 5, jnp.int32)
+    nothing = jnp.zeros(shape, bool)
+    return Row(
+        obs=jax.random.normal(keys[0], (*shape, N, 3)),
+        state=jnp.zeros((*shape, 4)),
+        avail_actions=None,
+        last_action=jnp.where(first[..., None], NO_ACTION, action),
+        reward=jnp.zeros(shape),
+        terminated=nothing,
+        truncated=nothing,
+        first=first,
+    )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_burn_in_warms_the_memory_and_passes_no_gradient(kind):
+    agents, window, burn_in = make(kind), make_window(), 3
+
+    @eqx.filter_jit
+    def run(agents, obs):
+        features = unroll_window(agents, window._replace(obs=obs), burn_in)
+        return jnp.sum(jnp.sin(agents.q_values(features)[..., 1])), features
+
+    (_, features), grad = eqx.filter_value_and_grad(lambda obs: run(agents, obs), has_aux=True)(window.obs)
+    assert features.shape[0] == T + 1 - burn_in
+    assert jnp.all(grad[:burn_in] == 0.0)
+    assert jnp.all(jnp.any(grad[burn_in:] != 0.0, axis=-1))
+    _, changed = run(agents, window.obs.at[0].add(1.0))
+    assert jnp.any(changed != features)
+    cold = unroll_window(agents, jax.tree.map(lambda x: x[burn_in:], window), 0)
+    assert jnp.any(cold != features)
+
+    # The weights' gradient is that of a run that is simply given the warm memory.
+    warm = jax.tree.map(lambda x: x[:burn_in], AgentInputs(window.obs, window.last_action, window.first))
+    memory = agents.unroll(agents.initial_memory(B), warm)[0]
+    rest = jax.tree.map(lambda x: x[burn_in:], AgentInputs(window.obs, window.last_action, window.first))
+
+    @eqx.filter_jit
+    def given(agents):
+        return jnp.sum(jnp.sin(agents.q_values(agents.unroll(memory, rest)[1])[..., 1]))
+
+    assert_close(eqx.filter_grad(lambda a: run(a, window.obs)[0])(agents), eqx.filter_grad(given)(agents), **ROUNDING)
+
+
+def test_declared_constants_get_no_gradient():
+    agents, window = make("ordered"), make_window()
+
+    def loss(agents):
+        return jnp.sum(jnp.square(agents.q_values(unroll_window(agents, window, 1))))
+
+    grads = eqx.filter_jit(eqx.filter_grad(loss))(agents)
+    assert not jnp.any(grads.obs_offset)
+    assert not jnp.any(grads.obs_scale)
+    assert not jnp.any(grads.head.levels)
+    assert jnp.any(grads.head.weight)
+
+
+@pytest.mark.parametrize("bowls", [1, 2, 3])
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_value_of_an_action_is_the_value_among_all(kind, bowls):
+    agents, inputs = make(kind, bowls), make_inputs()
+    assert isinstance(agents.head, OrderedHead if KINDS[kind]["ordered"] else LinearHead)
+    _, features = eqx.filter_jit(lambda a: a.unroll(a.initial_memory(B), inputs))(agents)
+    action = jax.random.randint(jax.random.key(5), (T, B, N), 0, 5, jnp.int32)
+    gathered = jnp.take_along_axis(agents.q_values(features), action[..., None], axis=-1)[..., 0]
+    np.testing.assert_allclose(agents.q_of(features, action), gathered, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("bowls", [1, 2, 3])
+def test_the_ordered_head_is_concave_over_levels(bowls):
+    spec = make_spec(agents=N, actions=41, ordered=True)
+    agents = make_agents(jax.random.key(6), spec, HIDDEN, share_parameters=False, ordered=True, bowls=bowls)
+    agents = eqx.tree_at(lambda a: a.head.weight, agents, 20.0 * agents.head.weight)
+    q, _ = q_of_all(agents, make_inputs())
+    bends = jnp.diff(q, n=2, axis=-1)
+    assert jnp.all(bends <= 1e-4)
+    assert jnp.min(bends) < -1e-2
+    best = jnp.argmax(q, axis=-1)
+    assert len(np.unique(best)) > 3  # and where it peaks depends on the observation
+
+
+def test_dual_network_sees_the_state_and_every_agents_action():
+    for ordered in (False, True):
+        dual = make_dual(jax.random.key(7), make_spec(agents=N, ordered=ordered), 16, ordered=ordered)
+        state, action = jax.random.normal(jax.random.key(8), (T, B, 4)), jnp.full((T, B, N), 1)
+        assert_equal(dual(state, action), jnp.zeros((T, B)))  # it starts at 0, between the bounds
+        dual = eqx.tree_at(lambda d: d.out, dual, jnp.ones(16))
+        eta = dual(state, action)
+        assert eta.shape == (T, B)
+        assert jnp.std(eta) > 0.0
+        for agent in range(N):
+            assert jnp.all(dual(state, action.at[..., agent].set(3)) != eta)

@@ -1,0 +1,121 @@
+"""Train every method of the building table, score it in six cities, and write results/.
+
+    make results                       # about half an hour on 2 cores
+    make results RESULTS_ARGS="--seeds 10 --only qmix"
+
+Runs live in runs/results/ and are never trained twice: stop it whenever you like, start it again, and it goes on.
+Every method has the same budget, optimiser, schedule and seeds; "gamma (1 - rho)" rows are the plain discounts that a robust
+target must be compared with, see docs/differences.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from drigm.config import TrainConfig
+from drigm.devices import cache_compilations, use_cores
+from drigm.errors import UserError
+from drigm.evaluate import Evaluation, evaluate
+from drigm.references import authors_scores, paper_scores
+from drigm.report.figures import shift_bars
+from drigm.report.style import save
+from drigm.report.tables import Score, format_table, markdown_table
+from drigm.run_directory import RunDirectory
+from drigm.train import Run, load_run, resume_run, train_run
+
+GAMMA = 0.997
+METHODS: dict[str, dict[str, Any]] = {
+    "VDN": {"factorization": "vdn"},
+    "VDN-TV 0.5": {"factorization": "vdn", "uncertainty": "tv", "rho": 0.5},
+    "VDN-TV 0.2": {"factorization": "vdn", "uncertainty": "tv", "rho": 0.2},
+    "VDN-contamination 0.008": {"factorization": "vdn", "uncertainty": "contamination", "rho": 0.008},
+    "VDN, gamma (1 - 0.5)": {"factorization": "vdn", "gamma": GAMMA * 0.5},
+    "VDN, gamma 0": {"factorization": "vdn", "gamma": 0.0},
+    "QMIX": {"factorization": "qmix"},
+    "QMIX-TV 0.2": {"factorization": "qmix", "uncertainty": "tv", "rho": 0.2},
+    "QMIX-contamination 0.012": {"factorization": "qmix", "uncertainty": "contamination", "rho": 0.012},
+    "QMIX, gamma (1 - 0.2)": {"factorization": "qmix", "gamma": GAMMA * 0.8},
+    "QMIX, gamma 0": {"factorization": "qmix", "gamma": 0.0},
+}
+
+
+def main() -> int:
+    """Run the table; exits with 2 on bad input."""
+    options = _options()
+    use_cores()
+    cache_compilations()
+    base = TrainConfig(seeds=options.seeds, steps=options.steps)
+    chosen = {name: settings for name, settings in METHODS.items() if options.only.lower() in name.lower()}
+    results, began = {}, time.monotonic()
+    for number, (name, settings) in enumerate(chosen.items(), 1):
+        print(f"[{number}/{len(chosen)}] {name}", flush=True)
+        run = _trained(base.replace(**settings), options.runs / _slug(name))
+        results[name] = evaluate(run, "climate")
+        _write(options.out, base, results)
+        print(results[name], f"\n  {time.monotonic() - began:.0f} s so far", flush=True)
+    print(format_table(_rows(results)))
+    print(f"written to {options.out}")
+    return 0
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=172_800)
+    parser.add_argument("--only", default="", help="only the methods whose name contains this")
+    parser.add_argument("--runs", type=Path, default=Path("runs/results"))
+    parser.add_argument("--out", type=Path, default=Path("results/building"))
+    return parser.parse_args()
+
+
+def _trained(config: TrainConfig, path: Path) -> Run:
+    """Return the finished run at ``path``, training or resuming it first if need be."""
+    directory = RunDirectory(path)
+    if directory.config_file.exists():
+        if load_run(path).config != config:
+            raise UserError(f"runs: {str(path)!r} was trained with other settings; move it away or give another --runs.")
+        return resume_run(path)
+    return train_run(config, path)
+
+
+def _slug(name: str) -> str:
+    return "".join(c if c.isalnum() or c == "." else "-" for c in name.lower()).replace("--", "-").strip("-")
+
+
+def _rows(results: dict[str, Evaluation]) -> list[dict[str, Any]]:
+    """One row per method: ours, then the paper's and the authors' networks."""
+    rows = [
+        {"method": name, **{s.name: Score(s.mean, s.se) for s in result.scores}} for name, result in results.items()
+    ]
+    return rows
+
+
+def _write(out: Path, base: TrainConfig, results: dict[str, Evaluation]) -> None:
+    """Write the table as CSV (every seed) and markdown, and as a bar chart."""
+    out.mkdir(parents=True, exist_ok=True)
+    with open(out / "scores.csv", "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["method", "city", "mean", "se", *(f"seed_{k}" for k in range(base.seeds))])
+        for name, result in results.items():
+            for score in result.scores:
+                numbers = (score.mean, score.se, *score.per_seed)
+                writer.writerow([name, score.name, *(f"{x:.5f}" for x in numbers)])
+    budget = f"{base.steps:,} environment steps in Tucson, {base.seeds} seeds, 50 protocol days; mean ± standard error over seeds."
+    (out / "table.md").write_text(f"{budget}\n\n{markdown_table(_rows(results))}\n")
+    bars = {name: {s.name: Score(s.mean, s.se) for s in result.scores} for name, result in results.items()}
+    shown = {name: bars[name] for name in ("VDN", "VDN-TV 0.5", "VDN, gamma 0", "QMIX", "QMIX-TV 0.2") if name in bars}
+    if shown:
+        save(shift_bars(shown), out / "scores.png")
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except UserError as error:
+        print(f"results_table: {error}", file=sys.stderr)
+        sys.exit(2)
