@@ -17,15 +17,18 @@ ROUNDING = {"rtol": 1e-4, "atol": 1e-5}
 
 
 def plain_lstm(gates_in, keep, weight, hidden, cell):
-    """The textbook recurrence, one step after the other, gates i, f, g, o."""
-    outputs = []
-    for x, kept in zip(gates_in, keep, strict=True):
-        hidden, cell = hidden * kept[..., None], cell * kept[..., None]
+    """The textbook recurrence, gates i, f, g, o; its gradient is left to autodiff."""
+
+    def step(carry, inputs):
+        x, kept = inputs
+        hidden, cell = (c * kept[..., None] for c in carry)
         i, f, g, o = jnp.split(x + jnp.einsum("gbh,ghk->gbk", hidden, weight), 4, axis=-1)
         cell = jax.nn.sigmoid(f) * cell + jax.nn.sigmoid(i) * jnp.tanh(g)
         hidden = jax.nn.sigmoid(o) * jnp.tanh(cell)
-        outputs.append(hidden)
-    return jnp.stack(outputs), cell
+        return (hidden, cell), hidden
+
+    (_, cell), outputs = jax.lax.scan(step, (hidden, cell), (gates_in, keep))
+    return outputs, cell
 
 
 def test_lstm_and_its_gradient_equal_the_textbooks():
@@ -77,7 +80,9 @@ def make_inputs(key=2):
     first = jnp.zeros((T, B), bool).at[3, 1].set(True)
     action = jax.random.randint(keys[1], (T, B, N), 0, 5, jnp.int32)
     return AgentInputs(
-        obs=jax.random.normal(keys[0], (T, B, N, 3)), last_action=jnp.where(first[..., None], NO_ACTION, action), first=first
+        obs=jax.random.normal(keys[0], (T, B, N, 3)),
+        last_action=jnp.where(first[..., None], NO_ACTION, action),
+        first=first,
     )
 
 
@@ -220,7 +225,7 @@ def make_window():
     )
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["per-agent", "ordered-shared"])
 def test_burn_in_warms_the_memory_and_passes_no_gradient(kind):
     agents, window, burn_in = make(kind), make_window(), 3
 
@@ -277,14 +282,13 @@ def test_the_value_of_an_action_is_the_value_among_all(kind, bowls):
 @pytest.mark.parametrize("bowls", [1, 2, 3])
 def test_the_ordered_head_is_concave_over_levels(bowls):
     spec = make_spec(agents=N, actions=41, ordered=True)
-    agents = make_agents(jax.random.key(6), spec, HIDDEN, share_parameters=False, ordered=True, bowls=bowls)
-    agents = eqx.tree_at(lambda a: a.head.weight, agents, 20.0 * agents.head.weight)
-    q, _ = q_of_all(agents, make_inputs())
-    bends = jnp.diff(q, n=2, axis=-1)
-    assert jnp.all(bends <= 1e-4)
-    assert jnp.min(bends) < -1e-2
-    best = jnp.argmax(q, axis=-1)
-    assert len(np.unique(best)) > 3  # and where it peaks depends on the observation
+    head = make_agents(jax.random.key(6), spec, HIDDEN, share_parameters=False, ordered=True, bowls=bowls).head
+    features = jax.random.normal(jax.random.key(7), (N, 200, head.weight.shape[1]))
+    q = np.asarray(eqx.tree_at(lambda h: h.weight, head, 10.0 * head.weight).values(features), np.float64)
+    bends = np.diff(q, n=2, axis=-1) / np.ptp(q, axis=-1, keepdims=True)
+    assert np.all(bends < 1e-4)
+    assert np.mean(bends.min(axis=-1) < -1e-3) > 0.5  # far from its peak it is a straight line
+    assert len(np.unique(q.argmax(axis=-1))) > 10  # and where it peaks depends on the features
 
 
 def test_dual_network_sees_the_state_and_every_agents_action():

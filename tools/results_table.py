@@ -4,8 +4,8 @@
     make results RESULTS_ARGS="--seeds 10 --only qmix"
 
 Runs live in runs/results/ and are never trained twice: stop it whenever you like, start it again, and it goes on.
-Every method has the same budget, optimiser, schedule and seeds; "gamma (1 - rho)" rows are the plain discounts that a robust
-target must be compared with, see docs/differences.md.
+Every method has the same budget, optimiser, schedule and seeds; "gamma (1 - rho)" rows are the plain discounts that a
+robust target must be compared with, see docs/differences.md.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from drigm.config import TrainConfig
 from drigm.devices import cache_compilations, use_cores
 from drigm.errors import UserError
 from drigm.evaluate import Evaluation, evaluate
-from drigm.references import authors_scores, paper_scores
 from drigm.report.figures import shift_bars
 from drigm.report.style import save
 from drigm.report.tables import Score, format_table, markdown_table
@@ -78,7 +77,9 @@ def _trained(config: TrainConfig, path: Path) -> Run:
     directory = RunDirectory(path)
     if directory.config_file.exists():
         if load_run(path).config != config:
-            raise UserError(f"runs: {str(path)!r} was trained with other settings; move it away or give another --runs.")
+            raise UserError(
+                f"runs: {str(path)!r} was trained with other settings; move it away or give another --runs."
+            )
         return resume_run(path)
     return train_run(config, path)
 
@@ -105,7 +106,7 @@ def _write(out: Path, base: TrainConfig, results: dict[str, Evaluation]) -> None
             for score in result.scores:
                 numbers = (score.mean, score.se, *score.per_seed)
                 writer.writerow([name, score.name, *(f"{x:.5f}" for x in numbers)])
-    budget = f"{base.steps:,} environment steps in Tucson, {base.seeds} seeds, 50 protocol days; mean ± standard error over seeds."
+    budget = f"{base.steps:,} environment steps in Tucson, {base.seeds} seeds, 50 protocol days; mean ± standard error."
     (out / "table.md").write_text(f"{budget}\n\n{markdown_table(_rows(results))}\n")
     bars = {name: {s.name: Score(s.mean, s.se) for s in result.scores} for name, result in results.items()}
     shown = {name: bars[name] for name in ("VDN", "VDN-TV 0.5", "VDN, gamma 0", "QMIX", "QMIX-TV 0.2") if name in bars}

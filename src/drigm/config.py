@@ -33,25 +33,27 @@ class TrainConfig:
     head: str = _setting(
         "auto", "Q head: linear, ordered (levels of one quantity), or auto", choices=("auto", "linear", "ordered")
     )
-    bowls: int = _setting(1, "kinks in the ordered head", 1, 16)
+    bowls: int = _setting(2, "kinks in the ordered head", 1, 16)
     mixer_embed: int = _setting(32, "width of QMIX's mixing layer", 1)
     dual_hidden: int = _setting(64, "width of the dual network", 1)
     # acting
     num_envs: int = _setting(32, "parallel environments per seed", 1)
     epsilon_start: float = _setting(1.0, "exploration at the start", 0.0, 1.0)
     epsilon_end: float = _setting(0.05, "exploration at the end", 0.0, 1.0)
-    epsilon_fraction: float = _setting(0.3, "share of the run over which epsilon falls", 0.0, 1.0)
-    local_exploration: float = _setting(0.5, "share of exploration that stays near the greedy level (ordered actions)", 0.0, 1.0)
+    epsilon_fraction: float = _setting(0.2, "share of the run over which epsilon falls", 0.0, 1.0)
+    local_exploration: float = _setting(
+        0.5, "share of exploration that stays near the greedy level (ordered actions)", 0.0, 1.0
+    )
     local_width: float = _setting(0.1, "its standard deviation, where the levels span [-1, 1]", 0.0, 2.0)
     # learning
-    replay_size: int = _setting(200_000, "time-steps kept per seed", 1)
-    window: int = _setting(12, "transitions in a training window, burn-in included", 1, 1000)
-    burn_in: int = _setting(4, "first steps of a window that only warm the LSTM", 0, 1000)
+    replay_size: int = _setting(40_000, "time-steps kept per seed", 1)
+    window: int = _setting(8, "transitions in a training window, burn-in included", 1, 1000)
+    burn_in: int = _setting(2, "first steps of a window that only warm the LSTM", 0, 1000)
     batch: int = _setting(64, "windows per update", 1)
     learning_starts: int = _setting(3200, "environment steps before the first update", 0)
-    update_every: int = _setting(1, "ticks (one step of all parallel environments) between updates", 1)
+    update_every: int = _setting(2, "ticks (one step of all parallel environments) between updates", 1)
     updates: int = _setting(1, "updates each time", 1)
-    learning_rate: float = _setting(1e-3, "Adam's step size", 0.0)
+    learning_rate: float = _setting(3e-3, "Adam's step size", 0.0)
     learning_rate_end: float = _setting(1e-4, "step size that the cosine decay ends at", 0.0)
     max_grad_norm: float = _setting(10.0, "gradient clipping by global norm", 0.0)
     average_decay: float = _setting(
@@ -59,7 +61,7 @@ class TrainConfig:
     )
     target_period: int = _setting(200, "updates between copies to the target networks", 1)
     double_q: bool = _setting(False, "pick the next greedy action with the online network")
-    dual_learning_rate: float = _setting(1e-3, "Adam's step size of the dual network", 0.0)
+    dual_learning_rate: float = _setting(3e-3, "Adam's step size of the dual network", 0.0)
     dual_updates: int = _setting(1, "dual updates before each Q update", 1)
     # running
     shards: int = _setting(

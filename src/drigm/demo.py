@@ -165,7 +165,9 @@ def fitting_table(rows: list[dict[str, object]], width: int | None) -> str:
     if width is None or max(map(len, text.splitlines())) <= width:
         return text
     plain = [{k: v._replace(se=math.nan) if isinstance(v, Score) else v for k, v in row.items()} for row in rows]
-    return format_table(plain, headings) + "\n(This terminal is too narrow for the standard errors; the files have them.)"
+    return (
+        format_table(plain, headings) + "\n(This terminal is too narrow for the standard errors; the files have them.)"
+    )
 
 
 def note(smoke: bool) -> str:
@@ -196,7 +198,9 @@ def draw_day(runs: Mapping[str, Run], out: Path) -> Path:
     hours = np.arange(len(outdoor)) * 24 / len(outdoor)
     day = BuildingDay(DAY_CITY, zones, hours, outdoor, policies)
     number = int(building.PROTOCOL_DAYS[episode]) + 1
-    figure = building_day(day, title=f"Day {number} of the year in {spaced(DAY_CITY)}, the coldest of the 50 it is scored on")
+    figure = building_day(
+        day, title=f"Day {number} of the year in {spaced(DAY_CITY)}, the coldest of the 50 it is scored on"
+    )
     return save(figure, out / "day.png", dpi=150)
 
 
@@ -225,7 +229,14 @@ def write_report(out: Path, evaluations: Mapping[str, Evaluation], day: Path, *,
     save(shift_bars(bars, title="A smoke run: nothing was learnt" if smoke else None), files.bars, dpi=150)
     rows = table_rows(evaluations)
     table = [
-        {"row": row[""], **{c: {"mean": s.mean, "se": None if math.isnan(s.se) else s.se} for c, s in row.items() if isinstance(s, Score)}}
+        {
+            "row": row[""],
+            **{
+                c: {"mean": s.mean, "se": None if math.isnan(s.se) else s.se}
+                for c, s in row.items()
+                if isinstance(s, Score)
+            },
+        }
         for row in rows
     ]
     write_text(files.scores, json.dumps({"smoke": smoke, "scores": table}, indent=2))

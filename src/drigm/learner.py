@@ -131,14 +131,13 @@ class Learner(NamedTuple):
     def _next_values(self, state: LearnerState, window: Row, batch: _Batch) -> Array:
         """Return V' = Q_tot(h', a_bar') under the target network, [T, B]."""
         features = unroll_window(state.target.agents, window, self.config.burn_in)[1:]
-        q = state.target.agents.q_values(features)
         avail = None if window.avail_actions is None else window.avail_actions[self.config.burn_in + 1 :]
-        chooser = q
         if self.config.double_q:
             online = unroll_window(state.params.agents, window, self.config.burn_in)[1:]
-            chooser = state.params.agents.q_values(online)
-        greedy = targets.greedy_actions(chooser, avail)
-        chosen = jnp.take_along_axis(q, greedy[..., None], axis=-1)[..., 0]
+            greedy = state.params.agents.greedy(online, avail)
+        else:
+            greedy = state.target.agents.greedy(features, avail)
+        chosen = state.target.agents.q_of(features, greedy)
         return self.factorization.joint_value(state.target.mixer, chosen, batch.state_t)
 
     def _dual_steps(

@@ -13,13 +13,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from drigm.errors import check
 from drigm.lstm import lstm
+from drigm.targets import greedy_actions
 from drigm.types import Array, EnvSpec
 
-import os
-
-CENTRE_GAIN = float(os.environ.get('CG', '5'))
 NO_ACTION = -1  # the previous action at the first step of an episode
+# Adam moves every weight by about its step size, whatever the weight does. A deadbeat controller of a heavy zone
+# needs slopes far above 1 (levels per degree): without the gain most of a short run goes into growing them.
+CENTRE_GAIN = 5.0
 
 
 class AgentInputs(NamedTuple):
@@ -47,6 +49,10 @@ class LinearHead(eqx.Module):
         """Return Q of every action: [G, rows, F] -> [G, rows, A]."""
         return _affine(features, self.weight, self.bias)
 
+    def greedy(self, features: Array) -> Array:
+        """Return the best action [G, rows] int32."""
+        return jnp.argmax(self.values(features), axis=-1).astype(jnp.int32)
+
     def value_of(self, features: Array, action: Array) -> Array:
         """Return Q of ``action`` [G, rows] -> [G, rows]."""
         return jnp.take_along_axis(self.values(features), action[..., None], axis=-1)[..., 0]
@@ -69,6 +75,12 @@ class OrderedHead(eqx.Module):
         value, shape = self._shape(features)
         return value[..., None] - _bowl(shape, jax.lax.stop_gradient(self.levels))
 
+    def greedy(self, features: Array) -> Array:
+        """Return the best action [G, rows] int32: the level nearest to mu, because Q is symmetric around it."""
+        _, (_, centre, _) = self._shape(features)
+        index = jnp.round((centre - self.levels[0]) / (self.levels[1] - self.levels[0]))
+        return jnp.clip(index, 0, self.levels.shape[0] - 1).astype(jnp.int32)
+
     def value_of(self, features: Array, action: Array) -> Array:
         """Return Q of ``action`` [G, rows] -> [G, rows], without computing the others."""
         value, shape = self._shape(features)
@@ -83,7 +95,10 @@ class OrderedHead(eqx.Module):
 
 
 def _bowl(shape: tuple[Array, Array, Array], levels: Array) -> Array:
-    """Return ``sum_k w_k (sqrt((x - mu)^2 + e_k^2) - e_k)``: w, e [..., K], mu [...], levels [A] or [..., A] -> [..., A]."""
+    """Return ``sum_k w_k (sqrt((x - mu)^2 + e_k^2) - e_k)``.
+
+    Shapes: w and e [..., K], mu [...], levels [A] or [..., A] -> [..., A].
+    """
     steep, centre, width = shape
     levels = jnp.broadcast_to(levels, (*centre.shape, levels.shape[-1]))
     squared = jnp.square(levels - centre[..., None])
@@ -145,6 +160,12 @@ class RecurrentAgents(eqx.Module):
         """Return Q of ``action`` [T, B, N] -> [T, B, N]."""
         q = self.head.value_of(_merge_time(features), self._rows(action))
         return self._batch(q, features.shape[0])
+
+    def greedy(self, features: Array, avail: Array | None) -> Array:
+        """Return each agent's own best available action, [T, B, N] int32; ``avail`` is [T, B, N, A] or None."""
+        if avail is None:
+            return self._batch(self.head.greedy(_merge_time(features)), features.shape[0])
+        return greedy_actions(self.q_values(features), avail)
 
     def _encode(self, inputs: AgentInputs) -> Array:
         """Return the standardised inputs [G, T * rows, I]."""
@@ -217,11 +238,10 @@ def make_agents(
     features = hidden + inputs
     keys = jax.random.split(key, 6)
     if ordered:
-        assert spec.action_values is not None
         head = OrderedHead(
             weight=_uniform(keys[4], (groups, features, 2 + 2 * bowls), features) * 0.06,
-            bias=jnp.zeros((groups, 2 + 2 * bowls), jnp.float32),
-            levels=jnp.asarray(spec.action_values, jnp.float32),
+            bias=jnp.broadcast_to(_bowl_start(bowls), (groups, 2 + 2 * bowls)),
+            levels=jnp.asarray(_even_levels(spec), jnp.float32),
         )
     else:
         head = LinearHead(
@@ -245,6 +265,25 @@ def make_agents(
         shared=share_parameters,
         ordered_input=ordered,
     )
+
+
+def _bowl_start(bowls: int) -> Array:
+    """Return the ordered head's first bias: v and mu 0, slopes of 1/2 in all, widths spread from 0.03 to 0.5 levels.
+
+    A wide bowl is a poor place to start from: its bottom tells little about where the kink is.
+    """
+    widths = np.geomspace(0.03, 0.5, bowls) if bowls > 1 else np.array([0.1])
+    positive = np.concatenate([np.full(bowls, 0.5 / bowls), widths])
+    return jnp.asarray(np.concatenate([[0.0, 0.0], np.log(np.expm1(positive))]), jnp.float32)
+
+
+def _even_levels(spec: EnvSpec) -> np.ndarray:
+    levels = np.asarray(spec.action_values, np.float64)
+    even = levels.ndim == 1 and len(levels) > 1 and np.allclose(np.diff(levels), levels[1] - levels[0], atol=1e-5)
+    check(
+        bool(even), "action_values", spec.action_values, "the ordered head needs evenly spaced levels; use head linear"
+    )
+    return levels
 
 
 class DualNetwork(eqx.Module):

@@ -68,7 +68,9 @@ def controller_score(city: str, controller: str) -> float:
 
 def _authors_row(factorization: str, method: str) -> dict[str, str] | None:
     wanted = (factorization, method)
-    return next((row for row in _table("authors_networks.csv") if (row["factorization"], row["method"]) == wanted), None)
+    return next(
+        (row for row in _table("authors_networks.csv") if (row["factorization"], row["method"]) == wanted), None
+    )
 
 
 def _cell(row: dict[str, str], name: str) -> Reference | None:

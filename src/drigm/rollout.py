@@ -10,7 +10,6 @@ import jax.numpy as jnp
 from drigm.envs.api import Environment
 from drigm.networks import NO_ACTION, AgentInputs, Memory, RecurrentAgents
 from drigm.replay import Row
-from drigm.targets import greedy_actions
 from drigm.types import Array, PyTree, TimeStep
 
 
@@ -59,13 +58,15 @@ def act(agents: RecurrentAgents, memory: Memory, row: Row) -> tuple[Memory, Arra
     """Advance the agents' memories by one step and return their greedy actions [B, N]."""
     inputs = AgentInputs(row.obs[None], row.last_action[None], row.first[None])
     memory, features = agents.unroll(memory, inputs)
-    return memory, greedy_actions(agents.q_values(features)[0], row.avail_actions)
+    avail = None if row.avail_actions is None else row.avail_actions[None]
+    return memory, agents.greedy(features, avail)[0]
 
 
 class Exploration(NamedTuple):
     """How to explore: with ``epsilon`` per agent, of which ``local`` * (1 - epsilon) stays near the greedy action.
 
-    ``width`` is the standard deviation of "near" in levels. Early on, greedy actions are arbitrary and exploration is uniform.
+    ``width`` is the standard deviation of "near" in levels. Early on greedy actions are arbitrary, so exploration is
+    uniform.
     """
 
     epsilon: Array  # []

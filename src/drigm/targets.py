@@ -11,19 +11,17 @@ import jax.numpy as jnp
 from drigm.types import Array, EnvSpec
 
 
-def greedy_actions(q: Array, avail: Array | None) -> Array:
+def greedy_actions(q: Array, avail: Array) -> Array:
     """Return each agent's own argmax, ``a_bar_i = argmax_a Q_i(h_i, a)``, over available actions.
 
     Args:
         q: [..., N, A].
-        avail: [..., N, A] bool, or None when every action is always available.
+        avail: [..., N, A] bool.
 
     Returns:
         [..., N] int32. DrIGM makes this the greedy *joint* action.
     """
-    if avail is not None:
-        q = jnp.where(avail, q, -jnp.inf)
-    return jnp.argmax(q, axis=-1).astype(jnp.int32)
+    return jnp.argmax(jnp.where(avail, q, -jnp.inf), axis=-1).astype(jnp.int32)
 
 
 def td_target(r_t: Array, terminated_t: Array, bootstrap_t: Array, gamma: Array) -> Array:

@@ -318,6 +318,7 @@ def _spec(name: str, zone_names: tuple[str, ...], agent_zones: np.ndarray, optio
     n = len(zone_names)
     shared_offset, shared_scale = [15.0, 18.0, 0.0, 0.0], [10.0, 8.0, 1.0, 0.1]
     half = options.levels / 2
+    # An agent's own zone is shown in degrees, the unit of comfort; the state, for training only, in fives.
     return EnvSpec(
         name=name,
         agents=tuple(zone_names[zone] for zone in agent_zones),
@@ -326,7 +327,7 @@ def _spec(name: str, zone_names: tuple[str, ...], agent_zones: np.ndarray, optio
         num_actions=0 if options.continuous else options.levels,
         episode_limit=options.episode_len,
         obs_offset=np.array([22.0, *shared_offset], np.float32),
-        obs_scale=np.array([5.0, *shared_scale], np.float32),
+        obs_scale=np.array([1.0, *shared_scale], np.float32),
         state_offset=np.array([22.0] * n + shared_offset, np.float32),
         state_scale=np.array([5.0] * n + shared_scale, np.float32),
         reward_scale=0.02,
