@@ -152,6 +152,7 @@ def random_window(spec, config, key):
     shape = (config.window + 1, config.batch)
     first = jax.random.bernoulli(keys[0], 0.2, shape).at[0].set(False)
     over = jnp.concatenate([first[1:], jnp.zeros((1, config.batch), bool)])
+    even = jnp.broadcast_to(jnp.arange(config.batch) % 2 == 0, shape)
     joint = (*shape, spec.num_agents)
     action = jax.random.randint(keys[1], joint, 0, spec.num_actions, jnp.int32)
     avail = jax.random.bernoulli(keys[2], 0.7, (*joint, spec.num_actions)).at[..., 0].set(True)
@@ -161,8 +162,8 @@ def random_window(spec, config, key):
         avail_actions=avail if spec.masks_actions else None,
         last_action=jnp.where(first[..., None], NO_ACTION, action),
         reward=jax.random.normal(keys[5], shape),
-        terminated=over & (jnp.arange(config.batch) % 2 == 0),
-        truncated=over & (jnp.arange(config.batch) % 2 == 1),
+        terminated=over & even,
+        truncated=over & ~even,
         first=first,
     )
 

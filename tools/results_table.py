@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import itertools
 import sys
 import time
 from pathlib import Path
@@ -19,8 +20,10 @@ from typing import Any
 
 from drigm.config import TrainConfig
 from drigm.devices import cache_compilations, use_cores
+from drigm.envs import building_data
 from drigm.errors import UserError
 from drigm.evaluate import Evaluation, evaluate
+from drigm.references import CONTROLLERS, authors_score, controller_score
 from drigm.report.figures import shift_bars
 from drigm.report.style import save
 from drigm.report.tables import Score, format_table, markdown_table
@@ -89,10 +92,17 @@ def _slug(name: str) -> str:
 
 
 def _rows(results: dict[str, Evaluation]) -> list[dict[str, Any]]:
-    """One row per method: ours, then the paper's and the authors' networks."""
-    rows = [
+    """One row per method, then the authors' networks and the two reference controllers."""
+    rows: list[dict[str, Any]] = [
         {"method": name, **{s.name: Score(s.mean, s.se) for s in result.scores}} for name, result in results.items()
     ]
+    for factorization, method in itertools.product(("vdn", "qmix"), ("nominal", "tv", "contamination")):
+        found = {city: authors_score(city, factorization, method) for city in building_data.PROTOCOL_CITIES}
+        scores = {city: Score(score.mean, score.se) for city, score in found.items() if score is not None}
+        rows.append({"method": f"authors' {factorization} {method}", **scores})
+    for controller in CONTROLLERS:
+        cities = {city: Score(controller_score(city, controller)) for city in building_data.PROTOCOL_CITIES}
+        rows.append({"method": controller, **cities})
     return rows
 
 
