@@ -52,7 +52,7 @@ def test_the_greedy_agents_are_the_greedy_team(name, draws):
         return factorization.joint_value(params, chosen, jnp.broadcast_to(state, (len(joint_actions), STATE)))
 
     joint = np.asarray(jax.jit(jax.vmap(values))(params, q, state))  # [D, 64]
-    greedy = np.asarray(greedy_actions(q, None))
+    greedy = np.asarray(greedy_actions(q, jnp.ones(q.shape, bool)))
     index = np.ravel_multi_index(tuple(greedy.T), (ACTIONS,) * AGENTS)
     reached = joint[np.arange(DRAWS), index]
     rounding = 1e-5 * np.abs(joint).max(axis=1)

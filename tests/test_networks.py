@@ -279,6 +279,21 @@ def test_the_value_of_an_action_is_the_value_among_all(kind, bowls):
     np.testing.assert_allclose(agents.q_of(features, action), gathered, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("bowls", [1, 3])
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_greedy_action_is_the_best_available_one(kind, bowls):
+    agents, inputs = make(kind, bowls), make_inputs()
+    agents = eqx.tree_at(lambda a: a.head.weight, agents, 8.0 * agents.head.weight)
+    q, _ = q_of_all(agents, inputs)
+    _, features = agents.unroll(agents.initial_memory(B), inputs)
+    chosen = agents.greedy(features, None)
+    assert chosen.dtype == jnp.int32
+    assert len(np.unique(chosen)) > 1
+    np.testing.assert_allclose(jnp.take_along_axis(q, chosen[..., None], axis=-1)[..., 0], q.max(-1), **ROUNDING)
+    avail = jax.random.bernoulli(jax.random.key(9), 0.4, q.shape).at[..., 2].set(True)
+    np.testing.assert_array_equal(agents.greedy(features, avail), jnp.where(avail, q, -jnp.inf).argmax(-1))
+
+
 @pytest.mark.parametrize("bowls", [1, 2, 3])
 def test_the_ordered_head_is_concave_over_levels(bowls):
     spec = make_spec(agents=N, actions=41, ordered=True)

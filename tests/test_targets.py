@@ -53,7 +53,7 @@ def test_masked_mean_by_hand():
 
 def test_greedy_actions_are_each_agents_own_best_available_one():
     q = jnp.array([[3.0, 1.0, 2.0], [-5.0, -4.0, -6.0], [0.0, 7.0, 7.0]])
-    chosen = greedy_actions(q, None)
+    chosen = greedy_actions(q, jnp.ones(q.shape, bool))
     assert chosen.dtype == jnp.int32
     np.testing.assert_array_equal(chosen, [0, 1, 1])  # the first of equals
     avail = jnp.array([[False, True, True], [True, False, True], [False, False, True]])

@@ -24,13 +24,14 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
 
 
-def use_cores(cores: int | None = None) -> None:
-    """Make ``cores`` CPU devices (all usable cores by default); must come before JAX computes anything.
+def use_cores(shards: int = 1) -> None:
+    """Make one CPU device per usable core and at least one per shard; must come before JAX computes anything.
 
-    After that the number is fixed, and asking again changes nothing: training then works on the devices there are.
+    Shards on devices of one core take turns, which is three times faster than the `vmap` that stands in for missing
+    devices, and the arithmetic is then the same on any number of cores. Once JAX has computed, nothing changes.
     """
     try:
-        jax.config.update("jax_num_cpu_devices", cores or usable_cores())
+        jax.config.update("jax_num_cpu_devices", max(usable_cores(), shards))
     except RuntimeError:  # the backend is up already
         return
 

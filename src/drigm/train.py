@@ -90,9 +90,9 @@ def train_run(config: TrainConfig, path: Path, *, quiet: bool = False) -> Run:
     Raises:
         UserError: a setting is out of range, a name unknown, the directory taken, or training diverged.
     """
-    config, env = resolve(config)
-    use_cores()
+    use_cores(validate(config).shards)  # before `resolve`, which makes arrays
     require_backend()
+    config, env = resolve(config)
     directory = RunDirectory(path)
     directory.create(config)
     programs = make_train(config, env)
@@ -106,11 +106,12 @@ def resume_run(path: Path, *, quiet: bool = False) -> Run:
     On CPU the result is bitwise that of a run that was never interrupted, given the same number of devices.
     """
     directory = RunDirectory(path)
-    config, env = resolve(directory.load_config())
+    config = directory.load_config()
+    use_cores(config.shards)
+    require_backend()
+    config, env = resolve(config)
     if directory.is_finished(config):
         return Run(directory, config, env)
-    use_cores()
-    require_backend()
     programs = make_train(config, env)
     state, tick = programs.init(*_axes(config)), 0
     if directory.checkpoint_file.exists():
