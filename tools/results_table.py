@@ -33,14 +33,13 @@ from drigm.train import Run, load_run, resume_run, train_run
 GAMMA = 0.997
 METHODS: dict[str, dict[str, Any]] = {
     "VDN": {"factorization": "vdn"},
+    "QMIX": {"factorization": "qmix"},
     "VDN-TV 0.5": {"factorization": "vdn", "uncertainty": "tv", "rho": 0.5},
+    "QMIX-TV 0.2": {"factorization": "qmix", "uncertainty": "tv", "rho": 0.2},
     "VDN, gamma 0": {"factorization": "vdn", "gamma": 0.0},
     "VDN, gamma (1 - 0.5)": {"factorization": "vdn", "gamma": GAMMA * 0.5},
-    "VDN-TV 0.2": {"factorization": "vdn", "uncertainty": "tv", "rho": 0.2},
-    "QMIX": {"factorization": "qmix"},
-    "QMIX-TV 0.2": {"factorization": "qmix", "uncertainty": "tv", "rho": 0.2},
     "QMIX, gamma (1 - 0.2)": {"factorization": "qmix", "gamma": GAMMA * 0.8},
-    "QMIX, gamma 0": {"factorization": "qmix", "gamma": 0.0},
+    "VDN-TV 0.2": {"factorization": "vdn", "uncertainty": "tv", "rho": 0.2},
 }
 
 
