@@ -10,6 +10,8 @@ PYTHON ?=
 SMOKE ?=
 PYTEST_ARGS ?=
 DEMO_ARGS ?=
+RESULTS_ARGS ?=
+BENCH_ARGS ?=
 
 VENV := .venv
 RUN := $(VENV)/bin/python
@@ -80,10 +82,10 @@ lint: $(DEV)  ## check style, format and types
 	@echo "==> pyright" && $(RUN) -m pyright --pythonpath $(RUN)
 
 bench: $(CORE)  ## measure speed
-	@$(RUN) benchmarks/bench.py
+	@$(RUN) benchmarks/bench.py $(BENCH_ARGS)
 
 results: $(CORE)  ## regenerate the committed table of results
-	@$(RUN) tools/results_table.py
+	@$(RUN) tools/results_table.py $(RESULTS_ARGS)
 
 clean:  ## remove the environments and caches; trained runs stay
 	rm -rf .venv .venv-* build dist .pytest_cache .ruff_cache

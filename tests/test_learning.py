@@ -1,5 +1,6 @@
 """Problems whose values are known by hand, learnt in seconds; and every pair of the registries takes steps."""
 
+import itertools
 from typing import NamedTuple
 
 import jax
@@ -173,9 +174,7 @@ def take_updates(config, spec, count=4):
     learner = make_learner(config, spec)
     robustness = make_robustness(config, spec, jnp.float32(config.rho))
     windows = [random_window(spec, config, jax.random.key(k)) for k in range(count)]
-    update = jax.jit(
-        jax.vmap(lambda s, w: learner.update(s, w, robustness), axis_name=SHARD_AXIS, axis_size=1)
-    )
+    update = jax.jit(jax.vmap(lambda s, w: learner.update(s, w, robustness), axis_name=SHARD_AXIS, axis_size=1))
     states, metrics = [jax.tree.map(lambda x: x[None], jax.jit(learner.init)(jax.random.key(9)))], []
     for window in windows:
         state, more = update(states[-1], jax.tree.map(lambda x: x[None], window))
@@ -221,7 +220,7 @@ def test_every_switch_at_once(ordered):
 def test_the_average_lies_between_the_weights_it_averages():
     """It starts at the first weights and moves after them, faster while there are few updates."""
     states, _ = take_updates(SMALL.replace(average_decay=0.5), make_spec())
-    for number, (before, after) in enumerate(zip(states, states[1:], strict=False), start=1):
+    for number, (before, after) in enumerate(itertools.pairwise(states), start=1):
         decay = min(0.5, number / (10 + number))
         expected = jax.tree.map(lambda a, p, d=decay: d * a + (1 - d) * p, before.average, after.params)
         for name, array in leaves(after.average).items():

@@ -107,7 +107,7 @@ def test_one_unroll_equals_single_steps_with_carried_memory(kind):
     assert whole.shape == (T, B, N, 5)
     steps = []
     for t in range(T):
-        q, memory = q_of_all(agents, jax.tree.map(lambda x: x[t : t + 1], inputs), memory)
+        q, memory = q_of_all(agents, jax.tree.map(lambda x, t=t: x[t : t + 1], inputs), memory)
         steps.append(q[0])
     np.testing.assert_allclose(whole, jnp.stack(steps), **ROUNDING)
     assert_close(last, memory, **ROUNDING)

@@ -1,5 +1,7 @@
 """Every uncertainty set against the worst model found by a linear programme, for values of both signs."""
 
+import itertools
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -93,7 +95,7 @@ def test_radius_0_is_nominal_and_more_radius_is_never_more_value(uncertainty, na
     np.testing.assert_allclose(curve[0], nominal, **TOLERANCE)
     slack = 1e-4
     assert all(value <= nominal + slack for value in curve)
-    assert all(later <= earlier + slack for earlier, later in zip(curve, curve[1:], strict=False))
+    assert all(later <= earlier + slack for earlier, later in itertools.pairwise(curve))
     assert all(value >= fail_value - slack for value in curve)
     if SETS[uncertainty].max_rho == 1.0:
         np.testing.assert_allclose(curve[-1], fail_value, **TOLERANCE)

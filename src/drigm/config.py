@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from drigm.errors import UserError, check
+from drigm.errors import check
 
 
 def _setting(default: Any, doc: str, low: float | None = None, high: float | None = None, **extra: Any) -> Any:
@@ -144,8 +145,8 @@ def _checked(name: str, value: Any) -> Any:
     limits = " ".join(
         f"{word} {bound:g}" for word, bound in (("from", spec["low"]), ("to", spec["high"])) if bound is not None
     )
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    ok = number and (not whole or float(value).is_integer()) and value == value
+    ok = isinstance(value, int) and not isinstance(value, bool)
+    ok = ok or (isinstance(value, float) and math.isfinite(value) and (not whole or value.is_integer()))
     ok = ok and (spec["low"] is None or value >= spec["low"]) and (spec["high"] is None or value <= spec["high"])
     check(ok, name, value, f"{kind} {limits}".strip())
     return int(value) if whole else float(value)
@@ -155,6 +156,8 @@ def _fail_value(value: Any) -> float | str:
     if value == "auto":
         return "auto"
     try:
-        return float(value)
+        number = math.nan if isinstance(value, bool) else float(value)
     except (TypeError, ValueError):
-        raise UserError(f'fail_value: {value!r} is not allowed; give "auto" or a number.') from None
+        number = math.nan
+    check(math.isfinite(number), "fail_value", value, 'give "auto" or a number')
+    return number

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import argparse
 import html
+import io
+import itertools
 import json
 import math
 import os
@@ -18,7 +20,7 @@ import time
 import webbrowser
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import numpy as np
@@ -32,12 +34,15 @@ from drigm.evaluate import Evaluation, evaluate, greedy_day
 from drigm.references import CONTROLLERS, authors_score, controller_score, paper_score
 from drigm.report.tables import Score, format_table, markdown_table
 from drigm.run_directory import write_text
-from drigm.side_by_side import Task, TaskFailed, train_side_by_side
+from drigm.side_by_side import Task, TaskError, train_side_by_side
 from drigm.train import Run, load_run
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 CITIES = tuple(building_data.PROTOCOL_CITIES)
 DAY_CITY = "NewYork"  # the coldest of the six on the protocol's days
-SMOKE_STEPS = 6_400  # enough for every part to run, and for nothing to be learnt
+SMOKE_STEPS = 6_400  # enough for every part to run
 
 
 class Team(NamedTuple):
@@ -67,9 +72,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--smoke", action="store_true", help=f"only {SMOKE_STEPS} steps: shows that every part works")
     parser.add_argument("--out", type=Path, metavar="DIR", help="where to write (default: a new folder under runs/)")
     options = parser.parse_args(arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # an ASCII terminal has no degree sign
     try:
         run_demo(fresh_directory(options.out), smoke=options.smoke)
-    except TaskFailed as failure:
+    except TaskError as failure:
         print(f"drigm demo: {failure}", file=sys.stderr)
         return 2 if failure.code == 2 else 1
     except UserError as error:
@@ -85,7 +92,7 @@ def run_demo(out: Path, *, smoke: bool = False) -> Files:
     """Train both teams below ``out``, score them, draw the pictures, and say what came out.
 
     Raises:
-        TaskFailed: a training failed.
+        TaskError: a training failed.
         UserError: ``out`` cannot be written.
     """
     began = time.monotonic()
@@ -130,14 +137,17 @@ def train_arguments(team: Team, out: Path, steps: int) -> list[str]:
 def fresh_directory(asked: Path | None) -> Path:
     """Return a path that does not exist or is empty: ``asked``, one named after it, or a new one under runs/."""
     now = time.strftime("%Y%m%d-%H%M%S")
-    base = Path("runs") / f"demo-{now}" if asked is None else asked
-    path, number = base, 2
-    while path.exists() and (not path.is_dir() or any(path.iterdir())):
-        path = base.with_name(f"{base.name}-{number}" if asked is None else f"{base.name}-{now}-{number}")
-        number += 1
+    dated = Path("runs") / f"demo-{now}" if asked is None else asked.with_name(f"{asked.name}-{now}")
+    numbered = (dated.with_name(f"{dated.name}-{i}") for i in itertools.count(2))
+    free = (p for p in itertools.chain([asked] if asked else [], [dated], numbered) if _is_free(p))
+    path = next(free)
     if asked is not None and path != asked:
         print(f"{asked} is not empty, so this goes to {path}.")
     return path
+
+
+def _is_free(path: Path) -> bool:
+    return not path.exists() or (path.is_dir() and not any(path.iterdir()))
 
 
 def table_rows(evaluations: Mapping[str, Evaluation]) -> list[dict[str, object]]:
@@ -173,35 +183,49 @@ def fitting_table(rows: list[dict[str, object]], width: int | None) -> str:
 def note(smoke: bool) -> str:
     """Return what a reader must know about the table."""
     if smoke:
-        return f"A smoke run: {SMOKE_STEPS:,} steps teach nothing, so only the lower rows mean something."
+        return f"A smoke run: {SMOKE_STEPS:,} steps teach a team little; that every part works is all it shows."
     return (
-        "Paper and authors' networks: mean and standard error of 5 seeds. The demo trains one seed of each team; seeds\n"
-        "differ by more than such teams do, so one pair cannot rank them. README.md has means over seeds."
+        "Paper, authors' networks: mean and standard error of 5 seeds. The demo trains one seed of each team,\n"
+        "and seeds differ by more than such teams do: one pair cannot rank them. README.md has means over seeds."
     )
 
 
 def draw_day(runs: Mapping[str, Run], out: Path) -> Path:
     """Draw the coldest protocol day in `DAY_CITY` as each team lived it."""
-    from drigm.report.figures import BuildingDay, PolicyDay, building_day
     from drigm.report.style import save
 
     env = next(iter(runs.values())).env
     params = next(shift.params for shift in shift_suite(env, "climate") if shift.name == DAY_CITY)
     episode, outdoor = coldest_day(np.asarray(params.out_temp))
     levels = np.asarray(env.spec.action_values)
-    policies = []
+    lived = {}
     for label, run in runs.items():
         agents = jax.tree.map(lambda x: x[0], run.weights().agents)
         timesteps, actions = greedy_day(env, agents, params, episode)
-        policies.append(PolicyDay(label, np.asarray(timesteps.obs)[:, :, 0], levels[np.asarray(actions)]))
-    zones = [name.replace("_ZN", "").replace("_", " ").capitalize() for name in env.spec.agents]
-    hours = np.arange(len(outdoor)) * 24 / len(outdoor)
-    day = BuildingDay(DAY_CITY, zones, hours, outdoor, policies)
+        lived[label] = np.asarray(timesteps.obs)[:, :, 0], levels[np.asarray(actions)]
+    return save(day_figure(env.spec.agents, episode, outdoor, lived), out / "day.png", dpi=150)
+
+
+def day_figure(
+    agents: Sequence[str], episode: int, outdoor: np.ndarray, lived: Mapping[str, tuple[np.ndarray, np.ndarray]]
+) -> Figure:
+    """Return the picture of protocol episode ``episode`` in `DAY_CITY`.
+
+    Args:
+        agents: the zones' names.
+        episode: its number.
+        outdoor: [T] outdoor temperature in C.
+        lived: per team, the zones' temperatures in C and the powers, both [T, N].
+    """
+    from drigm.report.figures import BuildingDay, PolicyDay, building_day
+
+    policies = [PolicyDay(label, *arrays) for label, arrays in lived.items()]
+    zones = [name.replace("_ZN", "").replace("_", " ").capitalize() for name in agents]
+    day = BuildingDay(DAY_CITY, zones, np.arange(len(outdoor)) * 24 / len(outdoor), outdoor, policies)
     number = int(building.PROTOCOL_DAYS[episode]) + 1
-    figure = building_day(
+    return building_day(
         day, title=f"Day {number} of the year in {spaced(DAY_CITY)}, the coldest of the 50 it is scored on"
     )
-    return save(figure, out / "day.png", dpi=150)
 
 
 def coldest_day(out_temp: np.ndarray) -> tuple[int, np.ndarray]:
@@ -226,24 +250,21 @@ def write_report(out: Path, evaluations: Mapping[str, Evaluation], day: Path, *,
     for team in TEAMS:
         found = {city: authors_score(city, "qmix", team.method) for city in CITIES}
         bars[f"{team.label}, authors' networks"] = {c: Score(*r) for c, r in found.items() if r is not None}
-    save(shift_bars(bars, title="A smoke run: nothing was learnt" if smoke else None), files.bars, dpi=150)
+    title = f"A smoke run of {SMOKE_STEPS:,} steps: both teams have hardly begun" if smoke else None
+    save(shift_bars(bars, title=title), files.bars, dpi=150)
     rows = table_rows(evaluations)
-    table = [
-        {
-            "row": row[""],
-            **{
-                c: {"mean": s.mean, "se": None if math.isnan(s.se) else s.se}
-                for c, s in row.items()
-                if isinstance(s, Score)
-            },
-        }
-        for row in rows
-    ]
-    write_text(files.scores, json.dumps({"smoke": smoke, "scores": table}, indent=2))
+    write_text(files.scores, json.dumps({"smoke": smoke, "rows": [_plain(row) for row in rows]}, indent=2))
     headings = {"": "score", **{city: spaced(city) for city in CITIES}}
     body = html.escape(markdown_table(rows, headings))
     write_text(files.page, _PAGE.format(note=html.escape(note(smoke)), table=body, bars=files.bars.name, day=day.name))
     return files
+
+
+def _plain(row: Mapping[str, object]) -> dict[str, object]:
+    """A row of the table for JSON, which has no nan."""
+    scores = {name: value for name, value in row.items() if isinstance(value, Score)}
+    cells = {city: {"mean": s.mean, "se": None if math.isnan(s.se) else s.se} for city, s in scores.items()}
+    return {"name": row[""], **cells}
 
 
 _PAGE = """<!doctype html>

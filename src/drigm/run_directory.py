@@ -25,7 +25,7 @@ import jax
 
 from drigm.checkpoint import load_tree, save_tree
 from drigm.config import TrainConfig, from_dict, validate
-from drigm.errors import UserError
+from drigm.errors import UserError, check
 from drigm.types import PyTree
 
 METRICS = ("step", "return", "score", "episodes", "loss", "dual_loss", "value", "grad_norm", "epsilon", "steps_per_s")
@@ -69,19 +69,14 @@ class RunDirectory:
             settings = json.loads(self.config_file.read_text())
         except OSError:
             raise UserError(f"run: {str(self.path)!r} is not a run directory (it has no config.json).") from None
-        except json.JSONDecodeError as error:
+        except ValueError as error:  # of JSON or of UTF-8
             raise UserError(f"{self.config_file}: not valid JSON ({error}).") from None
+        check(isinstance(settings, dict), str(self.config_file), settings, "it must hold one JSON object")
         return validate(from_dict(settings))
 
     def append_metrics(self, seed: int, row: dict[str, float]) -> None:
         """Add one row to a seed's CSV, writing the header first if the file is new."""
-        path = self.metrics_file(seed)
-        new = not path.exists()
-        with open(path, "a", newline="") as file:
-            writer = csv.DictWriter(file, METRICS)
-            if new:
-                writer.writeheader()
-            writer.writerow({name: _short(row[name]) for name in METRICS})
+        _append_row(self.metrics_file(seed), row)
 
     def read_metrics(self, seed: int) -> list[dict[str, float]]:
         """Return a seed's rows; an unfinished last line (a killed run) is left out."""
@@ -94,11 +89,16 @@ class RunDirectory:
 
     def drop_metrics_after(self, seed: int, step: int) -> None:
         """Forget rows beyond ``step``: they were written after the checkpoint that a run resumes from."""
-        rows = [row for row in self.read_metrics(seed) if row["step"] <= step]
         path = self.metrics_file(seed)
-        path.unlink(missing_ok=True)
+        kept = path.with_name(path.name + ".part")
+        kept.unlink(missing_ok=True)
+        rows = [row for row in self.read_metrics(seed) if row["step"] <= step]
         for row in rows:
-            self.append_metrics(seed, row)
+            _append_row(kept, row)
+        if rows:
+            os.replace(kept, path)  # at once, so that a kill here loses nothing
+        else:
+            path.unlink(missing_ok=True)
 
     def save_weights(self, seed: int, weights: PyTree) -> None:
         self.weights_file(seed).parent.mkdir(exist_ok=True)
@@ -132,6 +132,15 @@ def default_path(config: TrainConfig) -> Path:
     while path.exists():
         path, number = base.with_name(f"{base.name}-{number}"), number + 1
     return path
+
+
+def _append_row(path: Path, row: dict[str, float]) -> None:
+    new = not path.exists()
+    with open(path, "a", newline="") as file:
+        writer = csv.DictWriter(file, METRICS)
+        if new:
+            writer.writeheader()
+        writer.writerow({name: _short(row[name]) for name in METRICS})
 
 
 def write_text(path: Path, text: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import queue
 import signal
@@ -24,6 +25,7 @@ from rich.text import Text
 from drigm.devices import CORES_VARIABLE, usable_cores
 
 SHOWN = ("score", "loss", "epsilon", "steps_per_s")  # the metrics that a terminal has room for
+COMMAND = (sys.executable, "-m", "drigm", "train")
 STOP_SECONDS = 5.0  # what children get to end after each way of asking
 
 
@@ -34,7 +36,7 @@ class Task(NamedTuple):
     arguments: Sequence[str]
 
 
-class TaskFailed(Exception):
+class TaskError(Exception):
     """A child ended with an exit code other than 0; the text is what it said."""
 
     def __init__(self, label: str, code: int, said: str) -> None:
@@ -51,6 +53,7 @@ class _Child:
     began: float
     note: str = "starting"
     values: dict[str, str] = field(default_factory=dict)
+    known: float = 0.0  # when the values came
     said: deque[str] = field(default_factory=lambda: deque(maxlen=20))  # everything but progress: an error message
     seconds: float | None = None  # until its end
 
@@ -61,12 +64,12 @@ def train_side_by_side(tasks: Sequence[Task], stream: TextIO | None = None) -> N
     A terminal shows one line per task; any other stream gets each task's own lines, its label in front.
 
     Raises:
-        TaskFailed: a task failed; the others are stopped.
+        TaskError: a task failed; the others are stopped.
     """
-    stream = sys.stderr if stream is None else stream
+    out: TextIO = sys.stderr if stream is None else stream
     lines: queue.Queue[tuple[_Child, str | None]] = queue.Queue()
     children: list[_Child] = []
-    live = _live(stream, lambda: _render(children))
+    live = _live(out, lambda: _render(children))
     try:
         with _terminated_as_interrupted(), live or nullcontext():
             for i, task in enumerate(tasks):
@@ -81,7 +84,7 @@ def train_side_by_side(tasks: Sequence[Task], stream: TextIO | None = None) -> N
                     continue
                 _note_line(child, line)
                 if live is None:
-                    print(f"{child.label}: {line}", file=stream, flush=True)
+                    print(f"{child.label}: {line}", file=out, flush=True)
     finally:
         _stop([child.process for child in children])
 
@@ -89,12 +92,14 @@ def train_side_by_side(tasks: Sequence[Task], stream: TextIO | None = None) -> N
 def _start(task: Task, index: int, of: int) -> _Child:
     """Start a child on its own share of the cores."""
     cores = max(1, usable_cores() // of)
-    # Children that share an accelerator must not each reserve most of its memory.
-    extra = {CORES_VARIABLE: str(cores), "XLA_PYTHON_CLIENT_PREALLOCATE": "false", "PYTHONUNBUFFERED": "1"}
+    extra = {CORES_VARIABLE: str(cores), "PYTHONUNBUFFERED": "1"}
+    # Children that share an accelerator must not each reserve most of its memory; and XLA's alarm about slow
+    # compilation, usual where children share a core, is none of the reader's business.
+    quiet = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", "TF_CPP_MIN_LOG_LEVEL": "3"}
     with _pinned(index * cores, cores):
         process = subprocess.Popen(
-            [sys.executable, "-m", "drigm", "train", *task.arguments],
-            env={**os.environ, **extra},
+            [*COMMAND, *task.arguments],
+            env={**quiet, **os.environ, **extra},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
@@ -134,7 +139,7 @@ def _read(child: _Child, lines: queue.Queue[tuple[_Child, str | None]]) -> None:
 def _note_line(child: _Child, line: str) -> None:
     if line.startswith("step="):
         child.values |= dict(word.split("=", 1) for word in line.split() if "=" in word)
-        child.note = ""
+        child.note, child.known = "", time.monotonic()
     elif line.startswith("# "):
         child.note = "" if child.values else line[2:]
     else:
@@ -142,11 +147,11 @@ def _note_line(child: _Child, line: str) -> None:
 
 
 def _note_end(child: _Child) -> None:
-    """Wait for a child that has closed its stream; raises `TaskFailed` if it failed."""
+    """Wait for a child that has closed its stream; raises `TaskError` if it failed."""
     code = child.process.wait()
     child.seconds = time.monotonic() - child.began
     if code:
-        raise TaskFailed(child.label, code, "\n".join(child.said).strip())
+        raise TaskError(child.label, code, "\n".join(child.said).strip())
 
 
 def _stop(processes: Sequence[subprocess.Popen[str]]) -> None:
@@ -206,7 +211,8 @@ def _cells(child: _Child) -> list[Text | ProgressBar]:
     elif child.note:
         state = f"{_clock(elapsed)}, {child.note}"
     else:
-        state = f"{child.values.get('eta_s', '?')} s left"
+        left = float(child.values.get("eta_s", "nan")) - (time.monotonic() - child.known)
+        state = "finishing" if done >= total else f"{_clock(max(left, 0.0))} left"
     shown = "  ".join(f"{name} {child.values[name]}" for name in SHOWN if name in child.values)
     bar = ProgressBar(total=max(1, total), completed=done, width=20, complete_style="cyan", finished_style="green")
     dim = {"style": "dim", "no_wrap": True}
@@ -220,5 +226,7 @@ def _cells(child: _Child) -> list[Text | ProgressBar]:
 
 
 def _clock(seconds: float) -> str:
+    if math.isnan(seconds):
+        return "-:--"
     minutes, s = divmod(round(seconds), 60)
     return f"{minutes}:{s:02}"

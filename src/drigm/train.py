@@ -116,8 +116,10 @@ def resume_run(path: Path, *, quiet: bool = False) -> Run:
     state, tick = programs.init(*_axes(config)), 0
     if directory.checkpoint_file.exists():
         metadata = load_metadata(directory.checkpoint_file)
-        tick = int(metadata.get("tick", "-1"))
-        check(0 <= tick <= config.ticks, "checkpoint tick", tick, f"0 to {config.ticks}")
+        text = metadata.get("tick", "")
+        known = text.isdecimal() and int(text) <= config.ticks
+        check(known, f"{directory.checkpoint_file}: tick", text, f"it must be a whole number from 0 to {config.ticks}")
+        tick = int(text)
         saved = load_tree(directory.checkpoint_file, state)
         state = jax.tree.map(lambda x, like: jax.device_put(x, like.sharding), saved, state)
     for seed in seeds_of(config):

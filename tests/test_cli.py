@@ -1,0 +1,240 @@
+"""The command line: what it prints, and how it says no: exit code 2, one line, nothing written, no traceback."""
+
+import json
+
+import numpy as np
+import pytest
+from small import SMALL, assert_one_sentence, flags
+
+from drigm import cli
+from drigm.config import FIELDS, TrainConfig
+from drigm.envs.probe import RULES
+from drigm.factorizations import FACTORIZATIONS
+from drigm.train import Run
+from drigm.uncertainty import SETS
+
+CONFIG = SMALL.replace(env="probe:levels", factorization="vdn", seeds=3, steps=160, shards=1)
+
+
+def run(*arguments):
+    """The exit code, whether the command line returns it or argparse raises it."""
+    try:
+        return cli.main([str(a) for a in arguments])
+    except SystemExit as stop:
+        return stop.code
+
+
+def refused(capsys, *arguments):
+    """The one line that says what is wrong."""
+    code = run(*arguments)
+    out, err = capsys.readouterr()
+    assert code == 2
+    assert out == ""
+    assert err.count("\n") == 1
+    assert "Traceback" not in err
+    return err.strip()
+
+
+@pytest.fixture
+def out(tmp_path):
+    return tmp_path / "run"
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A finished run, made by the command line."""
+    path = tmp_path_factory.mktemp("cli") / "run"
+    assert run("train", *flags(CONFIG), "--out", path, "--quiet") == 0
+    return path
+
+
+def test_train_prints_the_directory_and_nothing_else(finished, capsys):
+    assert run("train", "--resume", finished, "--quiet") == 0  # finished: returned as it is
+    out, err = capsys.readouterr()
+    assert out == f"{finished}\n"
+    assert err == ""
+    assert (finished / "learning_curve.png").stat().st_size > 0
+    assert json.loads((finished / "config.json").read_text()) == vars(CONFIG)
+
+
+def test_list_names_everything_that_the_flags_take(capsys):
+    assert run("list", "--json") == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["factorizations"] == list(FACTORIZATIONS)
+    assert shown["uncertainty_sets"] == list(SETS)
+    assert shown["environments"]["probe"]["parts"]["NAME"] == list(RULES)
+    assert "Tucson" in shown["environments"]["building"]["parts"]["CITY"]
+    assert {"nominal", "climate"} <= set(shown["shifts"])
+    assert run("list") == 0
+    text = capsys.readouterr().out
+    for names in (FACTORIZATIONS, SETS, RULES, shown["shifts"]):
+        assert set(names) <= set(text.split())
+
+
+def test_evaluate_gives_mean_and_standard_error_over_seeds(finished, capsys):
+    assert run("evaluate", finished, "--shifts", "nominal", "--json") == 0
+    (score,) = json.loads(capsys.readouterr().out)
+    assert set(score) == {"name", "mean", "se", "per_seed"}
+    assert score["name"] == "nominal"
+    assert len(score["per_seed"]) == 3
+    assert all(-4.0 <= x <= 0.0 for x in score["per_seed"])
+    np.testing.assert_allclose(score["mean"], np.mean(score["per_seed"]))
+    np.testing.assert_allclose(score["se"], np.std(score["per_seed"]) / np.sqrt(3))  # population std
+    assert score["se"] > 0.0
+    assert run("evaluate", finished, "--shifts", "nominal") == 0
+    heading, line = capsys.readouterr().out.splitlines()
+    assert heading.split() == ["nominal", "score"]
+    assert line.split() == ["nominal", f"{score['mean']:.3f}", "+-", f"{score['se']:.3f}"]
+
+
+def test_evaluate_refuses(finished, tmp_path, capsys):
+    assert "choose one of nominal" in refused(capsys, "evaluate", finished, "--shifts", "weather")
+    assert "not a run directory" in refused(capsys, "evaluate", tmp_path)
+    assert "DIR" in refused(capsys, "evaluate")
+
+
+class AskedError(Exception):
+    """Ends a command where training would start."""
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """The config and the path that the command line would train."""
+
+    def parse(*arguments):
+        def stop(config, path, *, quiet):
+            raise AskedError(config, path)
+
+        monkeypatch.setattr(cli, "train_run", stop)
+        with pytest.raises(AskedError) as asked:
+            cli.main(["train", *arguments])
+        return asked.value.args
+
+    return parse
+
+
+def test_every_setting_is_a_flag(asked):
+    changed = TrainConfig().replace(
+        env="probe:ends", factorization="vdn", uncertainty="tv", rho=0.25, fail_value="-3", seeds=4, steps=1000,
+        share_parameters=True, double_q=True, learning_rate=1e-5, head="linear",
+    )  # fmt: skip
+    config, _ = asked(*flags(changed))
+    assert vars(config) == vars(changed)
+    assert {type(getattr(config, name)) for name in ("seeds", "steps", "hidden")} == {int}
+    assert {type(getattr(config, name)) for name in ("rho", "gamma", "learning_rate")} == {float}
+
+
+def test_numbers_may_be_written_as_people_write_them(asked):
+    config, path = asked("--steps", "172_800", "--rho=1e-2", "--uncertainty=tv", "--no-double-q", "--out", "there")
+    assert config.steps == 172_800
+    assert config.rho == 0.01
+    assert config.double_q is False
+    assert str(path) == "there"
+    assert asked("--steps", "1e3")[0].steps == 1000
+
+
+def test_without_flags_nothing_is_changed(asked, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config, path = asked()
+    assert config == TrainConfig()
+    assert path.parts[0] == "runs"
+    assert not path.exists()
+
+
+# (arguments, what the message must contain)
+REFUSED = {
+    "unknown kind of env": (["--env", "house:OfficeSmall"], "choose one of building, probe"),
+    "env without a kind": (["--env", "OfficeSmall"], "drigm list"),
+    "unknown probe": (["--env", "probe:nothing"], "discount"),
+    "unknown city": (["--env", "building:OfficeSmall/Atlantis"], "Tucson"),
+    "unknown factorization": (["--factorization", "sum"], "vdn"),
+    "unknown uncertainty": (["--uncertainty", "kl"], "contamination"),
+    "unknown head": (["--head", "square"], "ordered"),
+    "rho above 1": (["--uncertainty", "tv", "--rho", "1.5"], "rho: 1.5"),
+    "rho below 0": (["--uncertainty", "tv", "--rho=-0.1"], "from 0 to 1"),
+    "rho nan": (["--uncertainty", "tv", "--rho", "nan"], "rho: nan"),
+    "rho no number": (["--rho", "much"], "rho: 'much'"),
+    "no seeds": (["--seeds", "0"], "seeds: 0"),
+    "half a seed": (["--seeds", "2.5"], "whole number"),
+    "no steps": (["--steps", "0"], "steps: 0"),
+    "infinite steps": (["--steps", "inf"], "steps: inf"),
+    "gamma above 1": (["--gamma", "1.01"], "gamma"),
+    "negative learning rate": (["--learning-rate=-1"], "learning_rate"),
+    "infinite learning rate": (["--learning-rate=inf"], "learning_rate"),
+    "fail value no number": (["--fail-value", "low"], "auto"),
+    "fail value nan": (["--fail-value", "nan"], "auto"),
+    "fail value infinite": (["--fail-value=-inf"], "auto"),
+    "rho with nominal": (["--uncertainty", "nominal", "--rho", "0.2"], "contamination or tv"),
+    "burn-in as long as the window": (["--window", "4", "--burn-in", "4"], "below window (4)"),
+    "batch not a multiple of shards": (["--shards", "3", "--num-envs", "6", "--batch", "8"], "batch: 8"),
+    "num_envs not a multiple of shards": (["--shards", "3", "--num-envs", "8", "--batch", "6"], "num_envs: 8"),
+    "replay smaller than a window": (["--replay-size", "32", "--num-envs", "16", "--window", "8"], "replay_size: 32"),
+    "ordered head without an order": (["--env", "probe:ends", "--head", "ordered"], "head: 'ordered'"),
+    "unknown flag": (["--colour", "red"], "--colour"),
+    "flag without a value": (["--rho"], "rho"),
+    "a stray word": (["fast"], "fast"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_train_refuses(case, out, capsys):
+    arguments, said = REFUSED[case]
+    message = refused(capsys, "train", "--out", out, *arguments)
+    assert said in message
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("case", [name for name in REFUSED if "flag" not in name and "stray" not in name])
+def test_what_is_wrong_is_one_sentence_that_names_the_field(case, out, capsys):
+    message = refused(capsys, "train", "--out", out, *REFUSED[case][0])
+    assert message.startswith("drigm: ")
+    assert_one_sentence(message.removeprefix("drigm: "))
+    assert message.removeprefix("drigm: ").split(":")[0] in {*FIELDS, "city"}
+
+
+def test_a_taken_directory_is_left_alone(finished, tmp_path, capsys):
+    before = sorted((file, file.stat().st_mtime_ns) for file in finished.rglob("*"))
+    assert f"--resume {finished}" in refused(capsys, "train", *flags(CONFIG), "--out", finished)
+    assert before == sorted((file, file.stat().st_mtime_ns) for file in finished.rglob("*"))
+    (tmp_path / "file").write_text("mine")
+    refused(capsys, "train", *flags(CONFIG), "--out", tmp_path / "file")
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_resume_takes_no_other_settings(finished, tmp_path, capsys):
+    assert "--steps" in refused(capsys, "train", "--resume", finished, "--steps", "500")
+    assert "--double-q" in refused(capsys, "train", "--resume", finished, "--no-double-q")
+    assert "--out" in refused(capsys, "train", "--resume", finished, "--out", tmp_path / "other")
+    assert "not a run directory" in refused(capsys, "train", "--resume", tmp_path)
+
+
+def test_a_command_is_needed(capsys):
+    assert "COMMAND" in refused(capsys)
+    assert "dance" in refused(capsys, "dance")
+
+
+def test_interrupted(monkeypatch, out, capsys):
+    def interrupted(config, path, *, quiet):
+        raise KeyboardInterrupt(f"stopped; continue with drigm train --resume {path}")
+
+    monkeypatch.setattr(cli, "train_run", interrupted)
+    assert run("train", "--out", out) == 130
+    assert capsys.readouterr().err == f"drigm: stopped; continue with drigm train --resume {out}\n"
+
+
+@pytest.mark.parametrize("command", [["train"], ["evaluate"], ["list"], []])
+def test_help(command, capsys):
+    assert run(*command, "--help") == 0
+    text = capsys.readouterr().out
+    assert text.startswith("usage: drigm")
+    if command == ["train"]:
+        assert all("--" + name.replace("_", "-") in text for name in FIELDS)
+
+
+def test_a_finished_run_says_what_it_is(finished):
+    from drigm import load_run
+
+    loaded = load_run(finished)
+    assert isinstance(loaded, Run)
+    assert str(loaded) == f"vdn nominal on probe:levels, 3 seeds of 160 steps, in {finished}"
+    assert loaded.seeds == [0, 1, 2]
