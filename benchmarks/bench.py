@@ -72,15 +72,20 @@ def bench(config: TrainConfig, *, quick: bool) -> dict[str, Any]:
     peak = {"one core": _peak_of(1), "all cores": _peak_of(cores)}
     use_cores(config.shards)
     jax.config.update("jax_enable_compilation_cache", False)
-    short = config.replace(steps=config.steps // QUICK_SHARE) if quick else config
-    learning, acting = time_run(short), time_run(short.replace(update_every=NEVER))
+    probe = config.replace(steps=config.steps // QUICK_SHARE)
+    measured = probe if quick else config
+    learning, acting = time_run(measured), time_run(probe.replace(update_every=NEVER))
+    per_tick = acting.run / probe.ticks
+    nominal = time_run(probe.replace(uncertainty="nominal", rho=0.0))
+
+    def per_update_of(timing: Timing, timed: TrainConfig) -> float:
+        return (timing.run - per_tick * timed.ticks) / number_of_updates(timed)
+
+    updates, per_update = number_of_updates(config), per_update_of(learning, measured)
+    seconds = per_tick * config.ticks + per_update * updates if quick else learning.run
     spec = make_env(config.env).spec
-    counts = {"run": number_of_updates(short), "full": number_of_updates(config)}
-    per_update = max(learning.run - acting.run, 0.0) / counts["run"]
-    per_tick = acting.run / short.ticks
-    seconds = per_tick * config.ticks + per_update * counts["full"] if quick else learning.run
     flops = {"update": update_flops(config, spec), "environment step": act_flops(config, spec)}
-    total = flops["update"] * counts["full"] + flops["environment step"] * config.ticks * config.num_envs
+    total = flops["update"] * updates + flops["environment step"] * config.ticks * config.num_envs
     return {
         "quick": quick,
         "machine": _machine(cores),
@@ -90,14 +95,15 @@ def bench(config: TrainConfig, *, quick: bool) -> dict[str, Any]:
         "train_seconds": seconds,
         "measured_seconds": learning.run,  # equal to train_seconds unless quick
         "steps_per_s": config.steps / seconds,
-        "updates": counts["full"],
+        "updates": updates,
         "seconds_per_update": per_update,
         "seconds_per_tick_acting": per_tick,
-        "acting_share": acting.run / learning.run,
+        "acting_share": per_tick * config.ticks / seconds,
+        "robust_over_nominal_update": per_update / per_update_of(nominal, probe),
         "flops": {**flops, "run": total},
         "gflops": total / seconds / 1e9,
         "share_of_peak": total / seconds / 1e9 / peak["all cores"],
-        "update_share_of_peak": flops["update"] / max(per_update, 1e-9) / 1e9 / peak["all cores"],
+        "update_share_of_peak": flops["update"] / per_update / 1e9 / peak["all cores"],
     }
 
 
@@ -256,6 +262,7 @@ def table(result: dict[str, Any]) -> str:
             f"acting in {result['config']['num_envs']} environments",
             f"{1e3 * result['seconds_per_tick_acting']:.2f} ms, {100 * result['acting_share']:.0f} % of the time",
         ),
+        ("a robust update against a nominal one", f"{result['robust_over_nominal_update']:.2f} times the seconds"),
         ("matmul work of the run", f"{flops['run'] / 1e9:,.0f} GFLOP"),
         ("rate over the run", f"{result['gflops']:.1f} GFLOP/s, {100 * result['share_of_peak']:.0f} % of the peak"),
         ("rate within updates", f"{100 * result['update_share_of_peak']:.0f} % of the peak"),

@@ -19,10 +19,10 @@ FREE = ("types", "errors", "config", "progress", "devices")
 # own package. Names on one line do not know each other. A new module gets its place here; "" is drigm/__init__.py.
 FLOW = (
     ("envs",),
+    ("targets",),
     ("lstm",),
     ("networks",),
     ("uncertainty", "factorizations"),
-    ("targets",),
     ("replay",),
     ("rollout",),
     ("learner",),

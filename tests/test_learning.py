@@ -119,7 +119,17 @@ def test_vdn_picks_0_in_the_matrix_game():
 
 
 GAMBLE = LEARN.replace(
-    env="probe:gamble", fail_value=-1.0, epsilon_end=1.0, replay_size=32_000, steps=32_000, dual_learning_rate=5e-3
+    env="probe:gamble",
+    fail_value=-1.0,
+    epsilon_end=1.0,
+    steps=32_000,
+    replay_size=32_000,
+    batch=64,
+    window=3,
+    burn_in=0,
+    learning_rate_end=1e-5,
+    dual_learning_rate=5e-3,
+    average_decay=0.998,
 )
 
 
