@@ -108,19 +108,9 @@ def test_known_values_are_learnt(name):
     np.testing.assert_allclose(play.returns, problem.returns, atol=problem.tolerance)
 
 
-@pytest.mark.slow
-def test_vdn_picks_0_in_the_matrix_game():
-    """[[8, -12, -12], [-12, 0, 0], [-12, 0, 0]] with uniform data: the closest sum has row means -16/3, -4, -4 about
-    the mean -40/9, so its best joint action is worth -4 - 4 + 40/9 = -32/9 to it, and its reward is 0, not 8."""
-    config = LEARN.replace(env="probe:matrix", factorization="vdn", epsilon_end=1.0, replay_size=24_000, window=3)
-    play = learn_and_play(config)
-    np.testing.assert_array_equal(play.returns, 0.0)
-    np.testing.assert_allclose(play.values, -32 / 9, atol=0.3)
-
-
-GAMBLE = LEARN.replace(
-    env="probe:gamble",
-    fail_value=-1.0,
+# One-step problems of chance: uniform data, all of it kept, and a slow end, so that what is left is sampling error.
+CHANCE = LEARN.replace(
+    factorization="vdn",
     epsilon_end=1.0,
     steps=32_000,
     replay_size=32_000,
@@ -131,6 +121,18 @@ GAMBLE = LEARN.replace(
     dual_learning_rate=5e-3,
     average_decay=0.998,
 )
+
+
+@pytest.mark.slow
+def test_vdn_picks_0_in_the_matrix_game():
+    """[[8, -12, -12], [-12, 0, 0], [-12, 0, 0]] with uniform data: the closest sum has row means -16/3, -4, -4 about
+    the mean -40/9, so its best joint action is worth -4 - 4 + 40/9 = -32/9 to it, and its reward is 0, not 8."""
+    play = learn_and_play(CHANCE.replace(env="probe:matrix"))
+    np.testing.assert_array_equal(play.returns, 0.0)
+    np.testing.assert_allclose(play.values, -32 / 9, atol=0.8)  # neither 0 nor the -44/9 of its other actions
+
+
+GAMBLE = CHANCE.replace(env="probe:gamble", fail_value=-1.0)
 
 
 @pytest.mark.slow

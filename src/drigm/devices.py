@@ -6,21 +6,11 @@ import os
 
 import jax
 
-from drigm.errors import UserError, check
-
-CORES_VARIABLE = "DRIGM_CORES"  # for several processes side by side on one machine
+from drigm.errors import UserError
 
 
 def usable_cores() -> int:
-    """Return how many cores this process may use: ``DRIGM_CORES`` if that is set, else all that the system grants.
-
-    Raises:
-        UserError: ``DRIGM_CORES`` is not a whole number from 1.
-    """
-    asked = os.environ.get(CORES_VARIABLE, "").strip()
-    if asked:
-        check(asked.isdecimal() and int(asked) > 0, CORES_VARIABLE, asked, "give a whole number from 1")
-        return int(asked)
+    """Return how many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
 
 

@@ -22,7 +22,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from drigm.devices import CORES_VARIABLE, usable_cores
+from drigm.devices import usable_cores
 
 SHOWN = ("score", "loss", "epsilon", "steps_per_s")  # the metrics that a terminal has room for
 COMMAND = (sys.executable, "-m", "drigm", "train")
@@ -92,14 +92,12 @@ def train_side_by_side(tasks: Sequence[Task], stream: TextIO | None = None) -> N
 def _start(task: Task, index: int, of: int) -> _Child:
     """Start a child on its own share of the cores."""
     cores = max(1, usable_cores() // of)
-    extra = {CORES_VARIABLE: str(cores), "PYTHONUNBUFFERED": "1"}
-    # Children that share an accelerator must not each reserve most of its memory; and XLA's alarm about slow
-    # compilation, usual where children share a core, is none of the reader's business.
-    quiet = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    # Children that share an accelerator must not each reserve most of its memory.
+    unless_set = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
     with _pinned(index * cores, cores):
         process = subprocess.Popen(
             [*COMMAND, *task.arguments],
-            env={**quiet, **os.environ, **extra},
+            env={**unless_set, **os.environ, "PYTHONUNBUFFERED": "1"},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,

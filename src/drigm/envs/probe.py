@@ -8,9 +8,9 @@
 ``coordinate``     one step; reward 1 if both agents choose what the shared cue asks for, else 0
 ``matrix``         one step; the matrix game [[8,-12,-12],[-12,0,0],[-12,0,0]]
 ``levels``         one step; actions are levels in [-1, 1], reward -|level - cue| summed over agents
-``gamble``         risky (any agent picks 1) leads to a state worth 1, or with probability 1/4 to one worth -1; safe
-                   leads to one worth 0.25. By the mean risky wins, 0.5 to 0.25. Total variation with rho = 0.6 and
-                   fail value m takes nature's mass from the best state: safe wins, 0.1 + 0.6 m to -0.1 + 0.6 m
+``gamble``         risky (left picks 1) leads to a state worth 1, or with probability 1/4 to one worth -1; safe leads to
+                   one worth 0.25. By the mean risky wins, 0.5 to 0.25. Total variation with rho = 0.6 and fail value
+                   m takes nature's mass from the best state: safe wins, 0.1 + 0.6 m to -0.1 + 0.6 m
 =================  =====================================================================================
 """
 
@@ -105,7 +105,7 @@ def _prize(cue: Array, time: Array, action: Array) -> Array:
 def _gamble(key: Array, cue: Array, action: Array) -> Array:
     del cue
     risky = jnp.where(jax.random.bernoulli(key, 0.25), -1.0, 1.0)
-    return jnp.where(jnp.any(action == 1), risky, 0.25)
+    return jnp.where(action[0] == 1, risky, 0.25)
 
 
 LEVELS = np.linspace(-1.0, 1.0, 21, dtype=np.float32)
