@@ -155,13 +155,28 @@ def test_the_learners_shifted_target_is_the_unshifted_one(uncertainty, fail_valu
         dual = make_dual(keys[6], spec, config.dual_hidden, ordered=False)
         out = 2.0 * jax.random.normal(keys[7], dual.out.shape)
         dual = eqx.tree_at(lambda d: d.out, dual, out)
-        eta = jnp.clip(dual(batch.state_tm1, batch.action_tm1) + b, fail_value, max_value(spec, config.gamma))
+        lowest = min(fail_value, auto_fail_value(spec, config.gamma))  # m = 0 is no bound here, and must not cut eta
+        eta = jnp.clip(dual(batch.state_tm1, batch.action_tm1) + b, lowest, max_value(spec, config.gamma))
         assert jnp.std(eta) > 0.1
     shifted = learner._targets(dual, batch, v_t - b, robustness)
     bootstrap = SETS[uncertainty].bootstrap(v_t, eta, rho, robustness.fail_value)
     unshifted = td_target(batch.reward_t, batch.terminated_t, bootstrap, jnp.float32(config.gamma))
     np.testing.assert_allclose(shifted + b, unshifted, rtol=1e-5, atol=1e-4)
     np.testing.assert_allclose((shifted + b)[batch.terminated_t], batch.reward_t[batch.terminated_t], atol=1e-4)
+
+
+def test_the_papers_fail_value_does_not_cut_a_negative_eta():
+    """With m = 0, V' = -1 and eta = V' (deterministic transitions) the TV bootstrap is (1 - rho) V', not V'."""
+    spec = make_spec(reward_range=(-2.0, 0.0))
+    config = SMALL.replace(uncertainty="tv", fail_value=0.0)
+    learner = make_learner(config, spec)
+    keys = jax.random.split(jax.random.key(5), 7)
+    batch = make_batch(spec, keys)._replace(terminated_t=jnp.zeros((6, 5), bool))
+    dual = make_dual(keys[6], spec, config.dual_hidden, ordered=False)
+    dual = eqx.tree_at(lambda d: (d.out, d.out_bias), dual, (jnp.zeros_like(dual.out), jnp.float32(-1.0)))
+    v_t = jnp.full((6, 5), -1.0)
+    target = learner._targets(dual, batch, v_t, make_robustness(config, spec, jnp.float32(0.3)))
+    np.testing.assert_allclose(target, batch.reward_t + config.gamma * 0.7 * v_t, atol=1e-5)
 
 
 def test_in_shifted_values_contamination_never_sees_the_fail_value():

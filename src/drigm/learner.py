@@ -150,7 +150,8 @@ class Learner(NamedTuple):
 
         def loss_of(dual: DualNetwork) -> Array:
             eta = dual(batch.state_tm1, batch.action_tm1)
-            return targets.masked_mean(dual_loss(eta, v_t, robustness.rho), batch.mask)
+            # Nature cannot move a termination: the target ignores eta there, so eta must not be fitted to it.
+            return targets.masked_mean(dual_loss(eta, v_t, robustness.rho), batch.mask & ~batch.terminated_t)
 
         dual, opt_state, loss = state.dual, state.dual_opt_state, jnp.float32(0.0)
         for _ in range(self.config.dual_updates):
@@ -166,7 +167,9 @@ class Learner(NamedTuple):
         eta = jnp.zeros_like(v_t)
         if dual is not None:
             highest = targets.max_value(self.spec, gamma) - offset
-            eta = jnp.clip(dual(batch.state_tm1, batch.action_tm1), fail_value, highest)
+            # A fail value above min V (the paper's 0) must not cut eta: its range is that of the values.
+            lowest = jnp.minimum(robustness.fail_value, targets.auto_fail_value(self.spec, gamma)) - offset
+            eta = jnp.clip(dual(batch.state_tm1, batch.action_tm1), lowest, highest)
         bootstrap = self.uncertainty.bootstrap(v_t, eta, rho, fail_value)
         discount = gamma * (1.0 - batch.terminated_t.astype(jnp.float32))
         y = targets.td_target(batch.reward_t, batch.terminated_t, bootstrap, jnp.float32(gamma))

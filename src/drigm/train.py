@@ -155,7 +155,7 @@ def _finish(
     tick: int,
     quiet: bool,
 ) -> Run:
-    """Train from ``tick`` to the end, leaving a checkpoint whenever it stops early."""
+    """Train from ``tick`` to the end; an interrupted run goes on from its last checkpoint."""
     chunk = max(1, config.ticks // CHUNKS)
     label = f"{config.factorization} {config.uncertainty} x{config.seeds}"
     saved_at = time.monotonic()
