@@ -8,7 +8,8 @@ SHELL := /bin/bash
 
 PYTHON ?=
 SMOKE ?=
-PYTEST_ARGS ?=
+# Two processes: compiling dominates and uses one core. A file stays together because its tests share what they compiled.
+PYTEST_ARGS ?= -n 2 --dist loadfile
 DEMO_ARGS ?=
 RESULTS_ARGS ?=
 BENCH_ARGS ?=
