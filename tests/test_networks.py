@@ -228,31 +228,33 @@ def make_window():
 @pytest.mark.parametrize("kind", ["per-agent", "ordered-shared"])
 def test_burn_in_warms_the_memory_and_passes_no_gradient(kind):
     agents, window, burn_in = make(kind), make_window(), 3
+    inputs = AgentInputs(window.obs, window.last_action, window.first)
+    warm, rest = (jax.tree.map(lambda x, cut=cut: x[cut], inputs) for cut in (slice(burn_in), slice(burn_in, None)))
+
+    def total(agents, features):
+        return jnp.sum(jnp.sin(agents.q_values(features)[..., 1]))
 
     @eqx.filter_jit
-    def run(agents, obs):
-        features = unroll_window(agents, window._replace(obs=obs), burn_in)
-        return jnp.sum(jnp.sin(agents.q_values(features)[..., 1])), features
+    def run(agents):
+        def of_obs(obs):
+            features = unroll_window(agents, window._replace(obs=obs), burn_in)
+            return total(agents, features), features
 
-    (_, features), grad = eqx.filter_value_and_grad(lambda obs: run(agents, obs), has_aux=True)(window.obs)
+        (_, features), obs_grad = jax.value_and_grad(of_obs, has_aux=True)(window.obs)
+        _, changed = of_obs(window.obs.at[0].add(1.0))
+        cold = unroll_window(agents, jax.tree.map(lambda x: x[burn_in:], window), 0)
+        grad = eqx.filter_grad(lambda a: total(a, unroll_window(a, window, burn_in)))(agents)
+        memory = agents.unroll(agents.initial_memory(B), warm)[0]
+        given = eqx.filter_grad(lambda a: total(a, a.unroll(memory, rest)[1]))(agents)
+        return features, changed, cold, obs_grad, grad, given
+
+    features, changed, cold, obs_grad, grad, given = run(agents)
     assert features.shape[0] == T + 1 - burn_in
-    assert jnp.all(grad[:burn_in] == 0.0)
-    assert jnp.all(jnp.any(grad[burn_in:] != 0.0, axis=-1))
-    _, changed = run(agents, window.obs.at[0].add(1.0))
+    assert jnp.all(obs_grad[:burn_in] == 0.0)
+    assert jnp.all(jnp.any(obs_grad[burn_in:] != 0.0, axis=-1))
     assert jnp.any(changed != features)
-    cold = unroll_window(agents, jax.tree.map(lambda x: x[burn_in:], window), 0)
     assert jnp.any(cold != features)
-
-    # The weights' gradient is that of a run that is simply given the warm memory.
-    warm = jax.tree.map(lambda x: x[:burn_in], AgentInputs(window.obs, window.last_action, window.first))
-    memory = agents.unroll(agents.initial_memory(B), warm)[0]
-    rest = jax.tree.map(lambda x: x[burn_in:], AgentInputs(window.obs, window.last_action, window.first))
-
-    @eqx.filter_jit
-    def given(agents):
-        return jnp.sum(jnp.sin(agents.q_values(agents.unroll(memory, rest)[1])[..., 1]))
-
-    assert_close(eqx.filter_grad(lambda a: run(a, window.obs)[0])(agents), eqx.filter_grad(given)(agents), **ROUNDING)
+    assert_close(grad, given, **ROUNDING)  # that of a run that is simply given the warm memory
 
 
 def test_declared_constants_get_no_gradient():
@@ -268,30 +270,28 @@ def test_declared_constants_get_no_gradient():
     assert jnp.any(grads.head.weight)
 
 
-@pytest.mark.parametrize("bowls", [1, 2, 3])
-@pytest.mark.parametrize("kind", KINDS)
-def test_the_value_of_an_action_is_the_value_among_all(kind, bowls):
-    agents, inputs = make(kind, bowls), make_inputs()
-    assert isinstance(agents.head, OrderedHead if KINDS[kind]["ordered"] else LinearHead)
-    _, features = eqx.filter_jit(lambda a: a.unroll(a.initial_memory(B), inputs))(agents)
-    action = jax.random.randint(jax.random.key(5), (T, B, N), 0, 5, jnp.int32)
-    gathered = jnp.take_along_axis(agents.q_values(features), action[..., None], axis=-1)[..., 0]
-    np.testing.assert_allclose(agents.q_of(features, action), gathered, rtol=1e-5, atol=1e-6)
-
-
-@pytest.mark.parametrize("bowls", [1, 3])
-@pytest.mark.parametrize("kind", KINDS)
-def test_the_greedy_action_is_the_best_available_one(kind, bowls):
+@pytest.mark.parametrize(
+    ("kind", "bowls"), [("per-agent", 1), ("shared", 1), ("ordered", 1), ("ordered", 3), ("ordered-shared", 2)]
+)
+def test_single_values_and_the_greedy_action_are_those_among_all(kind, bowls):
     agents, inputs = make(kind, bowls), make_inputs()
     agents = eqx.tree_at(lambda a: a.head.weight, agents, 8.0 * agents.head.weight)
-    q, _ = q_of_all(agents, inputs)
-    _, features = agents.unroll(agents.initial_memory(B), inputs)
-    chosen = agents.greedy(features, None)
-    assert chosen.dtype == jnp.int32
-    assert len(np.unique(chosen)) > 1
-    np.testing.assert_allclose(jnp.take_along_axis(q, chosen[..., None], axis=-1)[..., 0], q.max(-1), **ROUNDING)
-    avail = jax.random.bernoulli(jax.random.key(9), 0.4, q.shape).at[..., 2].set(True)
-    np.testing.assert_array_equal(agents.greedy(features, avail), jnp.where(avail, q, -jnp.inf).argmax(-1))
+    assert isinstance(agents.head, OrderedHead if KINDS[kind]["ordered"] else LinearHead)
+    action = jax.random.randint(jax.random.key(5), (T, B, N), 0, 5, jnp.int32)
+    avail = jax.random.bernoulli(jax.random.key(9), 0.4, (T, B, N, 5)).at[..., 2].set(True)
+
+    @eqx.filter_jit
+    def run(agents):
+        _, features = agents.unroll(agents.initial_memory(B), inputs)
+        chosen = agents.greedy(features, None), agents.greedy(features, avail)
+        return agents.q_values(features), agents.q_of(features, action), *chosen
+
+    q, single, best, best_available = map(np.asarray, run(agents))
+    np.testing.assert_allclose(single, np.take_along_axis(q, action[..., None], axis=-1)[..., 0], **ROUNDING)
+    assert best.dtype == np.int32
+    assert len(np.unique(best)) > 1
+    np.testing.assert_allclose(np.take_along_axis(q, best[..., None], axis=-1)[..., 0], q.max(-1), **ROUNDING)
+    np.testing.assert_array_equal(best_available, np.where(avail, q, -np.inf).argmax(-1))
 
 
 @pytest.mark.parametrize("bowls", [1, 2, 3])
