@@ -154,7 +154,7 @@ class Layers(NamedTuple):
 
 
 def layers(config: TrainConfig, spec: EnvSpec) -> Layers:
-    ordered = make_learner(config, spec).ordered
+    ordered = make_learner(config, spec).method.ordered
     inputs = spec.obs_size + 2 * ordered + spec.num_agents * config.share_parameters
     outputs = 2 + 2 * config.bowls if ordered else spec.num_actions
     h = config.hidden
@@ -204,7 +204,7 @@ def _dual_flops(config: TrainConfig, spec: EnvSpec) -> int:
     if config.uncertainty != "tv":
         return 0
     h = config.dual_hidden
-    inputs = spec.state_size + (spec.num_agents if make_learner(config, spec).ordered else 0)
+    inputs = spec.state_size + (spec.num_agents if make_learner(config, spec).method.ordered else 0)
     first, rest = 2 * inputs * h, 2 * h * h + 2 * h
     return config.dual_updates * (2 * first + 3 * rest) + first + rest
 

@@ -7,15 +7,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small import SMALL, assert_equal, leaves, make_spec, train_all
+from small import SMALL, assert_close, assert_equal, leaves, make_spec, train_all
 
 from drigm import rollout
 from drigm.envs import make_env
 from drigm.factorizations import FACTORIZATIONS
-from drigm.learner import SHARD_AXIS, make_learner, make_robustness, standardise_state
+from drigm.learner import make_learner, make_robustness
 from drigm.networks import NO_ACTION, AgentInputs
 from drigm.replay import Row
-from drigm.targets import value_offset
+from drigm.robust_targets import SHARD_AXIS, team_of, value_offset
+from drigm.targets import standardise
 from drigm.uncertainty import SETS
 
 LEARN = SMALL.replace(
@@ -45,12 +46,13 @@ def greedy_play(env, learner, state, robustness):
         inputs = AgentInputs(row.obs[None], row.last_action[None], row.first[None])
         memory, features = agents.unroll(carry.memory, inputs)
         action = agents.greedy(features, None)
-        q = agents.q_of(features, action)[0]
+        state_now = standardise(row.state, env.spec.state_offset, env.spec.state_scale)
+        team = jax.tree.map(lambda x: x[0], team_of(agents, features, action, state_now[None]))
+        values.append(learner.method.factorization.joint_value(mixer, team))
         action = action[0]
-        values.append(learner.factorization.joint_value(mixer, q, standardise_state(env.spec, row.state)))
         carry, _ = rollout.advance(env, carry, jax.random.key(200 + step), action, memory)
         total += carry.timestep.reward
-    offset = value_offset(robustness.rho, learner.config.gamma, robustness.fail_value)
+    offset = value_offset(learner.method, robustness)
     return jnp.stack(values) + offset, total
 
 
@@ -132,6 +134,15 @@ def test_vdn_picks_0_in_the_matrix_game():
     np.testing.assert_allclose(play.values, -32 / 9, atol=0.8)  # neither 0 nor the -44/9 of its other actions
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("factorization", ["qtran", "qtran-alt"])
+def test_qtran_finds_8_in_the_matrix_game(factorization):
+    """A joint value of any form, and agents tied to it where it is best."""
+    play = learn_and_play(CHANCE.replace(env="probe:matrix", factorization=factorization))
+    np.testing.assert_array_equal(play.returns, 8.0)
+    np.testing.assert_allclose(play.values, 8.0, atol=0.2)
+
+
 GAMBLE = CHANCE.replace(env="probe:gamble", fail_value=-1.0)
 
 
@@ -159,7 +170,7 @@ def test_contamination_keeps_the_order_of_the_means():
     np.testing.assert_allclose(play.values[0, 0], 0.8 * (0.4 * 0.5 - 0.6), atol=0.08)
 
 
-def random_window(spec, config, key):
+def random_window(spec, config, key, terminates=True):
     """A window [T + 1, B] of nonsense with ends and masked actions in it."""
     keys = jax.random.split(key, 6)
     shape = (config.window + 1, config.batch)
@@ -175,24 +186,65 @@ def random_window(spec, config, key):
         avail_actions=avail if spec.masks_actions else None,
         last_action=jnp.where(first[..., None], NO_ACTION, action),
         reward=jax.random.normal(keys[5], shape),
-        terminated=over & even,
-        truncated=over & ~even,
+        terminated=over & even & terminates,
+        truncated=over & ~(even & terminates),
         first=first,
     )
 
 
-def take_updates(config, spec, count=4):
+# Compiled programs by what they depend on; the radius and the fail value are arguments. Specs are those of `make_spec`.
+PROGRAMS = {}
+
+
+def programs(config, spec):
+    """(init, update) on one shard. What runs once need not be optimised."""
+    key = config.replace(rho=0.0, fail_value="auto"), spec.masks_actions, spec.action_values is None
+    if key not in PROGRAMS:
+        learner = make_learner(config, spec)
+        start = jax.jit(learner.init, compiler_options={"xla_backend_optimization_level": 0})
+        update = jax.vmap(learner.update, axis_name=SHARD_AXIS, axis_size=1, in_axes=(0, 0, None))
+        PROGRAMS[key] = start(jax.random.key(9)), jax.jit(update)
+    return PROGRAMS[key]
+
+
+def take_updates(config, spec, count=4, *, terminates=True):
     """The learner's state after every update on one shard, and the metrics."""
-    learner = make_learner(config, spec)
     robustness = make_robustness(config, spec, jnp.float32(config.rho))
-    windows = [random_window(spec, config, jax.random.key(k)) for k in range(count)]
-    update = jax.jit(jax.vmap(lambda s, w: learner.update(s, w, robustness), axis_name=SHARD_AXIS, axis_size=1))
-    states, metrics = [jax.tree.map(lambda x: x[None], jax.jit(learner.init)(jax.random.key(9)))], []
+    windows = [random_window(spec, config, jax.random.key(k), terminates) for k in range(count)]
+    start, update = programs(config, spec)
+    states, metrics = [jax.tree.map(lambda x: x[None], start)], []
     for window in windows:
-        state, more = update(states[-1], jax.tree.map(lambda x: x[None], window))
+        state, more = update(states[-1], jax.tree.map(lambda x: x[None], window), robustness)
         states.append(state)
         metrics.append(more)
     return states, metrics
+
+
+def assert_trained(config, spec):
+    """Four real updates move every weight and leave the declared constants alone; returns the states."""
+    states, metrics = take_updates(config, spec)
+    for more in metrics:
+        assert all(np.isfinite(x) for x in more)
+        assert more.loss > 0.0
+        assert more.grad_norm > 0.0
+    start, end = states[0], states[-1]
+    assert end.updates == 4
+    before, after = leaves(start.params), leaves(end.params)
+    for name, array in after.items():
+        assert np.all(np.isfinite(array))
+        unchanged = np.array_equal(array, before[name])
+        assert not array.size or (name.rsplit(".")[-1] in CONSTANTS) == unchanged, name
+    if end.dual is None:
+        assert all(more.dual_loss == 0.0 for more in metrics)
+    else:
+        before, after = leaves(start.dual), leaves(end.dual)
+        assert all(not x.size or np.any(x != before[name]) or "levels" in name for name, x in after.items())
+    assert_equal(states[2].target, start.params)  # targets stand still
+    assert_equal(states[3].target, states[3].params)  # until the third update, which copies
+    return states
+
+
+CONSTANTS = ("obs_offset", "obs_scale", "levels")
 
 
 @pytest.mark.parametrize("uncertainty", SETS)
@@ -200,33 +252,84 @@ def take_updates(config, spec, count=4):
 def test_every_pair_trains(factorization, uncertainty):
     rho = 0.2 if SETS[uncertainty].max_rho else 0.0
     config = SMALL.replace(factorization=factorization, uncertainty=uncertainty, rho=rho, target_period=3)
-    states, metrics = take_updates(config, make_spec())
-    for more in metrics:
-        assert all(np.isfinite(x) for x in more)
-        assert more.loss > 0.0
-        assert more.grad_norm > 0.0
-    start, end = states[0], states[-1]
-    assert end.updates == 4
-    constants = ("obs_offset", "obs_scale")
-    before, after = leaves(start.params), leaves(end.params)
-    for name, array in after.items():
-        assert np.all(np.isfinite(array))
-        assert (name.rsplit(".")[-1] in constants) == np.array_equal(array, before[name]), name
-    if SETS[uncertainty].dual_loss is None:
-        assert all(more.dual_loss == 0.0 for more in metrics)
-    else:
-        assert np.any(end.dual.out != start.dual.out)
-    assert_equal(states[2].target, start.params)  # targets stand still
-    assert_equal(states[3].target, states[3].params)  # until the third update, which copies
+    states = assert_trained(config, make_spec())
+    assert (states[-1].dual is not None) == SETS[uncertainty].has_dual
 
 
+@pytest.mark.parametrize(
+    ("baseline", "uncertainty"),
+    [("short_horizon", "nominal"), *(("individual_robust", name) for name in SETS if name != "nominal")],
+)
+def test_every_baseline_of_the_target_trains(baseline, uncertainty):
+    """The others change the environment or the reward: see test_baselines."""
+    config = SMALL.replace(factorization="vdn", baseline=baseline, uncertainty=uncertainty, rho=0.2, target_period=3)
+    states = assert_trained(config, make_spec())
+    if states[-1].dual is not None:  # one for each agent
+        assert {x.shape[1] for x in leaves(states[-1].dual).values()} == {2}
+
+
+def test_the_consistency_weights_weigh():
+    """Without them QTRAN's V learns nothing, and agents follow the joint value alone."""
+    config = SMALL.replace(factorization="qtran", lambda_opt=0.0, lambda_nopt=0.0)
+    without, _ = take_updates(config, make_spec(), count=2)
+    assert_equal(without[-1].params.mixer.value, without[0].params.mixer.value)
+    states, _ = take_updates(config.replace(lambda_opt=1.0), make_spec(), count=2)
+    assert np.any(states[-1].params.mixer.value.out_bias != 0.0)
+    assert np.any(states[-1].params.mixer.residual.out_bias != 0.0)
+
+
+@pytest.mark.parametrize(("factorization", "uncertainty"), [("qmix", "tv"), ("qtran-alt", "chi2")])
 @pytest.mark.parametrize("ordered", [False, True])
-def test_every_switch_at_once(ordered):
+def test_every_switch_at_once(ordered, factorization, uncertainty):
     config = SMALL.replace(
-        uncertainty="tv", rho=0.2, share_parameters=True, double_q=True, burn_in=0, dual_updates=3, bowls=2
+        factorization=factorization,
+        uncertainty=uncertainty,
+        rho=0.2,
+        share_parameters=True,
+        double_q=True,
+        burn_in=0,
+        dual_updates=3,
+        bowls=2,
     )
     states, metrics = take_updates(config, make_spec(ordered=ordered, masks_actions=not ordered))
     assert all(np.all(np.isfinite(x)) for x in leaves((states[-1], metrics)).values())
+
+
+@pytest.mark.parametrize("factorization", ["vdn", "qtran"])
+def test_contamination_is_a_plain_discount(factorization):
+    """Whatever the fail value: it only shifts every value, and the network holds the rest.
+
+    So a gain of rho-contamination is a gain of gamma (1 - rho). Where episodes terminate the two differ by the
+    offset, but for m = 0.
+    """
+    config = SMALL.replace(factorization=factorization, target_period=3)
+    discount = config.replace(baseline="short_horizon", rho=0.3)
+    plain, _ = take_updates(discount, make_spec(), 6, terminates=False)
+    changed = leaves(plain[-1].params.agents)["." + "encoder"] != leaves(plain[0].params.agents)["." + "encoder"]
+    assert changed.mean() > 0.5
+    for fail_value in ("auto", 0.0, -3.0):
+        robust, _ = take_updates(
+            config.replace(uncertainty="contamination", rho=0.3, fail_value=fail_value),
+            make_spec(),
+            6,
+            terminates=False,
+        )
+        for part in ("params", "target", "average"):
+            assert_close(getattr(robust[-1], part), getattr(plain[-1], part), rtol=1e-3, atol=2e-5)
+    plain, _ = take_updates(discount, make_spec(), 6)
+    robust, _ = take_updates(config.replace(uncertainty="contamination", rho=0.3, fail_value=0.0), make_spec(), 6)
+    assert_close(robust[-1].params, plain[-1].params, rtol=1e-3, atol=2e-5)
+    nominal, _ = take_updates(config, make_spec(), 6)
+    with pytest.raises(AssertionError):
+        assert_close(nominal[-1].params, plain[-1].params, rtol=1e-3, atol=2e-5)
+
+
+def test_a_discount_of_0_is_radius_1():
+    """The baseline that learns the reward of the next step alone."""
+    config = SMALL.replace(factorization="vdn", target_period=3)
+    one_step, _ = take_updates(config.replace(baseline="short_horizon", rho=1.0), make_spec())
+    gamma_0, _ = take_updates(config.replace(gamma=0.0), make_spec())
+    assert_equal(one_step[-1].params, gamma_0[-1].params)
 
 
 def test_the_average_lies_between_the_weights_it_averages():

@@ -5,12 +5,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small import assert_close, assert_equal, make_spec
+from small import assert_close, make_spec
 
-from drigm.learner import unroll_window
 from drigm.lstm import lstm
-from drigm.networks import NO_ACTION, AgentInputs, LinearHead, Memory, OrderedHead, make_agents, make_dual
+from drigm.networks import MIN_SCALE, NO_ACTION, AgentInputs, LinearHead, Memory, OrderedHead, make_agents, make_dual
 from drigm.replay import Row
+from drigm.robust_targets import unroll_window
 
 T, B, N, HIDDEN = 6, 3, 2, 4
 ROUNDING = {"rtol": 1e-4, "atol": 1e-5}
@@ -306,14 +306,65 @@ def test_the_ordered_head_is_concave_over_levels(bowls):
     assert len(np.unique(q.argmax(axis=-1))) > 10  # and where it peaks depends on the features
 
 
-def test_dual_network_sees_the_state_and_every_agents_action():
-    for ordered in (False, True):
-        dual = make_dual(jax.random.key(7), make_spec(agents=N, ordered=ordered), 16, ordered=ordered)
-        state, action = jax.random.normal(jax.random.key(8), (T, B, 4)), jnp.full((T, B, N), 1)
-        assert_equal(dual(state, action), jnp.zeros((T, B)))  # it starts at 0, between the bounds
-        dual = eqx.tree_at(lambda d: d.out, dual, jnp.ones(16))
-        eta = dual(state, action)
-        assert eta.shape == (T, B)
-        assert jnp.std(eta) > 0.0
-        for agent in range(N):
-            assert jnp.all(dual(state, action.at[..., agent].set(3)) != eta)
+@pytest.mark.parametrize("kind", KINDS)
+def test_features_by_agent_hold_each_agents_own_history(kind):
+    """[T, B, N, F], from which the head makes the values that the agents have."""
+    agents, inputs = make(kind), make_inputs()
+
+    @eqx.filter_jit
+    def run(agents, inputs):
+        _, features = agents.unroll(agents.initial_memory(B), inputs)
+        return agents.by_agent(features), agents.q_values(features)
+
+    features, q = run(agents, inputs)
+    assert features.shape == (T, B, N, agents.feature_size)
+    other, _ = run(agents, inputs._replace(obs=inputs.obs.at[0, 2, 1].add(1.0)))
+    changed = np.any(np.asarray(features != other), axis=-1)
+    assert changed[:, 2, 1].all()  # and remembered ever after
+    changed[:, 2, 1] = False
+    assert not changed.any()
+    heads = agents.head.weight.shape[0]
+    for agent in range(N):
+        own = jax.tree.map(
+            lambda x, agent=agent: x if x.ndim < 2 else x[agent % heads : agent % heads + 1], agents.head
+        )
+        flat = features[:, :, agent].reshape(1, T * B, -1)
+        np.testing.assert_allclose(own.values(flat).reshape(T, B, -1), q[:, :, agent], **ROUNDING)
+
+
+@pytest.mark.parametrize("ordered", [False, True])
+@pytest.mark.parametrize("scale", [False, True])
+def test_dual_network_sees_the_state_and_every_agents_action(ordered, scale):
+    start = make_dual(jax.random.key(7), make_spec(agents=N, ordered=ordered), 16, ordered=ordered, scale=scale)
+    state, action = jax.random.normal(jax.random.key(8), (T, B, 4)), jnp.full((T, B, N), 1)
+    eta, price = start(state, action)
+    np.testing.assert_array_equal(eta, jnp.zeros((T, B)))  # it starts at 0, between the bounds
+    np.testing.assert_allclose(price, 1.0, atol=2.0 * MIN_SCALE)  # and the scale at 1
+    dual = eqx.tree_at(lambda d: d.out, start, jnp.ones(16))
+    eta, price = dual(state, action)
+    assert eta.shape == price.shape == (T, B)
+    assert jnp.std(eta) > 0.0
+    np.testing.assert_allclose(price, 1.0, atol=2.0 * MIN_SCALE)  # an output of its own
+    for agent in range(N):
+        assert jnp.all(dual(state, action.at[..., agent].set(3))[0] != eta)
+    if not scale:
+        assert start.scale_out is None
+        assert start.scale_bias is None
+        return
+    dual = eqx.tree_at(lambda d: d.scale_out, start, jnp.ones(16))
+    eta, price = dual(state, action)
+    np.testing.assert_array_equal(eta, jnp.zeros((T, B)))
+    assert jnp.std(price) > 0.0
+    for agent in range(N):
+        assert jnp.all(dual(state, action.at[..., agent].set(3))[1] != price)
+
+
+def test_the_scale_is_positive_whatever_the_weights():
+    dual = make_dual(jax.random.key(7), make_spec(agents=N), 16, ordered=False, scale=True)
+    state, action = jax.random.normal(jax.random.key(8), (T, B, 4)), jnp.full((T, B, N), 1)
+    for bias in (-1e3, -20.0, 1e3):
+        moved = eqx.tree_at(lambda d, b=bias: d.scale_bias, dual, jnp.float32(bias))
+        price, slope = jax.value_and_grad(lambda d: jnp.sum(d(state, action)[1]))(moved)
+        assert price >= T * B * MIN_SCALE * 0.999
+        assert np.isfinite(price)
+        assert all(np.all(np.isfinite(x)) for x in jax.tree.leaves(slope))

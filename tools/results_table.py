@@ -1,12 +1,12 @@
-"""Train every method of the building table, score it in six cities, and write results/.
+"""Train every method of a results table, score it in shifted worlds, compare it seed by seed, and write results/.
 
-    make results                       # about three quarters of an hour on 2 cores
+    make results                                     # the buildings: about an hour and a half on 2 cores
+    make results RESULTS_ARGS="--table gamble"       # a gamble whose odds get worse: a few minutes
     make results RESULTS_ARGS="--table ablations"
-    make results RESULTS_ARGS="--only qmix --seeds 10 --runs runs/ten --out runs/ten"
+    make results RESULTS_ARGS="--only qtran --runs runs/mine --out runs/mine/table"
 
-Runs live in runs/results/ and are never trained twice: stop it whenever you like, start it again, and it goes on.
-Every method has the same budget, optimiser, schedule and seeds; "gamma (1 - rho)" rows are the plain discounts that a
-robust target must be compared with, see docs/differences.md.
+Runs live in runs/results/, in blocks of five seeds, and are never trained twice: stop it whenever you like, start it
+again, and it goes on. Every method has the same budget, optimiser, schedule and seeds; see tools/results_methods.py.
 """
 
 from __future__ import annotations
@@ -19,11 +19,15 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from comparisons import compare, write_comparisons
+from results_methods import TABLES, Spec
+
 from drigm.config import TrainConfig
 from drigm.devices import cache_compilations, use_cores
 from drigm.envs import building_data
 from drigm.errors import UserError, check
-from drigm.evaluate import Evaluation, evaluate
+from drigm.evaluate import evaluate
 from drigm.references import CONTROLLERS, authors_score, controller_score
 from drigm.report.figures import shift_bars
 from drigm.report.style import save
@@ -31,67 +35,54 @@ from drigm.report.tables import Score, format_table, markdown_table
 from drigm.run_directory import RunDirectory
 from drigm.train import Run, load_run, resume_run, train_run
 
-GAMMA = 0.997
-PAPER_BUDGET = 172_800
-METHODS: dict[str, dict[str, Any]] = {
-    "VDN": {"factorization": "vdn"},
-    "QMIX": {"factorization": "qmix"},
-    "VDN-TV 0.5": {"factorization": "vdn", "uncertainty": "tv", "rho": 0.5},
-    "QMIX-TV 0.2": {"factorization": "qmix", "uncertainty": "tv", "rho": 0.2},
-    "VDN, gamma 0": {"factorization": "vdn", "gamma": 0.0},
-    "VDN, gamma (1 - 0.5)": {"factorization": "vdn", "gamma": GAMMA * 0.5},
-    "QMIX, gamma (1 - 0.2)": {"factorization": "qmix", "gamma": GAMMA * 0.8},
-    "VDN-TV 0.2": {"factorization": "vdn", "uncertainty": "tv", "rho": 0.2},
-}
-# What each choice of ours is worth: QMIX-TV 0.2 with one thing taken back.
-BASE = {"factorization": "qmix", "uncertainty": "tv", "rho": 0.2}
-ABLATIONS: dict[str, dict[str, Any]] = {
-    "as it is": BASE,
-    "linear head (one output per level)": {**BASE, "head": "linear"},
-    "one kink": {**BASE, "bowls": 1},
-    "uniform exploration": {**BASE, "local_exploration": 0.0},
-    "windows of 12, burn-in 4, every 3rd tick": {**BASE, "window": 12, "burn_in": 4, "update_every": 3},
-    "replay of the whole run": {**BASE, "replay_size": 172_800},
-    "step size 1e-3": {**BASE, "learning_rate": 1e-3},
-    "last weights, not their average": {**BASE, "average_decay": 0.0},
-    "double Q": {**BASE, "double_q": True},
-}
-PICTURED = ("VDN-TV 0.5", "VDN, gamma 0", "QMIX", "QMIX-TV 0.2", "authors' qmix nominal", "authors' qmix tv")
-TABLES = {"building": (METHODS, 5), "ablations": (ABLATIONS, 2)}
+BLOCK = 5  # seeds that are trained together
+Scores = dict[str, dict[str, list[float]]]  # method: world: score of every seed
 
 
 def main() -> int:
     """Run the table; exits with 2 on bad input."""
     options = _options()
-    methods, seeds = TABLES[options.table]
-    base = TrainConfig(seeds=options.seeds or seeds, steps=options.steps)
-    use_cores(base.shards)
+    spec = TABLES[options.table]
+    base = TrainConfig().replace(**spec.settings)
+    base = base.replace(steps=options.steps or base.steps)
+    use_cores(TrainConfig().shards)
     cache_compilations()
-    whole = not options.only and options.seeds is None and options.steps == PAPER_BUDGET
+    whole = not options.only and options.seeds is None and options.steps is None
     check(whole or options.out is not None, "out", None, "give a directory: only the whole table goes to results/")
     out = options.out or Path("results") / options.table
-    chosen = {name: settings for name, settings in methods.items() if options.only.lower() in name.lower()}
-    results, began = {}, time.monotonic()
-    for number, (name, settings) in enumerate(chosen.items(), 1):
+    chosen = {name: value for name, value in spec.methods.items() if options.only.lower() in name.lower()}
+    scores: Scores = {}
+    began = time.monotonic()
+    for number, (name, (settings, seeds)) in enumerate(chosen.items(), 1):
         print(f"[{number}/{len(chosen)}] {name}", flush=True)
-        run = _trained(base.replace(**settings), options.runs / options.table / _slug(name))
-        results[name] = evaluate(run, "climate")
-        _write(out, base, results)
-        print(results[name], f"\n  {time.monotonic() - began:.0f} s so far", flush=True)
-    print(format_table(_rows(results)))
+        folder = options.runs / options.table / _slug(name)
+        scores[name] = _scores(base.replace(**settings), options.seeds or seeds, folder, spec.suite)
+        _write(out, base, spec, scores)
+        print(f"  {time.monotonic() - began:.0f} s so far", flush=True)
+    print(format_table(_rows(spec, scores)))
     print(f"written to {out}")
     return 0
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--table", choices=TABLES, default="building")
-    parser.add_argument("--seeds", type=int, help="default: 5, for ablations 2")
-    parser.add_argument("--steps", type=int, default=PAPER_BUDGET)
+    parser.add_argument("--seeds", type=int, help="of every method (default: what tools/results_methods.py says)")
+    parser.add_argument("--steps", type=int, help="per seed (default: the paper's budget)")
     parser.add_argument("--only", default="", help="only the methods whose name contains this")
     parser.add_argument("--runs", type=Path, default=Path("runs/results"))
     parser.add_argument("--out", type=Path, help="default: results/TABLE")
     return parser.parse_args()
+
+
+def _scores(config: TrainConfig, seeds: int, folder: Path, suite: str) -> dict[str, list[float]]:
+    """Train and evaluate the blocks of one method; the scores of every world over all seeds."""
+    found: dict[str, list[float]] = {}
+    for first in range(0, seeds, BLOCK):
+        block = config.replace(first_seed=first, seeds=min(BLOCK, seeds - first))
+        for score in evaluate(_trained(block, folder / f"seeds-{first}"), suite).scores:
+            found.setdefault(score.name, []).extend(score.per_seed)
+    return found
 
 
 def _trained(config: TrainConfig, path: Path) -> Run:
@@ -110,35 +101,47 @@ def _slug(name: str) -> str:
     return "".join(c if c.isalnum() or c == "." else "-" for c in name.lower()).replace("--", "-").strip("-")
 
 
-def _rows(results: dict[str, Evaluation]) -> list[dict[str, Any]]:
-    """One row per method, then the authors' networks and the two reference controllers."""
+def _score(per_seed: list[float]) -> Score:
+    """Mean and the paper's error: the population standard deviation over seeds, by the root of their number."""
+    return Score(float(np.mean(per_seed)), float(np.std(per_seed) / np.sqrt(len(per_seed))))
+
+
+def _rows(spec: Spec, scores: Scores) -> list[dict[str, Any]]:
+    """One row per method; in buildings then the authors' networks and the two reference controllers."""
     rows: list[dict[str, Any]] = [
-        {"method": name, **{s.name: Score(s.mean, s.se) for s in result.scores}} for name, result in results.items()
+        {"method": name, "seeds": len(next(iter(worlds.values()))), **{w: _score(s) for w, s in worlds.items()}}
+        for name, worlds in scores.items()
     ]
-    for factorization, method in itertools.product(("vdn", "qmix"), ("nominal", "tv", "contamination")):
+    if spec.suite != "climate":
+        return rows
+    for factorization, method in itertools.product(("vdn", "qmix", "qtran"), ("nominal", "tv", "contamination")):
         found = {city: authors_score(city, factorization, method) for city in building_data.PROTOCOL_CITIES}
-        scores = {city: Score(score.mean, score.se) for city, score in found.items() if score is not None}
-        rows.append({"method": f"authors' {factorization} {method}", **scores})
+        cells = {city: Score(score.mean, score.se) for city, score in found.items() if score is not None}
+        if cells:
+            rows.append({"method": f"authors' {factorization} {method}", "seeds": 5, **cells})
     for controller in CONTROLLERS:
         cities = {city: Score(controller_score(city, controller)) for city in building_data.PROTOCOL_CITIES}
         rows.append({"method": controller, **cities})
     return rows
 
 
-def _write(out: Path, base: TrainConfig, results: dict[str, Evaluation]) -> None:
-    """Write the table as CSV (every seed) and markdown, and as a bar chart."""
+def _write(out: Path, base: TrainConfig, spec: Spec, scores: Scores) -> None:
+    """Write the table as CSV (every seed) and Markdown, the comparisons, and a bar chart."""
     out.mkdir(parents=True, exist_ok=True)
     with open(out / "scores.csv", "w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["method", "city", "mean", "se", *(f"seed_{k}" for k in range(base.seeds))])
-        for name, result in results.items():
-            for score in result.scores:
-                numbers = (score.mean, score.se, *score.per_seed)
-                writer.writerow([name, score.name, *(f"{x:.5f}" for x in numbers)])
-    budget = f"{base.steps:,} environment steps in Tucson, {base.seeds} seeds, 50 protocol days; mean ± standard error."
-    (out / "table.md").write_text(f"{budget}\n\n{markdown_table(_rows(results))}\n")
-    rows = {row["method"]: {city: score for city, score in row.items() if city != "method"} for row in _rows(results)}
-    shown = {name: rows[name] for name in PICTURED if name in rows}
+        writer.writerow(["method", "world", "seed", "score"])
+        for name, worlds in scores.items():
+            for world, per_seed in worlds.items():
+                writer.writerows([name, world, seed, f"{score:.5f}"] for seed, score in enumerate(per_seed))
+    budget = f"{base.steps:,} environment steps in {base.env}; mean ± standard error over seeds."
+    rows = _rows(spec, scores)
+    (out / "table.md").write_text(f"{budget}\n\n{markdown_table(rows)}\n")
+    found = [compare(scores, *pair) for pair in spec.comparisons if all(name in scores for name in pair)]
+    if found:
+        write_comparisons(found, out)
+    cells = {row["method"]: {w: s for w, s in row.items() if isinstance(s, Score)} for row in rows}
+    shown = {name: cells[name] for name in spec.pictured if name in cells}
     if shown:
         save(shift_bars(shown), out / "scores.png")
 

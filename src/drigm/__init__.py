@@ -6,7 +6,7 @@ run = drigm.train("building:OfficeSmall/Tucson", drigm.QMIX(), drigm.TotalVariat
 print(drigm.evaluate(run, shifts="climate"))
 """
 
-from drigm.api import QMIX, VDN, Contamination, Nominal, TotalVariation, train
+from drigm.api import QMIX, QTRAN, VDN, ChiSquare, Contamination, KullbackLeibler, Nominal, TotalVariation, train
 from drigm.envs import make_env
 from drigm.errors import UserError
 from drigm.evaluate import Evaluation, evaluate
@@ -15,9 +15,12 @@ from drigm.train import Run, load_run
 __version__ = "0.1.0"
 __all__ = [
     "QMIX",
+    "QTRAN",
     "VDN",
+    "ChiSquare",
     "Contamination",
     "Evaluation",
+    "KullbackLeibler",
     "Nominal",
     "Run",
     "TotalVariation",

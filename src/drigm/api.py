@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from drigm.config import TrainConfig
 from drigm.errors import UserError
+from drigm.presets import with_preset
 from drigm.run_directory import default_path
 from drigm.train import Run, train_run
 
@@ -29,6 +30,12 @@ def QMIX(mixer_embed: int = 32) -> Choice:  # noqa: N802 (named like the class t
     return Choice("factorization", "qmix", {"mixer_embed": mixer_embed})
 
 
+def QTRAN(*, alt: bool = False, lambda_opt: float = 1.0, lambda_nopt: float = 1.0) -> Choice:  # noqa: N802 (named like the class that a user expects)
+    """Any joint value, tied to the agents' sum at the greedy joint action (Son et al. 2019); ``alt``: QTRAN-alt."""
+    settings = {"lambda_opt": lambda_opt, "lambda_nopt": lambda_nopt}
+    return Choice("factorization", "qtran-alt" if alt else "qtran", settings)
+
+
 def Nominal() -> Choice:  # noqa: N802 (named like the class that a user expects)
     """No uncertainty: the simulator is believed."""
     return Choice("uncertainty", "nominal", {})
@@ -44,6 +51,16 @@ def TotalVariation(rho: float, fail_value: float | str = "auto") -> Choice:  # n
     return Choice("uncertainty", "tv", {"rho": rho, "fail_value": fail_value})
 
 
+def ChiSquare(rho: float) -> Choice:  # noqa: N802 (named like the class that a user expects)
+    """Chi-square divergence up to rho, with a dual network of two outputs."""
+    return Choice("uncertainty", "chi2", {"rho": rho})
+
+
+def KullbackLeibler(rho: float) -> Choice:  # noqa: N802 (named like the class that a user expects)
+    """Kullback-Leibler divergence up to rho, with a dual network of two outputs."""
+    return Choice("uncertainty", "kl", {"rho": rho})
+
+
 def train(
     env: str = "building:OfficeSmall/Tucson",
     factorization: Choice | str = "qmix",
@@ -57,8 +74,9 @@ def train(
 
     Args:
         env: environment id, see ``drigm list``.
-        factorization: `VDN` () or `QMIX` (), or their name.
-        uncertainty: `Nominal` (), `Contamination` (rho) or `TotalVariation` (rho), or their name.
+        factorization: `VDN` (), `QMIX` () or `QTRAN` (), or their name.
+        uncertainty: `Nominal` (), `Contamination` (rho), `TotalVariation` (rho), `ChiSquare` (rho) or
+            `KullbackLeibler` (rho), or their name.
         out: the run directory; by default a new one under ``runs/``.
         quiet: show no progress.
         settings: any other field of `drigm.config.TrainConfig`, such as ``seeds=5`` or ``steps=172_800``.
@@ -72,7 +90,7 @@ def train(
     for name in settings:
         if name in chosen:
             raise UserError(f"{name}: given twice; once by {chosen[name]!r} and once by {settings[name]!r}.")
-    config = TrainConfig().replace(**chosen, **settings)
+    config = TrainConfig().replace(**with_preset({**chosen, **settings}))
     run = train_run(config, Path(out) if out is not None else default_path(config), quiet=quiet)
     draw_learning_curve(run)
     return run

@@ -1,4 +1,4 @@
-"""The command line: drigm train, evaluate, list."""
+"""The command line: drigm train, evaluate, verify, list."""
 
 from __future__ import annotations
 
@@ -9,15 +9,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from drigm.alignment import verify_run
+from drigm.baselines import BASELINES
 from drigm.config import FIELDS, TrainConfig
 from drigm.devices import cache_compilations, use_cores
 from drigm.envs import KINDS, make_env
 from drigm.errors import UserError, check
 from drigm.evaluate import evaluate
 from drigm.factorizations import FACTORIZATIONS
+from drigm.presets import PRESETS, with_preset
 from drigm.run_directory import default_path
 from drigm.train import load_run, resume_run, train_run
 from drigm.uncertainty import SETS
+from drigm.verify import verify
 
 DEFAULT_ENV = "building:OfficeSmall/Tucson"
 
@@ -30,7 +34,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns its exit code: 0, 2 for bad input, 130 when interrupted."""
+    """Run one command; returns its exit code: 0, 1 if a verification fails, 2 for bad input, 130 when interrupted."""
     options = _parser().parse_args(arguments)
     try:
         return options.run(options)
@@ -65,6 +69,14 @@ def _parser() -> argparse.ArgumentParser:
     score.add_argument("--shifts", default="climate", help="suite of worlds (default: climate), see drigm list")
     score.add_argument("--json", action="store_true", help="one object per shift: name, mean, se, per_seed")
     score.set_defaults(run=_evaluate)
+
+    proof = commands.add_parser(
+        "verify", help="check the theory on this machine, or whether a run's greedy agents are its greedy team"
+    )
+    proof.add_argument("directory", metavar="RUN", nargs="?", help="a finished run (default: check the theory)")
+    proof.add_argument("--json", action="store_true", help="as one JSON object")
+    proof.add_argument("--quiet", action="store_true", help="show no progress")
+    proof.set_defaults(run=_verify)
 
     listing = commands.add_parser("list", help="environments, factorizations, uncertainty sets, shifts")
     listing.add_argument("--json", action="store_true", help="as one JSON object")
@@ -117,7 +129,7 @@ def _train(options: argparse.Namespace) -> int:
         )
         run = resume_run(Path(options.resume), quiet=options.quiet)
     else:
-        config = TrainConfig().replace(**settings)
+        config = TrainConfig().replace(**with_preset(settings))
         path = Path(options.out) if hasattr(options, "out") else default_path(config)
         run = train_run(config, path, quiet=options.quiet)
     draw_learning_curve(run)
@@ -133,6 +145,19 @@ def _evaluate(options: argparse.Namespace) -> int:
     return 0
 
 
+def _verify(options: argparse.Namespace) -> int:
+    """Exit code 1 where something does not hold that the theory promises; a run's alignment is only reported."""
+    use_cores()
+    cache_compilations()
+    if options.directory is not None:
+        alignment = verify_run(load_run(options.directory))
+        print(json.dumps(alignment._asdict(), indent=2) if options.json else alignment)
+        return 0
+    result = verify(quiet=options.quiet)
+    print(result.to_json() if options.json else result)
+    return 0 if result.holds else 1
+
+
 def _list(options: argparse.Namespace) -> int:
     kinds = {name: {"pattern": kind.pattern, "parts": kind.parts()} for name, kind in KINDS.items()}
     shifts = sorted({"nominal", *make_env(DEFAULT_ENV).shifts})
@@ -140,6 +165,8 @@ def _list(options: argparse.Namespace) -> int:
         "environments": kinds,
         "factorizations": list(FACTORIZATIONS),
         "uncertainty_sets": list(SETS),
+        "baselines": list(BASELINES),
+        "presets": list(PRESETS),
         "shifts": shifts,
     }
     if options.json:
@@ -149,7 +176,7 @@ def _list(options: argparse.Namespace) -> int:
         print(f"environments      {kind['pattern']}")
         for part, names in kind["parts"].items():
             print(f"  {part:<15} {' '.join(names)}")
-    for title in ("factorizations", "uncertainty_sets", "shifts"):
+    for title in ("factorizations", "uncertainty_sets", "baselines", "presets", "shifts"):
         print(f"{title.replace('_', ' '):<17} {' '.join(everything[title])}")
     return 0
 

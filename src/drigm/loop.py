@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -13,8 +14,9 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from drigm import replay, rollout
 from drigm.config import TrainConfig
 from drigm.envs.api import Environment
-from drigm.learner import SHARD_AXIS, Learner, LearnerState, Metrics, Robustness, make_learner, make_robustness
+from drigm.learner import Learner, LearnerState, Metrics, make_learner, make_robustness
 from drigm.replay import Row
+from drigm.robust_targets import SHARD_AXIS, Robustness
 from drigm.rollout import EpisodeStats, Exploration, RolloutState
 from drigm.types import Array
 
@@ -41,6 +43,7 @@ class Train(NamedTuple):
     """The two compiled programs of a run; every leaf of a state has leading axes [shards, runs].
 
     Attributes:
+        shapes: ``shapes(seeds, rho)``: the shapes of a state, without what a baseline fits beforehand.
         init: ``init(seeds [K] int32, rho [K] float32) -> RunState``.
         chunk: ``chunk(state, tick, ticks) -> (state, ChunkSums)`` advances ``ticks`` ticks from number ``tick``.
             Seeds and radii are `vmap` axes of this one program; ``ticks`` is traced, so chunks of any
@@ -49,6 +52,7 @@ class Train(NamedTuple):
 
     init: Callable[[Array, Array], RunState]
     chunk: Callable[[RunState, Array, Array], tuple[RunState, ChunkSums]]
+    shapes: Callable[[Array, Array], RunState]
 
 
 def make_train(config: TrainConfig, env: Environment) -> Train:
@@ -59,7 +63,9 @@ def make_train(config: TrainConfig, env: Environment) -> Train:
     arithmetic runs as a `vmap`.
     """
     learner = make_learner(config, env.spec)
+    baseline = learner.method.baseline
     envs = config.num_envs // config.shards
+    nominal, env = env, baseline.environment(env, envs)
 
     def init_one(seed: Array, rho: Array, shard: Array) -> RunState:
         key = jax.random.key(seed)
@@ -94,7 +100,18 @@ def make_train(config: TrainConfig, env: Environment) -> Train:
     step = jax.jit(over_shards(chunk, mesh), donate_argnums=0, out_shardings=sharding)
     # What runs once need not be optimised: this compiles the start in a third of the time.
     start = jax.jit(init, out_shardings=sharding, compiler_options={"xla_backend_optimization_level": 0})
-    return Train(start, step)
+    shapes = functools.partial(jax.eval_shape, init)
+    if baseline.reward_models is None:
+        return Train(start, step, shapes)
+    fit = functools.partial(baseline.reward_models, nominal, config.preset == "paper")
+
+    def start_with_models(seeds: Array, rho: Array) -> RunState:
+        state, models = start(seeds, rho), fit(seeds)
+        models = jax.tree.map(lambda x: jnp.broadcast_to(x, (config.shards, *x.shape)), models)
+        models = models if sharding is None else jax.device_put(models, sharding)
+        return state._replace(learner=state.learner._replace(reward_models=models))
+
+    return Train(start_with_models, step, shapes)
 
 
 def shard_mesh(shards: int) -> Mesh | None:
@@ -126,14 +143,15 @@ def epsilon_at(config: TrainConfig, tick: Array) -> Array:
 
 def exploration_at(learner: Learner, tick: Array) -> Exploration:
     """Return how to explore at ``tick``; only ordered, unmasked actions have neighbours to explore."""
-    config, spec = learner.config, learner.spec
-    local = config.local_exploration if learner.ordered and not spec.masks_actions else 0.0
-    return Exploration(epsilon_at(config, tick), local, config.local_width * (spec.num_actions - 1) / 2.0)
+    config, spec, ordered = learner.method.config, learner.method.spec, learner.method.ordered
+    local = config.local_exploration if ordered and not spec.masks_actions else 0.0
+    width = config.local_width * (spec.num_actions - 1) / 2.0
+    return Exploration(epsilon_at(config, tick), local, width, config.joint_exploration)
 
 
 def _tick(learner: Learner, env: Environment, state: RunState, tick: Array) -> tuple[RunState, ChunkSums]:
     """Act once in every environment, store it, and learn when it is time."""
-    config = learner.config
+    config = learner.method.config
     key, k_explore, k_env, k_sample = jax.random.split(jax.random.wrap_key_data(state.key), 4)
     row = rollout.row_of(env, state.rollout)
     ring = replay.insert(state.ring, row, tick)

@@ -22,6 +22,8 @@ NO_ACTION = -1  # the previous action at the first step of an episode
 # Adam moves every weight by about its step size, whatever the weight does. A deadbeat controller of a heavy zone
 # needs slopes far above 1 (levels per degree): without the gain most of a short run goes into growing them.
 CENTRE_GAIN = 5.0
+MIN_SCALE = 1e-3  # of lambda: divergences divide by it
+START_SCALE = 0.1  # of lambda; too high a price is a pessimism that deterministic transitions forget only slowly
 
 
 class AgentInputs(NamedTuple):
@@ -161,6 +163,14 @@ class RecurrentAgents(eqx.Module):
         q = self.head.value_of(_merge_time(features), self._rows(action))
         return self._batch(q, features.shape[0])
 
+    def by_agent(self, features: Array) -> Array:
+        """Return features [T, G, rows, F] as [T, B, N, F]."""
+        return self._batch(_merge_time(features), features.shape[0])
+
+    @property
+    def feature_size(self) -> int:
+        return self.head.weight.shape[1]
+
     def greedy(self, features: Array, avail: Array | None) -> Array:
         """Return each agent's own best available action, [T, B, N] int32; ``avail`` is [T, B, N, A] or None."""
         if avail is None:
@@ -287,7 +297,7 @@ def _even_levels(spec: EnvSpec) -> np.ndarray:
 
 
 class DualNetwork(eqx.Module):
-    """eta(s, a): an MLP on the standardised state and the joint action, one dual variable per pair."""
+    """eta(s, a), and the scale lambda(s, a) where the set has one: an MLP on standardised state and joint action."""
 
     state_weight: Array  # [S, H]
     action_weight: Array  # [N, A, H], or [N, 1, H] on levels
@@ -297,9 +307,11 @@ class DualNetwork(eqx.Module):
     out: Array  # [H]
     out_bias: Array  # []
     levels: Array  # [A] or [0]: constant
+    scale_out: Array | None = None  # [H]
+    scale_bias: Array | None = None  # []
 
-    def __call__(self, state: Array, action: Array) -> Array:
-        """Return eta: state [..., S] standardised, action [..., N] -> [...]."""
+    def __call__(self, state: Array, action: Array) -> tuple[Array, Array]:
+        """Return eta and lambda > 0 (1 without a scale): state [..., S] standardised, action [..., N] -> [...]."""
         if self.levels.shape[0]:
             level = jax.lax.stop_gradient(self.levels)[action]
             from_action = level @ self.action_weight[:, 0]
@@ -310,11 +322,14 @@ class DualNetwork(eqx.Module):
         x = jax.nn.relu(x + jnp.broadcast_to(self.hidden_bias, x.shape))
         x = x @ self.middle
         x = jax.nn.relu(x + jnp.broadcast_to(self.middle_bias, x.shape))
-        return x @ self.out + self.out_bias
+        eta = x @ self.out + self.out_bias
+        if self.scale_out is None or self.scale_bias is None:
+            return eta, jnp.ones_like(eta)
+        return eta, jax.nn.softplus(x @ self.scale_out + self.scale_bias) + MIN_SCALE
 
 
-def make_dual(key: Array, spec: EnvSpec, hidden: int, *, ordered: bool) -> DualNetwork:
-    """Return a freshly initialised dual network of width ``hidden``."""
+def make_dual(key: Array, spec: EnvSpec, hidden: int, *, ordered: bool, scale: bool = False) -> DualNetwork:
+    """Return a freshly initialised dual network of width ``hidden``; ``scale``: with a second output, lambda."""
     keys = jax.random.split(key, 3)
     inputs = spec.state_size + spec.num_agents
     levels = spec.action_values if ordered and spec.action_values is not None else np.zeros(0, np.float32)
@@ -327,4 +342,6 @@ def make_dual(key: Array, spec: EnvSpec, hidden: int, *, ordered: bool) -> DualN
         out=jnp.zeros(hidden, jnp.float32),
         out_bias=jnp.float32(0.0),
         levels=jnp.asarray(levels, jnp.float32),
+        scale_out=jnp.zeros(hidden, jnp.float32) if scale else None,
+        scale_bias=jnp.float32(np.log(np.expm1(START_SCALE))) if scale else None,
     )

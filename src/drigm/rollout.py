@@ -34,7 +34,7 @@ class EpisodeStats(NamedTuple):
 def start(env: Environment, agents: RecurrentAgents, key: Array, num_envs: int) -> RolloutState:
     """Reset ``num_envs`` environments."""
     keys = jax.random.split(key, num_envs)
-    env_state, timestep = jax.vmap(env.reset, in_axes=(0, None))(keys, env.params)
+    env_state, timestep = jax.vmap(env.reset, in_axes=(0, _worlds(env)))(keys, env.params)
     return RolloutState(
         env_state=env_state,
         timestep=timestep,
@@ -65,13 +65,14 @@ def act(agents: RecurrentAgents, memory: Memory, row: Row) -> tuple[Memory, Arra
 class Exploration(NamedTuple):
     """How to explore: with ``epsilon`` per agent, of which ``local`` * (1 - epsilon) stays near the greedy action.
 
-    ``width`` is the standard deviation of "near" in levels. Early on greedy actions are arbitrary, so exploration is
-    uniform.
+    ``width`` is the standard deviation of "near" in levels. ``joint``: one coin for the whole team. Early on greedy
+    actions are arbitrary, so exploration is uniform.
     """
 
     epsilon: Array  # []
     local: float = 0.0
     width: float = 0.0
+    joint: bool = False
 
 
 def explore(key: Array, action: Array, avail: Array | None, how: Exploration, num_actions: int) -> Array:
@@ -89,7 +90,8 @@ def explore(key: Array, action: Array, avail: Array | None, how: Exploration, nu
         noise = jnp.round(how.width * jax.random.normal(key_noise, action.shape)).astype(jnp.int32)
         near = jnp.clip(action + noise, 0, num_actions - 1)
         other = jnp.where(jax.random.uniform(key_local, action.shape) < how.local * (1.0 - how.epsilon), near, other)
-    coin = jax.random.uniform(key_coin, action.shape) < how.epsilon
+    tosses = (action.shape[0], 1) if how.joint else action.shape
+    coin = jnp.broadcast_to(jax.random.uniform(key_coin, tosses), action.shape) < how.epsilon
     return jnp.where(coin, other, action)
 
 
@@ -104,8 +106,8 @@ def advance(
     num_envs = carry.first.shape[0]
     last = carry.timestep.terminated | carry.timestep.truncated
     keys = jax.random.split(key, num_envs)
-    stepped = jax.vmap(env.step, in_axes=(0, 0, 0, None))(keys, carry.env_state, action, env.params)
-    fresh = jax.vmap(env.reset, in_axes=(0, None))(keys, env.params)
+    stepped = jax.vmap(env.step, in_axes=(0, 0, 0, _worlds(env)))(keys, carry.env_state, action, env.params)
+    fresh = jax.vmap(env.reset, in_axes=(0, _worlds(env)))(keys, env.params)
     env_state, timestep = jax.tree.map(lambda f, s: jnp.where(_like(last, s), f, s), fresh, stepped)
     ended = timestep.terminated | timestep.truncated
     episode_return = jnp.where(last, 0.0, carry.episode_return) + timestep.reward
@@ -143,6 +145,11 @@ def greedy_episode(env: Environment, agents: RecurrentAgents, key: Array, params
     keys = jax.random.split(key_steps, env.spec.episode_limit)
     _, (timesteps, actions) = jax.lax.scan(body, (carry, jnp.ones(1, bool)), keys)
     return jax.tree.map(lambda x: x[:, 0], (timesteps, actions))
+
+
+def _worlds(env: Environment) -> int | None:
+    """The axis of ``env.params`` that belongs to the parallel environments."""
+    return 0 if env.world_per_env else None
 
 
 def _like(mask: Array, x: Array) -> Array:

@@ -7,6 +7,7 @@ step it led to.
 from __future__ import annotations
 
 import jax.numpy as jnp
+import numpy as np
 
 from drigm.types import Array, EnvSpec
 
@@ -22,6 +23,11 @@ def greedy_actions(q: Array, avail: Array) -> Array:
         [..., N] int32. DrIGM makes this the greedy *joint* action.
     """
     return jnp.argmax(jnp.where(avail, q, -jnp.inf), axis=-1).astype(jnp.int32)
+
+
+def standardise(x: Array, offset: np.ndarray, scale: np.ndarray) -> Array:
+    """Return ``(x - offset) / scale``, as networks see it; the spec's offset and scale [K], x [..., K]."""
+    return (x - jnp.broadcast_to(jnp.asarray(offset), x.shape)) / jnp.broadcast_to(jnp.asarray(scale), x.shape)
 
 
 def td_target(r_t: Array, terminated_t: Array, bootstrap_t: Array, gamma: Array) -> Array:

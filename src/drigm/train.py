@@ -11,16 +11,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from drigm.baselines import BASELINES
 from drigm.checkpoint import load_metadata, load_tree, save_tree
 from drigm.config import TrainConfig, validate
 from drigm.devices import require_backend, use_cores
 from drigm.envs import make_env
 from drigm.envs.api import Environment
+from drigm.envs.shifts import SOURCES
 from drigm.errors import check, choose
 from drigm.factorizations import FACTORIZATIONS
 from drigm.learner import LearnerState
 from drigm.loop import ChunkSums, RunState, Train, epsilon_at, make_train
 from drigm.networks import RecurrentAgents
+from drigm.presets import PRESETS
 from drigm.progress import Progress
 from drigm.run_directory import RunDirectory, seeds_of
 from drigm.types import PyTree
@@ -61,10 +64,14 @@ class Run(NamedTuple):
 
     def __str__(self) -> str:
         c = self.config
-        radius = f" rho {c.rho:g}" if c.uncertainty != "nominal" else ""
-        return (
-            f"{c.factorization} {c.uncertainty}{radius} on {c.env}, {c.seeds} seeds of {c.steps} steps, in {self.path}"
-        )
+        return f"{method_name(c)} on {c.env}, {c.seeds} seeds of {c.steps} steps, in {self.path}"
+
+
+def method_name(config: TrainConfig) -> str:
+    """Return ``qmix tv rho 0.2``, and the baseline where there is one."""
+    baseline = "" if config.baseline == "none" else f" {config.baseline}"
+    radius = f" rho {config.rho:g}" if config.rho else ""
+    return f"{config.factorization} {config.uncertainty}{baseline}{radius}"
 
 
 def resolve(config: TrainConfig) -> tuple[TrainConfig, Environment]:
@@ -72,7 +79,12 @@ def resolve(config: TrainConfig) -> tuple[TrainConfig, Environment]:
     config = validate(config)
     choose("factorization", config.factorization, tuple(FACTORIZATIONS))
     choose("uncertainty", config.uncertainty, tuple(SETS))
+    choose("preset", config.preset, tuple(PRESETS))
+    choose("baseline", config.baseline, tuple(BASELINES))
+    _check_method(config)
     env = make_env(config.env)
+    known = SOURCES in env.shifts or not BASELINES[config.baseline].needs_sources
+    check(known, "baseline", config.baseline, f"it needs source worlds, and {config.env} has no suite {SOURCES}")
     check(env.spec.num_actions > 0, "env", config.env, "training needs discrete actions")
     ordered = env.spec.action_values is not None
     check(
@@ -82,6 +94,23 @@ def resolve(config: TrainConfig) -> tuple[TrainConfig, Environment]:
         f"linear or auto: the actions of {config.env} have no order",
     )
     return config, env
+
+
+def _check_method(config: TrainConfig) -> None:
+    """Raise `UserError` for a radius without a set, and for baselines that cannot be combined with the rest."""
+    baseline = BASELINES[config.baseline]
+    uncertainty = baseline.uncertainty or SETS[config.uncertainty]
+    limit = f"from 0 to {uncertainty.max_rho:g} with {uncertainty.name}"
+    hint = f"{limit} (choose {', '.join(s.name for s in SETS.values() if s.max_rho)} for a radius)"
+    check(config.rho <= uncertainty.max_rho, "rho", config.rho, limit if uncertainty.max_rho else hint)
+    plain = config.uncertainty == "nominal" or baseline.uncertainty is None
+    check(plain, "uncertainty", config.uncertainty, f"nominal with baseline {baseline.name}")
+    check(
+        not baseline.private or config.factorization == "vdn",
+        "factorization",
+        config.factorization,
+        f"vdn with baseline {baseline.name}: only a sum has shares that agents can be robust about",
+    )
 
 
 def train_run(config: TrainConfig, path: Path, *, quiet: bool = False) -> Run:
@@ -141,7 +170,7 @@ def _axes(config: TrainConfig) -> tuple[jax.Array, jax.Array]:
 
 def _one_seed(config: TrainConfig, env: Environment) -> RunState:
     """The shapes of one seed's state."""
-    state = jax.eval_shape(make_train(config, env).init, *_axes(config))
+    state = make_train(config, env).shapes(*_axes(config))
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[2:], x.dtype), state)
 
 
@@ -157,7 +186,7 @@ def _finish(
 ) -> Run:
     """Train from ``tick`` to the end; an interrupted run goes on from its last checkpoint."""
     chunk = max(1, config.ticks // CHUNKS)
-    label = f"{config.factorization} {config.uncertainty} x{config.seeds}"
+    label = f"{method_name(config)} x{config.seeds}"
     saved_at = time.monotonic()
     with Progress(label, config.steps, quiet=quiet, start=min(tick * config.num_envs, config.steps)) as progress:
         if tick == 0:

@@ -1,1 +1,14 @@
-"""What a trained team is compared with."""
+"""Methods to compare with. Adding one is one file in this folder and one line in `BASELINES`."""
+
+from drigm.baselines.api import Baseline, RewardModels
+from drigm.baselines.domain_randomization import DOMAIN_RANDOMIZATION
+from drigm.baselines.groupdr import GROUPDR
+from drigm.baselines.individual_robust import INDIVIDUAL_ROBUST
+from drigm.baselines.short_horizon import SHORT_HORIZON
+
+NONE = Baseline(name="none", about="drigm itself (with --uncertainty nominal: the non-robust baseline)")
+BASELINES: dict[str, Baseline] = {
+    b.name: b for b in (NONE, SHORT_HORIZON, DOMAIN_RANDOMIZATION, GROUPDR, INDIVIDUAL_ROBUST)
+}
+
+__all__ = ["BASELINES", "Baseline", "RewardModels"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from drigm.envs import building, building_data, probe
+from drigm.envs import building, building_data, probe, tabular
 from drigm.envs.api import Environment, Shift
 from drigm.envs.shifts import shift_suite
 from drigm.errors import UserError, choose
@@ -34,6 +34,7 @@ def _building_parts() -> dict[str, list[str]]:
 KINDS: dict[str, Kind] = {
     "building": Kind(building.building, "building:BUILDING/CITY or building:BUILDING/WEATHER/GROUND", _building_parts),
     "probe": Kind(probe.probe, "probe:NAME", lambda: {"NAME": list(probe.RULES)}),
+    "tabular": Kind(tabular.tabular, "tabular:NAME", lambda: {"NAME": list(tabular.PROBLEMS)}),
 }
 
 

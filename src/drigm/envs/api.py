@@ -44,7 +44,9 @@ class Environment(NamedTuple):
         num_eval_episodes: how many episodes the evaluation protocol has.
         score: maps an undiscounted episode return to the environment's published score.
         shifts: the shift suites this environment knows, by name; each value builds its worlds when called,
-            all with the tree structure and shapes of ``params`` (see `drigm.envs.shifts.shift_suite`).
+            all with the tree structure and shapes of ``params`` (see `drigm.envs.shifts.shift_suite`). The suite
+            ``sources`` holds the worlds that training may know, none of which a test uses.
+        world_per_env: ``params`` has a leading axis [B], one world per parallel environment (only for training).
     """
 
     spec: EnvSpec
@@ -55,3 +57,4 @@ class Environment(NamedTuple):
     num_eval_episodes: int = 32
     score: Callable[[Array], Array] = lambda episode_return: episode_return
     shifts: Mapping[str, Callable[[], list[Shift]]] = MappingProxyType({})
+    world_per_env: bool = False

@@ -25,6 +25,7 @@ import numpy as np
 
 from drigm.envs import building_data, building_thermal
 from drigm.envs.api import Environment, Shift
+from drigm.envs.shifts import SOURCES
 from drigm.errors import UserError, check
 from drigm.types import Array, EnvSpec, TimeStep
 
@@ -171,7 +172,12 @@ def building(name: str, **options) -> Environment:
         episode=lambda params, i: params._replace(days=jnp.asarray(PROTOCOL_DAYS)[i][None]),
         num_eval_episodes=len(PROTOCOL_DAYS),
         score=functools.partial(published_score, num_agents=len(agent_zones)),
-        shifts=MappingProxyType({"climate": functools.partial(climate_shifts, place.building, chosen)}),
+        shifts=MappingProxyType(
+            {
+                "climate": functools.partial(climate_shifts, place.building, chosen),
+                SOURCES: functools.partial(source_worlds, place, chosen),
+            }
+        ),
     )
 
 
@@ -198,6 +204,13 @@ def climate_shifts(name: str, options: BuildingOptions) -> list[Shift]:
         Shift(city, building_params(building_data.Place(name, weather, ground), options))
         for city, (weather, ground) in building_data.PROTOCOL_CITIES.items()
     ]
+
+
+def source_worlds(place: building_data.Place, options: BuildingOptions) -> list[Shift]:
+    """The building at ``place`` and in cities that are in no table: what a training may know."""
+    cities = [building_data.place(f"{place.building}/{city}") for city in building_data.SOURCE_CITIES]
+    names = ("nominal", *building_data.SOURCE_CITIES)
+    return [Shift(name, building_params(p, options)) for name, p in zip(names, (place, *cities), strict=True)]
 
 
 def building_params(place: building_data.Place, options: BuildingOptions) -> BuildingParams:

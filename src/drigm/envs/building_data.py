@@ -46,6 +46,9 @@ PROTOCOL_CITIES = {
     "NewYork": ("Mixed_Humid", "NewYork"),
 }
 
+# Cities that a training may know: none of the table's, nor Seattle, whose ground is under its PortAngeles.
+SOURCE_CITIES = ("Atlanta", "SanDiego", "Albuquerque", "Denver", "Buffalo")
+
 HOURS = 8760  # of a year
 MONTH_HOURS = 24 * np.array([31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31])
 

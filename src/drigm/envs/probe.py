@@ -10,23 +10,27 @@
 ``levels``         one step; actions are levels in [-1, 1], reward -|level - cue| summed over agents
 ``gamble``         risky (left picks 1) leads to a state worth 1, or with probability 1/4 to one worth -1; safe leads to
                    one worth 0.25. By the mean risky wins, 0.5 to 0.25. Total variation with rho = 0.6 and fail value
-                   m takes nature's mass from the best state: safe wins, 0.1 + 0.6 m to -0.1 + 0.6 m
+                   m takes nature's mass from the best state: safe wins, 0.1 + 0.6 m to -0.1 + 0.6 m. The suite
+                   ``risk`` makes -1 likelier
 =================  =====================================================================================
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import MappingProxyType
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from drigm.envs.api import Environment
+from drigm.envs.api import Environment, Shift
 from drigm.errors import choose
 from drigm.types import Array, EnvSpec, PyTree, TimeStep
 
+NOMINAL_RISK = 0.25
+RISKS = (0.25, 0.35, 0.45, 0.55, 0.65, 0.75, 0.85)  # 0.85: all that total variation of radius 0.6 can do
 AGENTS = ("left", "right")
 MATRIX = np.array([[8.0, -12.0, -12.0], [-12.0, 0.0, 0.0], [-12.0, 0.0, 0.0]], np.float32)
 
@@ -38,11 +42,17 @@ class ProbeState(NamedTuple):
     cue: Array  # [] float32, drawn at reset
 
 
+class ProbeParams(NamedTuple):
+    """What may shift."""
+
+    risk: Array  # [] chance that the gamble is lost
+
+
 class Rule(NamedTuple):
     """What makes one probe differ from another.
 
-    ``cue(key) -> []``; ``reward(cue, time, action) -> []``; ``next_cue(key, cue, action) -> []``. The cue is visible in
-    the first ``shown`` steps.
+    ``cue(key) -> []``; ``reward(cue, time, action) -> []``; ``next_cue(key, cue, action, risk) -> []``. The cue is
+    visible in the first ``shown`` steps.
     """
 
     length: int
@@ -53,7 +63,7 @@ class Rule(NamedTuple):
     reward_range: tuple[float, float]
     ordered: bool = False
     shows_time: bool = True
-    next_cue: Callable[[Array, Array, Array], Array] = lambda key, cue, action: cue
+    next_cue: Callable[[Array, Array, Array, Array], Array] = lambda key, cue, action, risk: cue
     shown: int = 1
 
 
@@ -102,9 +112,9 @@ def _prize(cue: Array, time: Array, action: Array) -> Array:
     return jnp.where(time == 1, cue, 0.0)
 
 
-def _gamble(key: Array, cue: Array, action: Array) -> Array:
+def _gamble(key: Array, cue: Array, action: Array, risk: Array) -> Array:
     del cue
-    risky = jnp.where(jax.random.bernoulli(key, 0.25), -1.0, 1.0)
+    risky = jnp.where(jax.random.bernoulli(key, risk), -1.0, 1.0)
     return jnp.where(action[0] == 1, risky, 0.25)
 
 
@@ -161,11 +171,22 @@ def probe(name: str) -> Environment:
         state = ProbeState(jnp.int32(0), rule.cue(key))
         return state, show(state, jnp.float32(0.0))
 
-    def step(key: Array, state: ProbeState, joint_action: Array, params: PyTree) -> tuple[ProbeState, TimeStep]:
-        del params
+    def step(key: Array, state: ProbeState, joint_action: Array, params: ProbeParams) -> tuple[ProbeState, TimeStep]:
         reward = rule.reward(state.cue, state.time, joint_action)
-        cue = jnp.where(state.time == 0, rule.next_cue(key, state.cue, joint_action), state.cue)
+        cue = jnp.where(state.time == 0, rule.next_cue(key, state.cue, joint_action, params.risk), state.cue)
         state = ProbeState(state.time + 1, cue)
         return state, show(state, reward)
 
-    return Environment(spec=spec, params=(), reset=reset, step=step, num_eval_episodes=64)
+    shifts = {"risk": _risks} if name == "gamble" else {}
+    return Environment(
+        spec=spec,
+        params=ProbeParams(jnp.float32(NOMINAL_RISK)),
+        reset=reset,
+        step=step,
+        num_eval_episodes=256,
+        shifts=MappingProxyType(shifts),
+    )
+
+
+def _risks() -> list[Shift]:
+    return [Shift(f"risk {risk:.2f}", ProbeParams(jnp.float32(risk))) for risk in RISKS]

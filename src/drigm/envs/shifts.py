@@ -16,7 +16,9 @@ from drigm.envs.api import Environment, Shift
 from drigm.errors import choose
 from drigm.types import PyTree
 
-__all__ = ["SUITES", "Shift", "shift_suite", "stack_params"]
+__all__ = ["SOURCES", "SUITES", "Shift", "shift_suite", "stack_params"]
+
+SOURCES = "sources"  # the suite of worlds that training may know
 
 # Suites that need nothing but the environment itself. Adding one is one line.
 SUITES: dict[str, Callable[[Environment], list[Shift]]] = {

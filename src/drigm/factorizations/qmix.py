@@ -6,7 +6,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from drigm.factorizations.api import Factorization
+from drigm.factorizations.api import Factorization, Team, TeamSizes
 from drigm.types import Array, PyTree
 
 
@@ -25,8 +25,9 @@ class Mixer(eqx.Module):
     v_out_bias: Array  # []
 
 
-def init(key: Array, num_agents: int, state_size: int, embed_size: int) -> PyTree:
+def init(key: Array, sizes: TeamSizes) -> PyTree:
     """Return a mixer that starts close to the sum of the agents' values, so that learning starts stable."""
+    num_agents, state_size, embed_size = sizes.num_agents, sizes.state_size, sizes.embed_size
     k_w1, k_b1, k_w2, k_v = jax.random.split(key, 4)
     scale = 0.1 / jnp.sqrt(jnp.float32(state_size))
 
@@ -50,11 +51,9 @@ def init(key: Array, num_agents: int, state_size: int, embed_size: int) -> PyTre
     )
 
 
-def joint_value(params: PyTree, q: Array, state: Array) -> Array:
-    """Return ``|W2(s)| ELU(|W1(s)| q + b1(s)) + v(s)`` (Rashid et al. 2018, eq. 5-6).
-
-    Shapes: q [..., N], standardised state [..., S] -> [...].
-    """
+def joint_value(params: PyTree, team: Team) -> Array:
+    """Return ``|W2(s)| ELU(|W1(s)| q + b1(s)) + v(s)`` (Rashid et al. 2018, eq. 5-6): [...]."""
+    q, state = team.q, team.state
     embed_size = params.b1_bias.shape[0]
     w1 = jnp.abs(_affine(state, params.w1, params.w1_bias)).reshape(*q.shape, embed_size)
     hidden = jax.nn.elu(jnp.einsum("...n,...ne->...e", q, w1) + _affine(state, params.b1, params.b1_bias))

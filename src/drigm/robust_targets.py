@@ -1,0 +1,208 @@
+"""From a window of replay to the robust TD target: the greedy next team, the dual network, nature's bootstrap."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from drigm import targets
+from drigm.baselines import Baseline, RewardModels
+from drigm.baselines.groupdr import lowest_reward
+from drigm.config import TrainConfig
+from drigm.factorizations import Factorization, Team
+from drigm.networks import AgentInputs, DualNetwork, RecurrentAgents, make_dual
+from drigm.optimization import descend
+from drigm.replay import Row
+from drigm.types import Array, EnvSpec, PyTree
+from drigm.uncertainty import Dual, UncertaintySet, dual_loss
+
+SHARD_AXIS = "shard"
+
+
+class Params(NamedTuple):
+    """What the TD loss trains."""
+
+    agents: RecurrentAgents
+    mixer: PyTree
+
+
+class Robustness(NamedTuple):
+    """The radius and its fail value, traced so that several radii are one `vmap` axis."""
+
+    rho: Array  # []
+    fail_value: Array  # []
+
+
+class Batch(NamedTuple):
+    """The training transitions of a window, [T - burn_in, B]."""
+
+    obs_tm1: Array  # [..., N, O] standardised
+    state_tm1: Array
+    state_t: Array
+    action_tm1: Array
+    avail_tm1: Array | None  # [..., N, A]
+    avail_t: Array | None
+    reward_t: Array
+    terminated_t: Array
+    mask: Array
+
+
+class Method(NamedTuple):
+    """The static choices of a run that its targets depend on."""
+
+    config: TrainConfig
+    spec: EnvSpec
+    factorization: Factorization
+    uncertainty: UncertaintySet
+    baseline: Baseline
+    ordered: bool
+
+
+def cut_batch(method: Method, window: Row) -> Batch:
+    """Cut the training transitions out of a window [T + 1, B]: everything after the burn-in."""
+    burn_in, spec = method.config.burn_in, method.spec
+    row_tm1 = jax.tree.map(lambda x: x[burn_in:-1], window)
+    row_t = jax.tree.map(lambda x: x[burn_in + 1 :], window)
+    return Batch(
+        obs_tm1=targets.standardise(row_tm1.obs, spec.obs_offset, spec.obs_scale),
+        state_tm1=targets.standardise(row_tm1.state, spec.state_offset, spec.state_scale),
+        state_t=targets.standardise(row_t.state, spec.state_offset, spec.state_scale),
+        action_tm1=jnp.maximum(row_t.last_action, 0),  # reset rows hold NO_ACTION; the mask hides them
+        avail_tm1=row_tm1.avail_actions,
+        avail_t=row_t.avail_actions,
+        reward_t=row_t.reward * spec.reward_scale,
+        terminated_t=row_t.terminated,
+        mask=targets.valid_transitions(row_tm1.terminated, row_tm1.truncated),
+    )
+
+
+def unroll_window(agents: RecurrentAgents, window: Row, burn_in: int) -> Array:
+    """Return the head's features [T + 1 - burn_in, G, rows, F] of a window.
+
+    The first ``burn_in`` steps only warm the LSTM state: no gradient passes through them (Kapturowski et al. 2019).
+    """
+    inputs = AgentInputs(window.obs, window.last_action, window.first)
+    memory = agents.initial_memory(window.first.shape[1])
+    if burn_in:
+        warm = jax.tree.map(lambda x: x[:burn_in], inputs)
+        memory, _ = jax.lax.stop_gradient(agents).unroll(memory, warm)
+        memory = jax.lax.stop_gradient(memory)
+    _, features = agents.unroll(memory, jax.tree.map(lambda x: x[burn_in:], inputs))
+    return features
+
+
+def team_of(agents: RecurrentAgents, features: Array, action: Array, state: Array) -> Team:
+    """Return the factorization's view of features [T, G, rows, F] and a joint action [T, B, N]."""
+    return Team(agents.q_of(features, action), action, agents.by_agent(features), state)
+
+
+def next_team(method: Method, params: Params, target: Params, window: Row, batch: Batch) -> Team:
+    """Return (h', a_bar') [T, B] under the target network, a_bar'_i = argmax Q_i(h'_i, .) over available actions."""
+    burn_in = method.config.burn_in
+    features = unroll_window(target.agents, window, burn_in)[1:]
+    if method.config.double_q:
+        online = unroll_window(params.agents, window, burn_in)[1:]
+        greedy = params.agents.greedy(online, batch.avail_t)
+    else:
+        greedy = target.agents.greedy(features, batch.avail_t)
+    return jax.lax.stop_gradient(team_of(target.agents, features, greedy, batch.state_t))
+
+
+def init_dual(method: Method, key: Array) -> DualNetwork | None:
+    """Return the dual network of the method's set, None without one; private duals have a leading agent axis [N]."""
+    config, spec, uncertainty = method.config, method.spec, method.uncertainty
+    if not uncertainty.has_dual:
+        return None
+    if method.baseline.private:
+        alone = spec._replace(agents=spec.agents[:1], state_size=spec.obs_size)
+        keys = jax.random.split(key, spec.num_agents)
+        return jax.vmap(
+            lambda k: make_dual(k, alone, config.dual_hidden, ordered=method.ordered, scale=uncertainty.has_scale)
+        )(keys)
+    return make_dual(key, spec, config.dual_hidden, ordered=method.ordered, scale=uncertainty.has_scale)
+
+
+def dual_variables(method: Method, dual: DualNetwork | None, batch: Batch) -> Dual:
+    """Return eta and the scale of every (s, a), [T, B]; of every agent's (o_i, a_i), [T, B, N], where private."""
+    if dual is None:
+        zero = jnp.zeros_like(batch.reward_t)
+        return Dual(zero[..., None] if method.baseline.private else zero, jnp.ones((), jnp.float32))
+    if method.baseline.private:
+        each = jax.vmap(lambda d, obs, action: d(obs, action[..., None]), in_axes=(0, 2, 2), out_axes=2)
+        return Dual(*each(dual, batch.obs_tm1, batch.action_tm1))
+    return Dual(*dual(batch.state_tm1, batch.action_tm1))
+
+
+def fit_dual(
+    method: Method,
+    optimizer: optax.GradientTransformation,
+    dual: DualNetwork | None,
+    opt_state: Any,
+    batch: Batch,
+    v_t: Array,
+    rho: Array,
+) -> tuple[DualNetwork | None, Any, Array]:
+    """Take the dual steps of one update on the linear dual loss of the next values ``v_t``; see `dual_variables`."""
+    loss = jnp.float32(0.0)
+    if dual is None:
+        return dual, opt_state, loss
+    # Nature cannot move a termination: the target ignores eta there, so eta must not be fitted to it.
+    mask = batch.mask & ~batch.terminated_t
+    mask = jnp.broadcast_to(mask.reshape(mask.shape + (1,) * (v_t.ndim - 2)), v_t.shape)
+
+    def loss_of(dual: DualNetwork) -> Array:
+        return targets.masked_mean(dual_loss(method.uncertainty, dual_variables(method, dual, batch), v_t, rho), mask)
+
+    for _ in range(method.config.dual_updates):
+        loss, grads = jax.value_and_grad(loss_of)(dual)
+        dual, opt_state = descend(optimizer, mean_over_shards(grads), opt_state, dual)
+    return dual, opt_state, loss
+
+
+def value_offset(method: Method, robustness: Robustness) -> Array:
+    """Return b of `targets.value_offset`, 0 for sets that never use the fail value."""
+    rho = robustness.rho if method.uncertainty.can_fail else jnp.zeros_like(robustness.rho)
+    return targets.value_offset(rho, method.config.gamma, robustness.fail_value)
+
+
+def robust_target(
+    method: Method,
+    mixer: PyTree,
+    following: Team,
+    dual: DualNetwork | None,
+    reward_models: RewardModels | None,
+    batch: Batch,
+    robustness: Robustness,
+) -> Array:
+    """Return the robust TD target [T, B] in the learner's shifted values, Q - b (see `targets.value_offset`)."""
+    spec, gamma, rho, private = method.spec, method.config.gamma, robustness.rho, method.baseline.private
+    offset = value_offset(method, robustness)
+    share = 1.0 / spec.num_agents if private else 1.0
+    variables = dual_variables(method, dual, batch)
+    # One agent's share of a value has no bounds of its own.
+    if dual is not None and method.uncertainty.can_fail and not private:
+        highest = targets.max_value(spec, gamma) - offset
+        # A fail value above min V (the paper's 0) must not cut eta: its range is that of the values.
+        lowest = jnp.minimum(robustness.fail_value, targets.auto_fail_value(spec, gamma)) - offset
+        variables = variables._replace(eta=jnp.clip(variables.eta, lowest, highest))
+    fail_value = share * (robustness.fail_value - offset)
+    if private:
+        robust = method.uncertainty.bootstrap(following.q, variables, rho, fail_value)
+        bootstrap = method.factorization.joint_value(mixer, following._replace(q=robust))
+    else:
+        v_t = method.factorization.joint_value(mixer, following)
+        bootstrap = method.uncertainty.bootstrap(v_t, variables, rho, fail_value)
+    reward = batch.reward_t
+    if reward_models is not None:
+        reward = lowest_reward(reward_models, batch.state_tm1, batch.action_tm1)
+    discount = gamma * (1.0 - batch.terminated_t.astype(jnp.float32))
+    y = targets.td_target(reward, batch.terminated_t, bootstrap, jnp.float32(gamma))
+    return jax.lax.stop_gradient(y - (1.0 - discount) * offset)
+
+
+def mean_over_shards(tree: PyTree) -> PyTree:
+    """Average over the shares of the batch."""
+    return jax.tree.map(lambda x: jax.lax.pmean(x, SHARD_AXIS), tree)

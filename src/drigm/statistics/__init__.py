@@ -1,0 +1,47 @@
+"""Statistics of scores over seeds and worlds; a score [K seeds, W worlds] is better when higher.
+
+Aggregates, intervals and the probability of improvement follow Agarwal et al. 2021, "Deep reinforcement learning at
+the edge of the statistical precipice", and agree with its library, rliable. Everything is NumPy.
+"""
+
+from drigm.statistics.aggregates import iqm, mean, median, optimality_gap
+from drigm.statistics.bootstrap import Interval, difference, significant, stratified_bootstrap
+from drigm.statistics.improvement import probability_of_improvement, probability_of_improvement_per_world
+from drigm.statistics.marl_eval import SeedRecord, marl_eval_json
+from drigm.statistics.shifts import (
+    Profile,
+    area_per_seed,
+    area_under_curve,
+    cvar,
+    cvar_per_seed,
+    nominal_cost,
+    per_world,
+    performance_profile,
+    worst_per_seed,
+    worst_world,
+)
+
+__all__ = [
+    "Interval",
+    "Profile",
+    "SeedRecord",
+    "area_per_seed",
+    "area_under_curve",
+    "cvar",
+    "cvar_per_seed",
+    "difference",
+    "iqm",
+    "marl_eval_json",
+    "mean",
+    "median",
+    "nominal_cost",
+    "optimality_gap",
+    "per_world",
+    "performance_profile",
+    "probability_of_improvement",
+    "probability_of_improvement_per_world",
+    "significant",
+    "stratified_bootstrap",
+    "worst_per_seed",
+    "worst_world",
+]

@@ -1,0 +1,71 @@
+"""`drigm verify`: the mathematics checked on this machine, and the DrIGM alignment of a trained run."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NamedTuple
+
+from drigm.agreement import Agreement, learned_agreement
+from drigm.exact import Counterexample, TheoremReport, check_theorem, fooled, gamble_problem, solve_counterexample
+from drigm.progress import Progress
+
+LEARNED = ("vdn", "qmix", "qtran")
+LEARNED_SET, LEARNED_RHO = "tv", 0.3
+
+
+class Verification(NamedTuple):
+    """The counterexample, the theorem on random problems, and what the learner learns on a problem solved exactly."""
+
+    counterexample: Counterexample
+    theorem: TheoremReport
+    learned: list[Agreement]
+
+    @property
+    def holds(self) -> bool:
+        """Whether everything came out as the theory says."""
+        learnt = all(agreement.holds for agreement in self.learned)
+        return fooled(self.counterexample) and self.theorem.violations == 0 and learnt
+
+    def to_json(self) -> str:
+        """Return everything as one JSON object."""
+        example = self.counterexample
+        return json.dumps(
+            {
+                "holds": self.holds,
+                "counterexample": {
+                    "individually_robust": {"joint_action": example.alone_action, "robust_value": example.alone_value},
+                    "shared_worst_model": {"joint_action": example.shared_action, "robust_value": example.shared_value},
+                    "robust_optimum": float(example.robust.max()),
+                },
+                "theorem": self.theorem._asdict(),
+                "learned": [{**agreement._asdict(), "holds": agreement.holds} for agreement in self.learned],
+            },
+            indent=2,
+        )
+
+    def __str__(self) -> str:
+        lines = ["(a) " + str(self.counterexample), "(b) " + str(self.theorem), "(c) Learned against exact:"]
+        lines += [f"  {agreement}" for agreement in self.learned]
+        return "\n".join([*lines, "Everything holds." if self.holds else "NOT everything holds."])
+
+
+def verify(*, quiet: bool = False, **theorem: Any) -> Verification:
+    """Return the outcome of all three checks; takes about a minute.
+
+    Args:
+        quiet: show no progress.
+        theorem: passed on to `drigm.exact.check_theorem`, such as ``problems=2000``.
+    """
+    with Progress("verify", 2 + len(LEARNED), quiet=quiet) as progress:
+        progress.note("counterexample")
+        example = solve_counterexample()
+        progress.update(1)
+        progress.note("random problems")
+        report = check_theorem(**theorem)
+        progress.update(2)
+        learned = []
+        for done, factorization in enumerate(LEARNED, 3):
+            progress.note(f"training {factorization}")
+            learned.append(learned_agreement(gamble_problem(), factorization, LEARNED_SET, LEARNED_RHO))
+            progress.update(done)
+    return Verification(example, report, learned)

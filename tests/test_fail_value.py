@@ -1,0 +1,71 @@
+"""An episodic problem of costs on which the paper's fail value 0 picks the worse policy, and `auto` the better one."""
+
+import jax
+import numpy as np
+import pytest
+from small import SMALL, train_all
+
+from drigm.envs import make_env
+from drigm.envs.api import Shift
+from drigm.envs.tabular import detour
+from drigm.evaluate import episode_returns
+from drigm.exact import TabularProblem, policy_values
+from drigm.targets import auto_fail_value
+
+GAMMA, RHO = 0.8, 0.5
+CONFIG = SMALL.replace(
+    env="tabular:detour",
+    factorization="vdn",
+    uncertainty="contamination",
+    rho=RHO,
+    gamma=GAMMA,
+    steps=9_600,
+    hidden=16,
+    num_envs=16,
+    epsilon_end=1.0,
+    replay_size=9_600,
+    window=3,
+    burn_in=0,
+    batch=32,
+    learning_starts=320,
+    learning_rate=5e-3,
+    average_decay=0.99,
+    target_period=20,
+    shards=1,
+)
+QUIT, GO_ON = 2, 0  # joint actions (1, 0) and (0, 0): agent 0 decides
+
+
+def problem():
+    tables = detour()
+    return TabularProblem(
+        tables.transitions,
+        tables.rewards,
+        tables.actions,
+        GAMMA,
+        tables.terminal,
+        np.tile(np.arange(3), (2, 1)),
+        tables.initial,
+    )
+
+
+def test_going_on_is_worse_in_every_model():
+    """By hand: -2 against -0.5 - 0.8 * 3 = -2.9. A real state is the worst that nature can reach."""
+    for rho in (0.0, RHO):
+        quits, goes = (policy_values(problem(), "contamination", rho, [a, 0, 0])[0, a] for a in (QUIT, GO_ON))
+        assert quits == -2.0
+        np.testing.assert_allclose(goes, -2.9)
+    assert auto_fail_value(make_env("tabular:detour").spec, GAMMA) == pytest.approx(
+        -1.0 / (1.0 - GAMMA)
+    )  # in units of -3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("fail_value", "undiscounted"), [(0.0, -3.5), ("auto", -2.0)])
+def test_fail_value_0_goes_on_and_auto_quits(fail_value, undiscounted):
+    config = CONFIG.replace(fail_value=fail_value)
+    env = make_env(config.env)
+    state, _ = train_all(config, env, seeds=(0, 1, 2), rho=(RHO,) * 3)
+    agents = jax.tree.map(lambda x: x[0], state.learner.average.agents)
+    returns = episode_returns(env, agents, [Shift("nominal", env.params)])
+    np.testing.assert_allclose(returns, undiscounted, rtol=1e-5)

@@ -1,0 +1,104 @@
+"""`drigm verify`: a trained run's alignment, planted misalignment, and the learner against an exact solution."""
+
+import json
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from small import SMALL
+
+from drigm import alignment, cli
+from drigm.agreement import LEARN, TOLERANCE, learned_agreement
+from drigm.exact import check_theorem, gamble_problem, robust_values, solve_counterexample
+from drigm.train import Weights, train_run
+from drigm.verify import Verification
+
+CONFIG = SMALL.replace(env="probe:matrix", steps=80, seeds=2, shards=1, uncertainty="tv", rho=0.2)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """A few updates are enough: a monotone factorization is aligned from the start."""
+    folder = tmp_path_factory.mktemp("verify")
+    return {
+        name: train_run(CONFIG.replace(factorization=name), folder / name, quiet=True) for name in ("qmix", "qtran")
+    }
+
+
+def twisted(run, monkeypatch):
+    """``run`` with a joint value far from the agents' own: the same agents, another residual."""
+    weights = run.weights()
+    mixer = weights.mixer
+    out = 30.0 * jax.random.normal(jax.random.key(5), mixer.residual.out.shape)
+    changed = Weights(weights.agents, eqx.tree_at(lambda m: m.residual.out, mixer, out), weights.dual)
+    monkeypatch.setattr(type(run), "weights", lambda self: changed)
+    return run
+
+
+@pytest.mark.parametrize("limit", [alignment.EXHAUSTIVE, 0])
+def test_a_monotone_team_is_aligned_everywhere(runs, limit, monkeypatch):
+    monkeypatch.setattr(alignment, "EXHAUSTIVE", limit)
+    found = alignment.verify_run(runs["qmix"])
+    assert found.method == ("exhaustive" if limit else "coordinate search")
+    assert found.joint_actions == 9
+    assert found.points == 2 * alignment.POINTS
+    assert found.per_seed == [1.0, 1.0]
+    assert found.agreement == 1.0
+    assert found.max_gap == 0.0
+
+
+def test_both_searches_find_planted_misalignment(runs, monkeypatch):
+    run = twisted(runs["qtran"], monkeypatch)
+    exhaustive = alignment.verify_run(run)
+    monkeypatch.setattr(alignment, "EXHAUSTIVE", 0)
+    search = alignment.verify_run(run)
+    for found in (exhaustive, search):
+        assert found.agreement < 1.0
+        assert 0.01 < found.mean_gap <= found.max_gap <= 1.0
+    # A search can only miss what is there.
+    assert search.agreement >= exhaustive.agreement
+
+
+def test_verify_run_by_the_command_line(runs, capsys):
+    path = str(runs["qmix"].path)
+    assert cli.main(["verify", path, "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["agreement"] == 1.0
+    assert err == ""
+    assert cli.main(["verify", path]) == 0
+    assert "100.0 % of" in capsys.readouterr().out
+    assert cli.main(["verify", "nowhere"]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.count("\n") == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("factorization", "uncertainty", "tolerance"), [("vdn", "tv", 0.1), ("qtran", "chi2", 0.3)])
+def test_what_is_learnt_is_the_exact_robust_solution(factorization, uncertainty, tolerance):
+    """Half the steps of `drigm verify`. Under chi-square the joint value is no sum; what QTRAN adds is learnt late."""
+    found = learned_agreement(gamble_problem(), factorization, uncertainty, 0.3, config=LEARN.replace(steps=32_000))
+    exact = robust_values(gamble_problem(), uncertainty, 0.3)
+    np.testing.assert_allclose(found.exact, exact.max(axis=1), rtol=1e-5)
+    assert found.differs == 1
+    assert found.policy == 1.0
+    assert found.error <= tolerance
+
+
+def test_a_team_that_learns_nothing_does_not_agree():
+    config = LEARN.replace(steps=640, hidden=4, learning_rate=0.0, learning_rate_end=0.0)
+    found = learned_agreement(gamble_problem(), "vdn", "tv", 0.3, config=config)
+    assert found.differs == 1
+    assert found.error > TOLERANCE
+    assert not found.holds
+    whole = Verification(solve_counterexample(), check_theorem(problems=18), [found])
+    assert not whole.holds
+    assert "NOT everything holds" in str(whole)
+    parsed = json.loads(whole.to_json())
+    assert parsed["holds"] is False
+    assert parsed["counterexample"]["individually_robust"]["robust_value"] < parsed["counterexample"]["robust_optimum"]
+    assert jnp.isclose(
+        parsed["counterexample"]["shared_worst_model"]["robust_value"], whole.counterexample.robust.max()
+    )
