@@ -7,9 +7,11 @@ import pytest
 from small import SMALL, assert_one_sentence, flags
 
 from drigm import cli
+from drigm.baselines import BASELINES
 from drigm.config import FIELDS, TrainConfig
 from drigm.envs.probe import RULES
 from drigm.factorizations import FACTORIZATIONS
+from drigm.presets import PAPER_RHO, PRESETS
 from drigm.train import Run
 from drigm.uncertainty import SETS
 
@@ -62,6 +64,8 @@ def test_list_names_everything_that_the_flags_take(capsys):
     shown = json.loads(capsys.readouterr().out)
     assert shown["factorizations"] == list(FACTORIZATIONS)
     assert shown["uncertainty_sets"] == list(SETS)
+    assert shown["baselines"] == {name: baseline.about for name, baseline in BASELINES.items()}
+    assert shown["presets"] == list(PRESETS)
     assert shown["environments"]["probe"]["parts"]["NAME"] == list(RULES)
     assert "Tucson" in shown["environments"]["building"]["parts"]["CITY"]
     assert {"nominal", "climate"} <= set(shown["shifts"])
@@ -141,6 +145,18 @@ def test_without_flags_nothing_is_changed(asked, tmp_path, monkeypatch):
     assert not path.exists()
 
 
+def test_the_preset_paper_fills_in_what_is_not_said(asked):
+    config, _ = asked("--preset", "paper", "--factorization", "qtran", "--uncertainty", "contamination")
+    assert (config.rho, config.fail_value, config.head, config.preset) == (0.02, 0.0, "linear", "paper")
+    for (factorization, uncertainty), rho in PAPER_RHO.items():
+        config, _ = asked("--preset=paper", f"--factorization={factorization}", f"--uncertainty={uncertainty}")
+        assert config.rho == rho
+    config, _ = asked("--preset", "paper", "--uncertainty", "tv", "--rho", "0.3", "--fail-value", "auto")
+    assert (config.rho, config.fail_value) == (0.3, "auto")  # what is said stays
+    assert asked("--preset", "paper")[0].rho == 0.0  # nominal
+    assert asked("--preset", "default")[0] == TrainConfig()
+
+
 # (arguments, what the message must contain)
 REFUSED = {
     "unknown kind of env": (["--env", "house:OfficeSmall"], "choose one of building, probe"),
@@ -148,10 +164,23 @@ REFUSED = {
     "unknown probe": (["--env", "probe:nothing"], "discount"),
     "unknown city": (["--env", "building:OfficeSmall/Atlantis"], "Tucson"),
     "unknown factorization": (["--factorization", "sum"], "vdn"),
-    "unknown uncertainty": (["--uncertainty", "kl"], "contamination"),
+    "unknown uncertainty": (["--uncertainty", "wasserstein"], "contamination"),
+    "unknown baseline": (["--baseline", "luck"], "short_horizon"),
+    "a set without its radius": (["--uncertainty", "tv"], "the radius of tv"),
+    "individual robust without a set": (["--baseline", "individual_robust", "--factorization", "vdn"], "a radius"),
+    "too few environments for the worlds": (["--baseline=domain_randomization", "--num-envs=8"], "num_envs: "),
+    "unknown preset": (["--preset", "mine"], "paper"),
+    "short horizon and a set": (["--baseline=short_horizon", "--uncertainty=tv", "--rho=0.1"], "nominal with"),
+    "short horizon above 1": (["--baseline", "short_horizon", "--rho", "1.5"], "from 0 to 1"),
+    "individual robust without shares": (
+        ["--baseline=individual_robust", "--factorization=qmix", "--uncertainty=tv", "--rho=0.1"],
+        "vdn",
+    ),
+    "GroupDR without sources": (["--env", "probe:ends", "--baseline", "groupdr"], "baseline: 'groupdr'"),
     "unknown head": (["--head", "square"], "ordered"),
     "rho above 1": (["--uncertainty", "tv", "--rho", "1.5"], "rho: 1.5"),
-    "rho below 0": (["--uncertainty", "tv", "--rho=-0.1"], "from 0 to 1"),
+    "rho below 0": (["--uncertainty", "tv", "--rho=-0.1"], "a number from 0"),
+    "rho above what chi2 takes": (["--uncertainty", "chi2", "--rho", "11"], "rho: 11"),
     "rho nan": (["--uncertainty", "tv", "--rho", "nan"], "rho: nan"),
     "rho no number": (["--rho", "much"], "rho: 'much'"),
     "no seeds": (["--seeds", "0"], "seeds: 0"),
@@ -164,7 +193,7 @@ REFUSED = {
     "fail value no number": (["--fail-value", "low"], "auto"),
     "fail value nan": (["--fail-value", "nan"], "auto"),
     "fail value infinite": (["--fail-value=-inf"], "auto"),
-    "rho with nominal": (["--uncertainty", "nominal", "--rho", "0.2"], "contamination or tv"),
+    "rho with nominal": (["--uncertainty", "nominal", "--rho", "0.2"], "a radius needs one of contamination, tv"),
     "burn-in as long as the window": (["--window", "4", "--burn-in", "4"], "below window (4)"),
     "batch not a multiple of shards": (["--shards", "3", "--num-envs", "6", "--batch", "8"], "batch: 8"),
     "num_envs not a multiple of shards": (["--shards", "3", "--num-envs", "8", "--batch", "6"], "num_envs: 8"),
@@ -222,7 +251,7 @@ def test_interrupted(monkeypatch, out, capsys):
     assert capsys.readouterr().err == f"drigm: stopped; continue with drigm train --resume {out}\n"
 
 
-@pytest.mark.parametrize("command", [["train"], ["evaluate"], ["list"], []])
+@pytest.mark.parametrize("command", [["train"], ["evaluate"], ["verify"], ["list"], []])
 def test_help(command, capsys):
     assert run(*command, "--help") == 0
     text = capsys.readouterr().out

@@ -32,7 +32,7 @@ class Comparison(NamedTuple):
 
 
 def compare(scores: Scores, method: str, other: str) -> Comparison:
-    """Return the comparison of two methods; whole seeds are resampled, because one team plays every world."""
+    """Return the comparison of two methods: all pairs of their runs, not paired by seed (see `drigm.statistics`)."""
     x, y = (np.array(list(scores[name].values())).T for name in (method, other))  # [K, W]
     worlds = list(scores[method])
     places = {name: (x[:, i], y[:, i]) for i, name in enumerate(worlds)}
@@ -64,8 +64,10 @@ def write_comparisons(found: list[Comparison], out: Path) -> None:
     rows = [row for comparison in found for row in rows_of(comparison)]
     note = (
         "P(better): probability that a run of the first method scores higher than one of the second, with a 95 % "
-        "bootstrap interval; difference: of their mean scores. `*`: the interval excludes no effect (0.5, 0). With ten seeds "
-        "such an interval excludes it in about 6 of 100 comparisons of equal methods."
+        "bootstrap interval; difference: of their mean scores. `*`: the interval excludes no effect (0.5, 0). With ten "
+        "seeds such an interval excludes it in about 6 of 100 comparisons of equal methods, and there are many here; "
+        "where every run of one beats every run of the other the interval is the point itself. Runs are not paired by "
+        "seed."
     )
     (out / "comparisons.md").write_text(f"{note}\n\n{markdown_table(rows)}\n")
     with open(out / "comparisons.csv", "w", newline="") as file:

@@ -9,7 +9,7 @@ Settings = dict[str, Any]
 
 
 class Spec(NamedTuple):
-    """One table: what is trained, where it is scored, and which methods are compared, seed by seed."""
+    """One table: what is trained, where it is scored, and which methods are compared."""
 
     methods: dict[str, tuple[Settings, int]]  # name: (what differs from the table's settings, seeds)
     settings: Settings
@@ -56,6 +56,9 @@ BUILDING = Spec(
         ("QMIX-TV 0.2", "QMIX"),
         ("QMIX-TV 0.2", "QMIX, gamma (1 - 0.2)"),
         ("QMIX, gamma (1 - 0.2)", "QMIX"),
+        ("QTRAN-TV 0.2", "QTRAN"),
+        ("VDN-contamination 0.008", "VDN"),
+        ("QMIX-contamination 0.012", "QMIX"),
     ),
     pictured=("VDN-TV 0.5", "VDN, gamma 0", "QMIX", "QMIX-TV 0.2", "QTRAN-TV 0.2", "authors' qmix tv"),
 )
@@ -78,7 +81,7 @@ ABLATIONS = Spec(
     suite="climate",
 )
 
-# Where chance decides: a gamble whose odds get worse than those it was learnt with.
+# Where chance decides: a gamble whose odds get worse than those it was learnt with, to as bad as the radius allows.
 RHO = 0.6
 GAMBLE = Spec(
     methods={
@@ -115,7 +118,9 @@ GAMBLE = Spec(
         ("TV", "non-robust"),
         ("TV", "gamma (1 - rho)"),
         ("TV", "contamination"),
+        ("TV", "individually robust TV"),
         ("chi-square", "non-robust"),
+        ("KL", "non-robust"),
     ),
     pictured=("non-robust", "gamma (1 - rho)", "contamination", "TV", "chi-square", "KL"),
 )

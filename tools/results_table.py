@@ -1,4 +1,4 @@
-"""Train every method of a results table, score it in shifted worlds, compare it seed by seed, and write results/.
+"""Train every method of a results table, score it in shifted worlds, compare, and write results/.
 
     make results                                     # the buildings: about an hour and a half on 2 cores
     make results RESULTS_ARGS="--table gamble"       # a gamble whose odds get worse: a few minutes
@@ -6,7 +6,8 @@
     make results RESULTS_ARGS="--only qtran --runs runs/mine --out runs/mine/table"
 
 Runs live in runs/results/, in blocks of five seeds, and are never trained twice: stop it whenever you like, start it
-again, and it goes on. Every method has the same budget, optimiser, schedule and seeds; see tools/results_methods.py.
+again, and it goes on. Every team has the same budget, optimiser, schedule and seeds (GroupDR's estimators have data of
+their own on top); see tools/results_methods.py.
 """
 
 from __future__ import annotations

@@ -6,11 +6,13 @@ run = drigm.train("building:OfficeSmall/Tucson", drigm.QMIX(), drigm.TotalVariat
 print(drigm.evaluate(run, shifts="climate"))
 """
 
+from drigm.alignment import verify_run
 from drigm.api import QMIX, QTRAN, VDN, ChiSquare, Contamination, KullbackLeibler, Nominal, TotalVariation, train
 from drigm.envs import make_env
 from drigm.errors import UserError
 from drigm.evaluate import Evaluation, evaluate
 from drigm.train import Run, load_run
+from drigm.verify import verify
 
 __version__ = "0.1.0"
 __all__ = [
@@ -29,4 +31,6 @@ __all__ = [
     "load_run",
     "make_env",
     "train",
+    "verify",
+    "verify_run",
 ]

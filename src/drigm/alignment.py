@@ -53,8 +53,8 @@ class Alignment(NamedTuple):
         found = "no better one exists" if self.method == "exhaustive" else "a search found no better one"
         return (
             f"greedy agents are the greedy team at {100 * self.agreement:.1f} % of {self.points} joint histories\n"
-            f"  ({self.method} among {self.joint_actions:.3g} joint actions: {found}); gap elsewhere, as a share of the "
-            f"spread: mean {self.mean_gap:.2g}, max {self.max_gap:.2g}\n"
+            f"  ({self.method} among {self.joint_actions:.3g} joint actions: {found});\n"
+            f"  gap elsewhere, as a share of the spread: mean {self.mean_gap:.2g}, max {self.max_gap:.2g}\n"
             f"  per seed: {' '.join(f'{100 * x:.1f}' for x in self.per_seed)}"
         )
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from drigm.config import TrainConfig
 from drigm.errors import UserError
-from drigm.presets import with_preset
 from drigm.run_directory import default_path
-from drigm.train import Run, train_run
+from drigm.train import Run, settle, train_run
 
 
 class Choice(NamedTuple):
-    """A factorization or an uncertainty set with its settings; make one with `VDN`, `TotalVariation`, ..."""
+    """A factorization or an uncertainty set with its settings; make one with `VDN`, `TotalVariation`, ...
+
+    Settings that are None are left to the preset, then to the default.
+    """
 
     field: str
     name: str
@@ -25,12 +26,12 @@ def VDN() -> Choice:  # noqa: N802 (named like the class that a user expects)
     return Choice("factorization", "vdn", {})
 
 
-def QMIX(mixer_embed: int = 32) -> Choice:  # noqa: N802 (named like the class that a user expects)
+def QMIX(mixer_embed: int | None = None) -> Choice:  # noqa: N802 (named like the class that a user expects)
     """A monotone mixing network of width ``mixer_embed`` (Rashid et al. 2018)."""
     return Choice("factorization", "qmix", {"mixer_embed": mixer_embed})
 
 
-def QTRAN(*, alt: bool = False, lambda_opt: float = 1.0, lambda_nopt: float = 1.0) -> Choice:  # noqa: N802 (named like the class that a user expects)
+def QTRAN(*, alt: bool = False, lambda_opt: float | None = None, lambda_nopt: float | None = None) -> Choice:  # noqa: N802 (named like the class that a user expects)
     """Any joint value, tied to the agents' sum at the greedy joint action (Son et al. 2019); ``alt``: QTRAN-alt."""
     settings = {"lambda_opt": lambda_opt, "lambda_nopt": lambda_nopt}
     return Choice("factorization", "qtran-alt" if alt else "qtran", settings)
@@ -41,22 +42,22 @@ def Nominal() -> Choice:  # noqa: N802 (named like the class that a user expects
     return Choice("uncertainty", "nominal", {})
 
 
-def Contamination(rho: float, fail_value: float | str = "auto") -> Choice:  # noqa: N802 (named like the class that a user expects)
+def Contamination(rho: float | None = None, fail_value: float | str | None = None) -> Choice:  # noqa: N802 (named like the class that a user expects)
     """rho-contamination: bootstrap (1 - rho) V' + rho m, with fail value m."""
     return Choice("uncertainty", "contamination", {"rho": rho, "fail_value": fail_value})
 
 
-def TotalVariation(rho: float, fail_value: float | str = "auto") -> Choice:  # noqa: N802 (named like the class that a user expects)
+def TotalVariation(rho: float | None = None, fail_value: float | str | None = None) -> Choice:  # noqa: N802 (named like the class that a user expects)
     """Total variation of radius rho with a dual network, and fail value m."""
     return Choice("uncertainty", "tv", {"rho": rho, "fail_value": fail_value})
 
 
-def ChiSquare(rho: float) -> Choice:  # noqa: N802 (named like the class that a user expects)
+def ChiSquare(rho: float | None = None) -> Choice:  # noqa: N802 (named like the class that a user expects)
     """Chi-square divergence up to rho, with a dual network of two outputs."""
     return Choice("uncertainty", "chi2", {"rho": rho})
 
 
-def KullbackLeibler(rho: float) -> Choice:  # noqa: N802 (named like the class that a user expects)
+def KullbackLeibler(rho: float | None = None) -> Choice:  # noqa: N802 (named like the class that a user expects)
     """Kullback-Leibler divergence up to rho, with a dual network of two outputs."""
     return Choice("uncertainty", "kl", {"rho": rho})
 
@@ -90,7 +91,7 @@ def train(
     for name in settings:
         if name in chosen:
             raise UserError(f"{name}: given twice; once by {chosen[name]!r} and once by {settings[name]!r}.")
-    config = TrainConfig().replace(**with_preset({**chosen, **settings}))
+    config = settle({**chosen, **settings})
     run = train_run(config, Path(out) if out is not None else default_path(config), quiet=quiet)
     draw_learning_curve(run)
     return run
@@ -98,7 +99,7 @@ def train(
 
 def _resolve(field: str, choice: Choice | str) -> dict[str, Any]:
     if isinstance(choice, Choice) and choice.field == field:
-        return {field: choice.name, **choice.settings}
+        return {field: choice.name, **{name: value for name, value in choice.settings.items() if value is not None}}
     if isinstance(choice, str):
         return {field: choice}
     raise UserError(f"{field}: {choice!r} is not allowed; give a name or one of drigm's choices for it.")

@@ -11,15 +11,15 @@ from typing import Any, NoReturn
 
 from drigm.alignment import verify_run
 from drigm.baselines import BASELINES
-from drigm.config import FIELDS, TrainConfig
+from drigm.config import FIELDS
 from drigm.devices import cache_compilations, use_cores
 from drigm.envs import KINDS, make_env
 from drigm.errors import UserError, check
 from drigm.evaluate import evaluate
 from drigm.factorizations import FACTORIZATIONS
-from drigm.presets import PRESETS, with_preset
+from drigm.presets import PRESETS
 from drigm.run_directory import default_path
-from drigm.train import load_run, resume_run, train_run
+from drigm.train import load_run, resume_run, settle, train_run
 from drigm.uncertainty import SETS
 from drigm.verify import verify
 
@@ -78,7 +78,9 @@ def _parser() -> argparse.ArgumentParser:
     proof.add_argument("--quiet", action="store_true", help="show no progress")
     proof.set_defaults(run=_verify)
 
-    listing = commands.add_parser("list", help="environments, factorizations, uncertainty sets, shifts")
+    listing = commands.add_parser(
+        "list", help="environments, factorizations, uncertainty sets, baselines, presets, shifts"
+    )
     listing.add_argument("--json", action="store_true", help="as one JSON object")
     listing.set_defaults(run=_list)
     return parser
@@ -129,7 +131,7 @@ def _train(options: argparse.Namespace) -> int:
         )
         run = resume_run(Path(options.resume), quiet=options.quiet)
     else:
-        config = TrainConfig().replace(**with_preset(settings))
+        config = settle(settings)
         path = Path(options.out) if hasattr(options, "out") else default_path(config)
         run = train_run(config, path, quiet=options.quiet)
     draw_learning_curve(run)
@@ -165,7 +167,7 @@ def _list(options: argparse.Namespace) -> int:
         "environments": kinds,
         "factorizations": list(FACTORIZATIONS),
         "uncertainty_sets": list(SETS),
-        "baselines": list(BASELINES),
+        "baselines": {name: baseline.about for name, baseline in BASELINES.items()},
         "presets": list(PRESETS),
         "shifts": shifts,
     }
@@ -176,7 +178,9 @@ def _list(options: argparse.Namespace) -> int:
         print(f"environments      {kind['pattern']}")
         for part, names in kind["parts"].items():
             print(f"  {part:<15} {' '.join(names)}")
-    for title in ("factorizations", "uncertainty_sets", "baselines", "presets", "shifts"):
+    for name, about in everything["baselines"].items():
+        print(f"baseline          {name:<21} {about}")
+    for title in ("factorizations", "uncertainty_sets", "presets", "shifts"):
         print(f"{title.replace('_', ' '):<17} {' '.join(everything[title])}")
     return 0
 

@@ -15,6 +15,7 @@ from drigm import replay, rollout
 from drigm.config import TrainConfig
 from drigm.envs.api import Environment
 from drigm.learner import Learner, LearnerState, Metrics, make_learner, make_robustness
+from drigm.presets import LEAKY_PRESETS
 from drigm.replay import Row
 from drigm.robust_targets import SHARD_AXIS, Robustness
 from drigm.rollout import EpisodeStats, Exploration, RolloutState
@@ -103,7 +104,7 @@ def make_train(config: TrainConfig, env: Environment) -> Train:
     shapes = functools.partial(jax.eval_shape, init)
     if baseline.reward_models is None:
         return Train(start, step, shapes)
-    fit = functools.partial(baseline.reward_models, nominal, config.preset == "paper")
+    fit = functools.partial(baseline.reward_models, nominal, config.preset in LEAKY_PRESETS)
 
     def start_with_models(seeds: Array, rho: Array) -> RunState:
         state, models = start(seeds, rho), fit(seeds)

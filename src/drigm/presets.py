@@ -29,6 +29,8 @@ PAPER: dict[str, Any] = {
     "average_decay": 0.0,
     "replay_size": 172_800,
 }
+# The released code fits GroupDR's reward estimators on the test cities too.
+LEAKY_PRESETS = ("paper",)
 PRESETS: dict[str, dict[str, Any]] = {"default": {}, "paper": PAPER}
 
 
@@ -43,7 +45,7 @@ def with_preset(settings: dict[str, Any]) -> dict[str, Any]:
     name = settings.get("preset", "default")
     choose("preset", name, tuple(PRESETS))
     filled = {**PRESETS[name], **settings}
-    key = settings.get("factorization", "qmix"), settings.get("uncertainty", "nominal")
+    key = settings.get("factorization", "qmix").removesuffix("-alt"), settings.get("uncertainty", "nominal")
     if name == "paper" and "rho" not in settings and key in PAPER_RHO:
         filled["rho"] = PAPER_RHO[key]
     return filled

@@ -178,29 +178,38 @@ def robust_target(
     robustness: Robustness,
 ) -> Array:
     """Return the robust TD target [T, B] in the learner's shifted values, Q - b (see `targets.value_offset`)."""
-    spec, gamma, rho, private = method.spec, method.config.gamma, robustness.rho, method.baseline.private
-    offset = value_offset(method, robustness)
-    share = 1.0 / spec.num_agents if private else 1.0
-    variables = dual_variables(method, dual, batch)
-    # One agent's share of a value has no bounds of its own.
-    if dual is not None and method.uncertainty.can_fail and not private:
-        highest = targets.max_value(spec, gamma) - offset
-        # A fail value above min V (the paper's 0) must not cut eta: its range is that of the values.
-        lowest = jnp.minimum(robustness.fail_value, targets.auto_fail_value(spec, gamma)) - offset
-        variables = variables._replace(eta=jnp.clip(variables.eta, lowest, highest))
-    fail_value = share * (robustness.fail_value - offset)
-    if private:
-        robust = method.uncertainty.bootstrap(following.q, variables, rho, fail_value)
-        bootstrap = method.factorization.joint_value(mixer, following._replace(q=robust))
-    else:
-        v_t = method.factorization.joint_value(mixer, following)
-        bootstrap = method.uncertainty.bootstrap(v_t, variables, rho, fail_value)
+    variables = _in_range(method, dual_variables(method, dual, batch), robustness)
+    bootstrap = _bootstrap(method, mixer, following, variables, robustness)
     reward = batch.reward_t
     if reward_models is not None:
         reward = lowest_reward(reward_models, batch.state_tm1, batch.action_tm1)
-    discount = gamma * (1.0 - batch.terminated_t.astype(jnp.float32))
-    y = targets.td_target(reward, batch.terminated_t, bootstrap, jnp.float32(gamma))
-    return jax.lax.stop_gradient(y - (1.0 - discount) * offset)
+    gamma, offset = jnp.float32(method.config.gamma), value_offset(method, robustness)
+    return jax.lax.stop_gradient(targets.shifted_target(reward, batch.terminated_t, bootstrap, gamma, offset))
+
+
+def _in_range(method: Method, variables: Dual, robustness: Robustness) -> Dual:
+    """Return the dual variables with eta in [m, max V], which is where the TV dual is exact.
+
+    Divergences have no such range, and one agent's share of a value has none of its own.
+    """
+    if not (method.uncertainty.has_dual and method.uncertainty.can_fail) or method.baseline.private:
+        return variables
+    offset, gamma = value_offset(method, robustness), method.config.gamma
+    highest = targets.max_value(method.spec, gamma) - offset
+    # A fail value above min V (the paper's 0) must not cut eta: its range is that of the values.
+    lowest = jnp.minimum(robustness.fail_value, targets.auto_fail_value(method.spec, gamma)) - offset
+    return variables._replace(eta=jnp.clip(variables.eta, lowest, highest))
+
+
+def _bootstrap(method: Method, mixer: PyTree, following: Team, variables: Dual, robustness: Robustness) -> Array:
+    """Return nature's bootstrap of the team's next value, or the mix of every agent's own (private), [T, B]."""
+    uncertainty, joint_value = method.uncertainty, method.factorization.joint_value
+    fail_value = robustness.fail_value - value_offset(method, robustness)
+    if not method.baseline.private:
+        return uncertainty.bootstrap(joint_value(mixer, following), variables, robustness.rho, fail_value)
+    share = fail_value / method.spec.num_agents
+    q = uncertainty.bootstrap(following.q, variables, robustness.rho, share)
+    return joint_value(mixer, following._replace(q=q))
 
 
 def mean_over_shards(tree: PyTree) -> PyTree:

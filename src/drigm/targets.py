@@ -38,6 +38,15 @@ def td_target(r_t: Array, terminated_t: Array, bootstrap_t: Array, gamma: Array)
     return r_t + gamma * (1.0 - terminated_t.astype(jnp.float32)) * bootstrap_t
 
 
+def shifted_target(r_t: Array, terminated_t: Array, bootstrap_t: Array, gamma: Array, offset: Array) -> Array:
+    """Return the TD target of Q - b where ``bootstrap_t`` is that of V - b: ``y - b``; see `value_offset`; [T, B].
+
+    ``r + gamma (1 - terminated) bootstrap - (1 - gamma (1 - terminated)) b``.
+    """
+    discount = gamma * (1.0 - terminated_t.astype(jnp.float32))
+    return td_target(r_t, terminated_t, bootstrap_t, gamma) - (1.0 - discount) * offset
+
+
 def valid_transitions(terminated_tm1: Array, truncated_tm1: Array) -> Array:
     """Return the mask [T, B] of real transitions: none leaves the last step of an episode.
 

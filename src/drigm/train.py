@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +23,7 @@ from drigm.factorizations import FACTORIZATIONS
 from drigm.learner import LearnerState
 from drigm.loop import ChunkSums, RunState, Train, epsilon_at, make_train
 from drigm.networks import RecurrentAgents
-from drigm.presets import PRESETS
+from drigm.presets import PRESETS, with_preset
 from drigm.progress import Progress
 from drigm.run_directory import RunDirectory, seeds_of
 from drigm.types import PyTree
@@ -67,6 +67,19 @@ class Run(NamedTuple):
         return f"{method_name(c)} on {c.env}, {c.seeds} seeds of {c.steps} steps, in {self.path}"
 
 
+def settle(settings: dict[str, Any]) -> TrainConfig:
+    """Return the config of what a user said, with its preset filled in.
+
+    Raises:
+        UserError: a name is unknown, or an uncertainty set comes without its radius.
+    """
+    filled = with_preset(settings)
+    config = TrainConfig().replace(**filled)
+    radius = config.uncertainty in SETS and SETS[config.uncertainty].max_rho > 0.0
+    check(not radius or "rho" in filled, "rho", None, f"give the radius of {config.uncertainty}")
+    return config
+
+
 def method_name(config: TrainConfig) -> str:
     """Return ``qmix tv rho 0.2``, and the baseline where there is one."""
     baseline = "" if config.baseline == "none" else f" {config.baseline}"
@@ -100,17 +113,22 @@ def _check_method(config: TrainConfig) -> None:
     """Raise `UserError` for a radius without a set, and for baselines that cannot be combined with the rest."""
     baseline = BASELINES[config.baseline]
     uncertainty = baseline.uncertainty or SETS[config.uncertainty]
-    limit = f"from 0 to {uncertainty.max_rho:g} with {uncertainty.name}"
-    hint = f"{limit} (choose {', '.join(s.name for s in SETS.values() if s.max_rho)} for a radius)"
-    check(config.rho <= uncertainty.max_rho, "rho", config.rho, limit if uncertainty.max_rho else hint)
+    allowed = f"from 0 to {uncertainty.max_rho:g} with {uncertainty.name}"
+    if uncertainty.max_rho == 0.0:
+        with_radius = ", ".join(s.name for s in SETS.values() if s.max_rho)
+        allowed = f"0 with {uncertainty.name} (a radius needs one of {with_radius}, or the baseline short_horizon)"
+    check(config.rho <= uncertainty.max_rho, "rho", config.rho, allowed)
     plain = config.uncertainty == "nominal" or baseline.uncertainty is None
     check(plain, "uncertainty", config.uncertainty, f"nominal with baseline {baseline.name}")
+    additive = FACTORIZATIONS[config.factorization].additive
     check(
-        not baseline.private or config.factorization == "vdn",
+        not baseline.private or additive,
         "factorization",
         config.factorization,
         f"vdn with baseline {baseline.name}: only a sum has shares that agents can be robust about",
     )
+    robust = not baseline.private or uncertainty.max_rho > 0.0
+    check(robust, "uncertainty", config.uncertainty, f"a set with a radius with baseline {baseline.name}")
 
 
 def train_run(config: TrainConfig, path: Path, *, quiet: bool = False) -> Run:
@@ -122,10 +140,10 @@ def train_run(config: TrainConfig, path: Path, *, quiet: bool = False) -> Run:
     use_cores(validate(config).shards)  # before `resolve`, which makes arrays
     require_backend()
     config, env = resolve(config)
+    programs = make_train(config, env)  # before anything is written: it may refuse
     directory = RunDirectory(path)
     directory.create(config)
-    programs = make_train(config, env)
-    state = programs.init(*_axes(config))
+    state = _start(programs, config, quiet=quiet)
     return _finish(config, env, directory, programs, state, tick=0, quiet=quiet)
 
 
@@ -142,7 +160,7 @@ def resume_run(path: Path, *, quiet: bool = False) -> Run:
     if directory.is_finished(config):
         return Run(directory, config, env)
     programs = make_train(config, env)
-    state, tick = programs.init(*_axes(config)), 0
+    state, tick = _start(programs, config, quiet=quiet), 0
     if directory.checkpoint_file.exists():
         metadata = load_metadata(directory.checkpoint_file)
         text = metadata.get("tick", "")
@@ -166,6 +184,16 @@ def load_run(path: str | Path) -> Run:
 def _axes(config: TrainConfig) -> tuple[jax.Array, jax.Array]:
     seeds = jnp.asarray(seeds_of(config), jnp.int32)
     return seeds, jnp.full(seeds.shape, config.rho, jnp.float32)
+
+
+def _start(programs: Train, config: TrainConfig, *, quiet: bool) -> RunState:
+    """Return the state before the first tick; where a baseline fits something first, say so."""
+    if BASELINES[config.baseline].reward_models is None:
+        return programs.init(*_axes(config))
+    with Progress(f"{config.baseline}: fitting reward estimators", config.seeds, quiet=quiet) as progress:
+        state = jax.block_until_ready(programs.init(*_axes(config)))
+        progress.update(config.seeds)
+    return state
 
 
 def _one_seed(config: TrainConfig, env: Environment) -> RunState:

@@ -28,15 +28,10 @@ class Verification(NamedTuple):
 
     def to_json(self) -> str:
         """Return everything as one JSON object."""
-        example = self.counterexample
         return json.dumps(
             {
                 "holds": self.holds,
-                "counterexample": {
-                    "individually_robust": {"joint_action": example.alone_action, "robust_value": example.alone_value},
-                    "shared_worst_model": {"joint_action": example.shared_action, "robust_value": example.shared_value},
-                    "robust_optimum": float(example.robust.max()),
-                },
+                "counterexample": self.counterexample.summary(),
                 "theorem": self.theorem._asdict(),
                 "learned": [{**agreement._asdict(), "holds": agreement.holds} for agreement in self.learned],
             },

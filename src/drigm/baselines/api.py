@@ -23,7 +23,7 @@ class RewardModels(NamedTuple):
 
 
 class Baseline(NamedTuple):
-    """A method to compare with: same learner, optimiser, schedule and budget, one thing changed.
+    """A method to compare with: same learner, optimiser, schedule and team's budget, one thing changed.
 
     Attributes:
         name: what the command line and config.json call it.

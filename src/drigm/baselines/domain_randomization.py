@@ -15,9 +15,9 @@ from drigm.errors import check
 def randomized(env: Environment, num_envs: int) -> Environment:
     """Return ``env`` with parallel environment b in source world b mod W (Tobin et al. 2017).
 
-    The source worlds are those of the suite ``sources``: worlds that training may know, never a test city. A world is
-    fixed per parallel environment rather than drawn per episode: the same mixture, without copying a year of weather
-    at each reset.
+    The source worlds are those of the suite ``sources``: the nominal one and others that no test uses. A world is fixed
+    per parallel environment rather than drawn per episode, which would copy a year of weather at each reset; where W
+    does not divide the environments of a share, the first worlds get one environment more.
 
     Raises:
         UserError: the environment has no such suite, or more worlds than there are parallel environments.

@@ -4,8 +4,9 @@ Where a source world differs from the nominal one in its dynamics, its reward fo
 differs too (a colder city leaves the zone colder). The team's TD target takes ``min_w r_w(s, a)`` for the sampled
 reward (group distributional robustness over the source worlds).
 
-The estimators are fitted before training, on data of the source worlds only: each has the dual network's form. The
-released code fits them on the test cities as well; ``leaky`` repeats that, and only the preset ``paper`` asks for it.
+The estimators are fitted before training, on data of the source worlds only: each has the dual network's form. Their
+data, 36,864 transitions of each world, come on top of the team's own budget. The released code fits them on the test
+cities as well; ``leaky`` repeats that, and only the preset ``paper`` asks for it.
 """
 
 from __future__ import annotations
@@ -121,7 +122,7 @@ def _explore(key: Array, action: Array, avail: Array, spec: EnvSpec) -> Array:
     """Keep each agent's action (near it, where actions are levels) or jump to any available one: [B, N]."""
     k_keep, k_jump, k_near = jax.random.split(key, 3)
     jump = jax.random.categorical(k_jump, jnp.where(avail, 0.0, -jnp.inf)).astype(jnp.int32)
-    if spec.action_values is None:
+    if spec.action_values is None or spec.masks_actions:
         return jump
     width = HOLD_WIDTH * spec.num_actions
     near = action + jnp.round(width * jax.random.normal(k_near, action.shape)).astype(jnp.int32)

@@ -45,7 +45,7 @@ class Environment(NamedTuple):
         score: maps an undiscounted episode return to the environment's published score.
         shifts: the shift suites this environment knows, by name; each value builds its worlds when called,
             all with the tree structure and shapes of ``params`` (see `drigm.envs.shifts.shift_suite`). The suite
-            ``sources`` holds the worlds that training may know, none of which a test uses.
+            ``sources`` holds the worlds that training may know: the nominal one, and others that no test uses.
         world_per_env: ``params`` has a leading axis [B], one world per parallel environment (only for training).
     """
 

@@ -208,9 +208,9 @@ def climate_shifts(name: str, options: BuildingOptions) -> list[Shift]:
 
 def source_worlds(place: building_data.Place, options: BuildingOptions) -> list[Shift]:
     """The building at ``place`` and in cities that are in no table: what a training may know."""
-    cities = [building_data.place(f"{place.building}/{city}") for city in building_data.SOURCE_CITIES]
-    names = ("nominal", *building_data.SOURCE_CITIES)
-    return [Shift(name, building_params(p, options)) for name, p in zip(names, (place, *cities), strict=True)]
+    places = {city: building_data.place(f"{place.building}/{city}") for city in building_data.SOURCE_CITIES}
+    worlds = {"nominal": place, **{city: other for city, other in places.items() if other != place}}
+    return [Shift(name, building_params(world, options)) for name, world in worlds.items()]
 
 
 def building_params(place: building_data.Place, options: BuildingOptions) -> BuildingParams:

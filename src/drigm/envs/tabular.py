@@ -1,6 +1,6 @@
 """Tables as environments: small cooperative problems whose exact robust solution `drigm.exact` computes.
 
-``tabular:gamble`` and ``tabular:detour``, or any `Tables` of your own through `make_tabular`.
+``tabular:detour``, or any `Tables` of your own through `make_tabular`.
 """
 
 from __future__ import annotations

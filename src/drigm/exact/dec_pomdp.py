@@ -83,7 +83,12 @@ def _check_shapes(b0: Array, T: Array, Z: Array, R: Array, J: int, Y: int) -> No
     check(Z.shape == (J, X, Y), "observations", Z.shape, f"[{J}, {X}, {Y}]")
     check(R.shape == (X, J), "rewards", R.shape, f"[{X}, {J}]")
     for name, rows in (("initial", b0), ("transitions", T), ("observations", Z)):
-        check(bool((rows >= 0).all() and np.allclose(rows.sum(-1), 1, atol=1e-9)), name, rows, "rows that sum to 1")
+        check(
+            bool((rows >= 0).all() and np.allclose(rows.sum(-1), 1, atol=1e-9)),
+            name,
+            "a row",
+            "every one must sum to 1",
+        )
 
 
 def _tree(

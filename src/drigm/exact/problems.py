@@ -55,7 +55,9 @@ def make_problem(
     P, r = np.asarray(transitions, float), np.asarray(rewards, float)
     S, J = len(P), int(np.prod(actions))
     check(P.shape == (S, J, S), "transitions", P.shape, f"[S, {J}, S] for actions {actions}")
-    check(bool((P >= 0).all() and np.allclose(P.sum(-1), 1, atol=1e-9)), "transitions", P, "rows that sum to 1")
+    check(
+        bool((P >= 0).all() and np.allclose(P.sum(-1), 1, atol=1e-9)), "transitions", "a row", "every one must sum to 1"
+    )
     check(r.shape == (S, J), "rewards", r.shape, f"[{S}, {J}]")
     check(0 <= gamma <= 1, "gamma", gamma, "a number in [0, 1]")
     ends = np.zeros(S, bool) if terminal is None else np.asarray(terminal, bool)

@@ -9,7 +9,7 @@ import numpy as np
 
 from drigm.errors import UserError, check
 from drigm.exact.problems import TabularProblem
-from drigm.exact.worst_cases import worst_case
+from drigm.exact.worst_cases import CAN_FAIL, worst_case
 
 Array = np.ndarray
 
@@ -60,7 +60,7 @@ def worst_model(
         kept,
         p,
         rho,
-        fail_value=problem.fail_value if uncertainty in ("contamination", "tv") else None,
+        fail_value=problem.fail_value if uncertainty in CAN_FAIL else None,
         distance=problem.distance if uncertainty == "wasserstein" else None,
         allowed=np.where(live, free, dummy > 0),
         max_ratio=max_ratio,
@@ -164,5 +164,10 @@ def _evaluate(problem: TabularProblem, model: Model, policy: Array) -> Array:
 def _joint_policy(problem: TabularProblem, policy: Any) -> Array:
     policy = np.asarray(policy)
     S, J = problem.rewards.shape
-    check(policy.shape == (S,) and bool(((policy >= 0) & (policy < J)).all()), "policy", policy, f"[{S}] of 0..{J - 1}")
+    check(
+        policy.shape == (S,) and bool(((policy >= 0) & (policy < J)).all()),
+        "policy",
+        policy.shape,
+        f"[{S}] of 0..{J - 1}",
+    )
     return policy.astype(int)

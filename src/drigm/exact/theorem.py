@@ -17,7 +17,7 @@ from drigm.errors import check
 from drigm.exact.drigm import KINDS, at_state, check_drigm, decompose, sum_values
 from drigm.exact.problems import Array, TabularProblem, random_problem
 from drigm.exact.solve import backup, model_values, robust_values, state_values, worst_model
-from drigm.exact.worst_cases import WORST_CASE
+from drigm.exact.worst_cases import CAN_FAIL, WORST_CASE
 
 SHAPES = ((2, 2), (2, 3), (3, 3), (4, 3), (2, 2, 2), (3, 2, 3))
 GAMMAS = (0.5, 0.8, 0.95)
@@ -144,7 +144,7 @@ def plant(
     """
     Q = np.where(problem.terminal[:, None], 0.0, draw_value(rng, kind, problem.actions, problem.local))
     V = state_values(Q)
-    if fail_state and uncertainty in ("contamination", "tv"):
+    if fail_state and uncertainty in CAN_FAIL:
         problem = problem._replace(fail_value=float(V.min() - rng.exponential()))
     future = backup(problem._replace(rewards=np.zeros(Q.shape)), worst_model(problem, uncertainty, rho, V), V)
     return problem._replace(rewards=Q - future), Q

@@ -14,6 +14,7 @@ import numpy as np
 from drigm.errors import check, choose
 
 Array = np.ndarray
+CAN_FAIL = ("contamination", "tv")  # nature may use a fail state, and radii are shares of probability
 MAX_TRANSPORT_STATES = 64  # the Wasserstein dual has up to S^3 corners
 
 
@@ -77,7 +78,7 @@ def worst_case(
         UserError: for an unknown set, probabilities that are not, a radius outside the set's range, no distance.
     """
     choose("uncertainty", uncertainty, tuple(WORST_CASE))
-    highest = 1.0 if uncertainty in ("contamination", "tv") else np.inf
+    highest = 1.0 if uncertainty in CAN_FAIL else np.inf
     case = _case(values, p, rho, highest, allowed)
     check(max_ratio is None or max_ratio >= 1, "max_ratio", max_ratio, "a number of at least 1, or None")
     metric = None if distance is None else np.asarray(distance, float)
@@ -89,14 +90,16 @@ def worst_case(
 def _case(values: Any, p: Any, rho: Any, highest: float, allowed: Any) -> Case:
     """Return checked arrays, without the options; ``highest`` is the largest radius that the set has."""
     v, p = np.asarray(values, float), np.asarray(p, float)
-    check(v.ndim == 1 and bool(np.isfinite(v).all()), "values", v, "finite numbers [S]")
+    check(v.ndim == 1 and bool(np.isfinite(v).all()), "values", v.shape, "finite numbers [S]")
     check(p.ndim >= 1 and p.shape[-1] == len(v), "p", p.shape, f"its last axis must be the {len(v)} states of values")
     sums = bool((p >= 0).all() and np.abs(p.sum(-1) - 1).max(initial=0) < 1e-9)
-    check(sums, "p", p, "probabilities that sum to 1")
+    check(sums, "p", "a row", "probabilities that sum to 1")
     radius = np.broadcast_to(np.asarray(rho, float), p.shape[:-1])
-    check(bool(((radius >= 0) & (radius <= highest)).all()), "rho", rho, f"numbers in [0, {highest:g}]")
+    check(
+        bool(((radius >= 0) & (radius <= highest)).all()), "rho", float(np.max(radius)), f"numbers in [0, {highest:g}]"
+    )
     targets = np.ones(p.shape, bool) if allowed is None else np.broadcast_to(np.asarray(allowed, bool), p.shape)
-    check(bool((targets | (p == 0)).all()), "allowed", allowed, "every state of positive probability must be allowed")
+    check(bool((targets | (p == 0)).all()), "allowed", "a row", "every state of positive probability must be allowed")
     return Case(v, p, radius, targets)
 
 

@@ -42,9 +42,11 @@ class Factorization(NamedTuple):
             QMIX). ``taken`` and ``greedy`` are the same joint histories with the actions taken and with the agents'
             own greedy ones; ``q`` is every agent's value of every action, -inf where not available; ``weights`` =
             (lambda_opt, lambda_nopt).
+        additive: the joint value is the plain sum, so that every agent has a share of it.
     """
 
     name: str
     init: Callable[[Array, TeamSizes], PyTree]
     joint_value: Callable[[PyTree, Team], Array]
     consistency: Callable[[PyTree, Team, Team, Array, tuple[float, float]], Array] | None = None
+    additive: bool = False

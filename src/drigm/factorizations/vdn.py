@@ -18,4 +18,4 @@ def joint_value(params: PyTree, team: Team) -> Array:
     return jnp.sum(team.q, axis=-1)
 
 
-VDN = Factorization(name="vdn", init=init, joint_value=joint_value)
+VDN = Factorization(name="vdn", init=init, joint_value=joint_value, additive=True)

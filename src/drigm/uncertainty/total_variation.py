@@ -20,7 +20,8 @@ def bootstrap(v_t: Array, dual_tm1: Dual, rho: Array, fail_value: Array) -> Arra
         fail_value: m, a bound m <= min V, broadcastable to ``v_t``.
     """
     eta = dual_tm1.eta
-    return (1.0 - rho) * eta - jnp.maximum(eta - v_t, 0.0) + rho * fail_value
+    robust = (1.0 - rho) * eta - jnp.maximum(eta - v_t, 0.0) + rho * fail_value
+    return jnp.where(rho > 0.0, robust, v_t)  # radius 0 is nominal, whatever eta has learnt so far
 
 
 TOTAL_VARIATION = UncertaintySet(name="tv", bootstrap=bootstrap, has_dual=True, can_fail=True)
