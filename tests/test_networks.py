@@ -8,7 +8,17 @@ import pytest
 from small import assert_close, make_spec
 
 from drigm.lstm import lstm
-from drigm.networks import MIN_SCALE, NO_ACTION, AgentInputs, LinearHead, Memory, OrderedHead, make_agents, make_dual
+from drigm.networks import (
+    MIN_SCALE,
+    NO_ACTION,
+    START_SCALE,
+    AgentInputs,
+    LinearHead,
+    Memory,
+    OrderedHead,
+    make_agents,
+    make_dual,
+)
 from drigm.replay import Row
 from drigm.robust_targets import unroll_window
 
@@ -339,12 +349,12 @@ def test_dual_network_sees_the_state_and_every_agents_action(ordered, scale):
     state, action = jax.random.normal(jax.random.key(8), (T, B, 4)), jnp.full((T, B, N), 1)
     eta, price = start(state, action)
     np.testing.assert_array_equal(eta, jnp.zeros((T, B)))  # it starts at 0, between the bounds
-    np.testing.assert_allclose(price, 1.0, atol=2.0 * MIN_SCALE)  # and the scale at 1
+    np.testing.assert_allclose(price, START_SCALE if scale else 1.0, atol=2.0 * MIN_SCALE)
     dual = eqx.tree_at(lambda d: d.out, start, jnp.ones(16))
     eta, price = dual(state, action)
     assert eta.shape == price.shape == (T, B)
     assert jnp.std(eta) > 0.0
-    np.testing.assert_allclose(price, 1.0, atol=2.0 * MIN_SCALE)  # an output of its own
+    np.testing.assert_allclose(price, START_SCALE if scale else 1.0, atol=2.0 * MIN_SCALE)  # an output of its own
     for agent in range(N):
         assert jnp.all(dual(state, action.at[..., agent].set(3))[0] != eta)
     if not scale:
