@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 from comparisons import compare, write_comparisons
+from matplotlib.figure import Figure
 from results_methods import TABLES, Spec
 
 from drigm.config import TrainConfig
@@ -31,7 +32,7 @@ from drigm.errors import UserError, check
 from drigm.evaluate import evaluate
 from drigm.references import CONTROLLERS, authors_score, controller_score
 from drigm.report.figures import shift_bars
-from drigm.report.style import save
+from drigm.report.style import color, drawing, save
 from drigm.report.tables import Score, format_table, markdown_table
 from drigm.run_directory import RunDirectory
 from drigm.train import Run, load_run, resume_run, train_run
@@ -144,7 +145,22 @@ def _write(out: Path, base: TrainConfig, spec: Spec, scores: Scores) -> None:
     cells = {row["method"]: {w: s for w, s in row.items() if isinstance(s, Score)} for row in rows}
     shown = {name: cells[name] for name in spec.pictured if name in cells}
     if shown:
-        save(shift_bars(shown), out / "scores.png")
+        save(shift_bars(shown) if spec.suite == "climate" else _curves(shown), out / "scores.png")
+
+
+def _curves(scores: dict[str, dict[str, Score]]) -> Figure:
+    """Draw the scores over the worlds of a suite; methods with the same scores share a line."""
+    groups: dict[tuple[float, ...], list[str]] = {}
+    for name, worlds in scores.items():
+        groups.setdefault(tuple(round(score.mean, 3) for score in worlds.values()), []).append(name)
+    with drawing(7.0, 3.4) as figure:
+        ax = figure.subplots()
+        for index, (means, names) in enumerate(groups.items()):
+            ax.plot(range(len(means)), means, "o-", color=color(index), label=", ".join(names))
+        ax.set_xticks(range(len(next(iter(groups)))), list(next(iter(scores.values()))))
+        ax.set(ylabel="Score")
+        ax.legend()
+        return figure
 
 
 if __name__ == "__main__":
