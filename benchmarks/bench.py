@@ -31,6 +31,7 @@ from drigm.loop import Train, make_train
 from drigm.report.tables import format_table
 from drigm.run_directory import system_facts
 from drigm.types import EnvSpec
+from drigm.uncertainty import SETS
 
 RESULTS = Path(__file__).parent / "results.json"
 CONFIG = TrainConfig(factorization="qmix", uncertainty="tv", rho=0.2)
@@ -201,7 +202,7 @@ def _mixer_flops(config: TrainConfig, spec: EnvSpec) -> int:
 
 
 def _dual_flops(config: TrainConfig, spec: EnvSpec) -> int:
-    if config.uncertainty != "tv":
+    if not SETS[config.uncertainty].has_dual:
         return 0
     h = config.dual_hidden
     inputs = spec.state_size + (spec.num_agents if make_learner(config, spec).method.ordered else 0)

@@ -9,8 +9,9 @@ from small import SMALL, make_spec
 from drigm import replay, rollout
 from drigm.envs.api import Environment
 from drigm.factorizations import Factorization
-from drigm.learner import Robustness, make_learner
+from drigm.learner import make_learner
 from drigm.networks import NO_ACTION, make_agents
+from drigm.robust_targets import Robustness, cut_batch, next_team, robust_target
 from drigm.targets import valid_transitions
 from drigm.types import TimeStep
 
@@ -117,9 +118,16 @@ def test_the_only_pairs_that_are_no_transitions_join_two_episodes(story):
 @pytest.fixture(scope="module")
 def learner():
     """A learner whose Q_tot is the state itself, so that a bootstrap names the row that it came from."""
-    names_the_state = Factorization("state", lambda *_: (), lambda params, q, state: state[..., 0] + 0.0 * q[..., 0])
+    names_the_state = Factorization("state", lambda *_: (), lambda _, team: team.state[..., 0] + 0.0 * team.q[..., 0])
     learner = make_learner(SMALL.replace(burn_in=0, gamma=0.5, hidden=4), SPEC)
-    return learner._replace(factorization=names_the_state)
+    return learner._replace(method=learner.method._replace(factorization=names_the_state))
+
+
+def targets_of(learner, state, window):
+    """The batch of a window, and its nominal targets."""
+    batch = cut_batch(learner.method, window)
+    following = next_team(learner.method, state.params, state.target, window, batch)
+    return batch, robust_target(learner.method, state.target.mixer, following, None, None, batch, NOMINAL)
 
 
 NOMINAL = Robustness(jnp.float32(0.0), jnp.float32(0.0))
@@ -128,9 +136,8 @@ NOMINAL = Robustness(jnp.float32(0.0), jnp.float32(0.0))
 def test_truncation_bootstraps_from_the_final_observation_and_termination_from_nothing(story, learner):
     rows, _, _ = story
     state = jax.jit(learner.init)(jax.random.key(2))
-    batch = learner._batch(rows)
-    v_t = learner._next_values(state, rows, batch)
-    y = np.asarray(learner._targets(None, batch, v_t, NOMINAL))
+    batch, y = targets_of(learner, state, rows)
+    y = np.asarray(y)
     code = np.asarray(rows.state[:, :, 0])
     reward = np.asarray(rows.reward)
     for env, (terminal, truncated) in enumerate([(2, 6), (5, 2)]):
@@ -152,9 +159,7 @@ def test_no_target_changes_with_the_reset_observation_that_follows(story, double
 
     @jax.jit
     def targets(obs, global_state):
-        window = rows._replace(obs=obs, state=global_state)
-        batch = learner._batch(window)
-        return learner._targets(None, batch, learner._next_values(state, window, batch), NOMINAL)
+        return targets_of(learner, state, rows._replace(obs=obs, state=global_state))[1]
 
     plain = np.asarray(targets(rows.obs, rows.state))
     mask = np.asarray(valid_transitions(rows.terminated[:-1], rows.truncated[:-1]))
