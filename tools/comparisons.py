@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from drigm import statistics as st
-from drigm.errors import UserError, choose
+from drigm.errors import UserError, check, choose
 from drigm.report.style import drawing, save
 from drigm.report.tables import format_table, markdown_table
 
@@ -104,6 +104,7 @@ def _draw(found: list[Comparison], path: Path) -> None:
 
 def read_scores(path: Path) -> Scores:
     """Return what results_table.py wrote."""
+    check(path.is_file(), "scores", str(path), "give a directory that tools/results_table.py has written")
     scores: Scores = {}
     with open(path, newline="") as file:
         for row in csv.DictReader(file):
