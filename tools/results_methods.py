@@ -56,7 +56,14 @@ BUILDING = Spec(
         ("VDN-contamination 0.008", "VDN"),
         ("QMIX-contamination 0.012", "QMIX"),
     ),
-    pictured=("VDN-TV 0.5", "VDN, gamma 0", "QMIX", "QMIX-TV 0.2", "QTRAN-TV 0.2", "authors' qmix tv"),
+    pictured=(
+        "VDN-TV 0.5",
+        "VDN, gamma (1 - 0.5)",
+        "QMIX-TV 0.2",
+        "QTRAN-TV 0.2",
+        "VDN, domain randomization",
+        "authors' qmix tv",
+    ),
 )
 
 # What each choice of ours is worth: QMIX-TV 0.2 with one thing taken back.
