@@ -55,6 +55,23 @@ SMALL = TrainConfig().replace(
     shards=2,
 )
 
+# Enough to learn a small problem in seconds.
+LEARN = SMALL.replace(
+    steps=24_000,
+    gamma=0.8,
+    hidden=16,
+    num_envs=16,
+    epsilon_end=0.3,
+    replay_size=8_000,
+    window=6,
+    batch=32,
+    learning_starts=320,
+    learning_rate=5e-3,
+    average_decay=0.99,
+    target_period=20,
+    shards=1,
+)
+
 
 def flags(config):
     """The command-line flags that make ``config``."""

@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 import pytest
-from small import SMALL, train_all
+from small import LEARN, train_all
 
 from drigm.envs import make_env
 from drigm.envs.api import Shift
@@ -13,25 +13,17 @@ from drigm.exact import TabularProblem, policy_values
 from drigm.targets import auto_fail_value
 
 GAMMA, RHO = 0.8, 0.5
-CONFIG = SMALL.replace(
+CONFIG = LEARN.replace(
     env="tabular:detour",
     factorization="vdn",
     uncertainty="contamination",
     rho=RHO,
     gamma=GAMMA,
     steps=9_600,
-    hidden=16,
-    num_envs=16,
     epsilon_end=1.0,
     replay_size=9_600,
     window=3,
     burn_in=0,
-    batch=32,
-    learning_starts=320,
-    learning_rate=5e-3,
-    average_decay=0.99,
-    target_period=20,
-    shards=1,
 )
 QUIT, GO_ON = 2, 0  # joint actions (1, 0) and (0, 0): agent 0 decides
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small import SMALL, assert_close, assert_equal, leaves, make_spec, train_all
+from small import LEARN, SMALL, assert_close, assert_equal, leaves, make_spec, train_all
 
 from drigm import rollout
 from drigm.envs import make_env
@@ -18,22 +18,6 @@ from drigm.replay import Row
 from drigm.robust_targets import SHARD_AXIS, team_of, value_offset
 from drigm.targets import standardise
 from drigm.uncertainty import SETS
-
-LEARN = SMALL.replace(
-    steps=24_000,
-    gamma=0.8,
-    hidden=16,
-    num_envs=16,
-    epsilon_end=0.3,
-    replay_size=8_000,
-    window=6,
-    batch=32,
-    learning_starts=320,
-    learning_rate=5e-3,
-    average_decay=0.99,
-    target_period=20,
-    shards=1,
-)
 
 
 def greedy_play(env, learner, state, robustness):

@@ -18,7 +18,7 @@ from drigm.report.style import drawing, save
 from drigm.report.tables import format_table, markdown_table
 
 REPETITIONS = 10_000
-Scores = dict[str, dict[str, list[float]]]
+Scores = dict[str, dict[str, list[float]]]  # method: world: score of every seed
 
 
 class Comparison(NamedTuple):

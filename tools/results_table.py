@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from comparisons import compare, write_comparisons
+from comparisons import Scores, compare, write_comparisons
 from matplotlib.figure import Figure
 from results_methods import TABLES, Spec
 
@@ -29,7 +29,7 @@ from drigm.config import TrainConfig
 from drigm.devices import cache_compilations, use_cores
 from drigm.envs import building_data
 from drigm.errors import UserError, check
-from drigm.evaluate import evaluate
+from drigm.evaluate import evaluate, shift_score
 from drigm.references import CONTROLLERS, authors_score, controller_score
 from drigm.report.figures import shift_bars
 from drigm.report.style import color, drawing, save
@@ -38,7 +38,6 @@ from drigm.run_directory import RunDirectory
 from drigm.train import Run, load_run, resume_run, train_run
 
 BLOCK = 5  # seeds that are trained together
-Scores = dict[str, dict[str, list[float]]]  # method: world: score of every seed
 
 
 def main() -> int:
@@ -103,15 +102,15 @@ def _slug(name: str) -> str:
     return "".join(c if c.isalnum() or c == "." else "-" for c in name.lower()).replace("--", "-").strip("-")
 
 
-def _score(per_seed: list[float]) -> Score:
-    """Mean and the paper's error: the population standard deviation over seeds, by the root of their number."""
-    return Score(float(np.mean(per_seed)), float(np.std(per_seed) / np.sqrt(len(per_seed))))
+def _score(world: str, per_seed: list[float]) -> Score:
+    score = shift_score(world, np.array(per_seed))
+    return Score(score.mean, score.se)
 
 
 def _rows(spec: Spec, scores: Scores) -> list[dict[str, Any]]:
     """One row per method; in buildings then the authors' networks and the two reference controllers."""
     rows: list[dict[str, Any]] = [
-        {"method": name, "seeds": len(next(iter(worlds.values()))), **{w: _score(s) for w, s in worlds.items()}}
+        {"method": name, "seeds": len(next(iter(worlds.values()))), **{w: _score(w, s) for w, s in worlds.items()}}
         for name, worlds in scores.items()
     ]
     if spec.suite != "climate":

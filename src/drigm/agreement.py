@@ -16,7 +16,6 @@ from drigm.envs.tabular import Tables, make_tabular
 from drigm.exact import TabularProblem, robust_values
 from drigm.learner import make_learner, make_robustness
 from drigm.loop import make_train
-from drigm.networks import AgentInputs
 from drigm.robust_targets import team_of, value_offset
 from drigm.rollout import Exploration
 from drigm.targets import standardise
@@ -135,20 +134,17 @@ def _learned(config: TrainConfig, env: Environment) -> tuple[np.ndarray, np.ndar
     learnt, robustness = jax.tree.map(lambda x: x[0, 0], (state.learner, state.robustness))
     learner = make_learner(config, env.spec)
     spec, (agents, mixer) = env.spec, learnt.average
-    strides = jnp.asarray([spec.num_actions ** (spec.num_agents - 1 - i) for i in range(spec.num_agents)], jnp.int32)
 
     def body(carry: rollout.RolloutState, key: Array):
         row = rollout.row_of(env, carry)
-        memory, features = agents.unroll(
-            carry.memory, AgentInputs(row.obs[None], row.last_action[None], row.first[None])
-        )
-        action = agents.greedy(features, None)
-        team = team_of(agents, features, action, standardise(row.state, spec.state_offset, spec.state_scale)[None])
+        memory, features, action = rollout.perceive(agents, carry.memory, row)
+        now = standardise(row.state, spec.state_offset, spec.state_scale)
+        team = team_of(agents, features, action[None], now[None])
         value = learner.method.factorization.joint_value(mixer, team)[0]
         k_explore, k_env = jax.random.split(key)
-        taken = rollout.explore(k_explore, action[0], None, Exploration(jnp.float32(1.0)), spec.num_actions)
+        taken = rollout.explore(k_explore, action, None, Exploration(jnp.float32(1.0)), spec.num_actions)
         after, _ = rollout.advance(env, carry, k_env, taken, memory)
-        return after, (jnp.argmax(row.state, axis=-1), value, action[0] @ strides)
+        return after, (jnp.argmax(row.state, axis=-1), value, action)
 
     @jax.jit
     def play(key: Array):
@@ -156,7 +152,8 @@ def _learned(config: TrainConfig, env: Environment) -> tuple[np.ndarray, np.ndar
         carry = rollout.start(env, agents, k_start, PLAY_ENVS)
         return jax.lax.scan(body, carry, jax.random.split(k_steps, PLAY_STEPS))[1]
 
-    where, value, joint = (np.asarray(x).ravel() for x in play(jax.random.key(1)))
+    where, value, action = (np.asarray(x) for x in play(jax.random.key(1)))  # [L, B], [L, B], [L, B, N]
+    joint = np.asarray(np.ravel_multi_index(tuple(np.moveaxis(action, -1, 0)), (spec.num_actions,) * spec.num_agents))
     offset = float(value_offset(learner.method, robustness))
     values, actions = np.full(spec.state_size, np.nan), np.zeros(spec.state_size, int)
     for s in np.unique(where):

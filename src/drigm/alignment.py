@@ -13,7 +13,7 @@ from drigm import rollout
 from drigm.devices import use_cores
 from drigm.envs.api import Environment
 from drigm.factorizations import FACTORIZATIONS, Factorization, Team
-from drigm.networks import AgentInputs, RecurrentAgents
+from drigm.networks import RecurrentAgents
 from drigm.targets import standardise
 from drigm.train import Run
 from drigm.types import Array, PyTree
@@ -106,9 +106,7 @@ def _points(env: Environment, agents: RecurrentAgents, key: Array) -> Point:
         def body(state: tuple[rollout.RolloutState, Array], k: Array):
             carry, inside = state
             row = rollout.row_of(world, carry)
-            inputs = AgentInputs(row.obs[None], row.last_action[None], row.first[None])
-            memory, features = agents.unroll(carry.memory, inputs)
-            action = agents.greedy(features, None if row.avail_actions is None else row.avail_actions[None])[0]
+            memory, features, action = rollout.perceive(agents, carry.memory, row)
             now = standardise(row.state[0], spec.state_offset, spec.state_scale)
             point = Point(features[0], now, carry.timestep.avail_actions[0], inside)
             carry, _ = rollout.advance(world, carry, k, action, memory)

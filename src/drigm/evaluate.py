@@ -55,7 +55,7 @@ def evaluate(run: Run, shifts: str = "climate") -> Evaluation:
     worlds = shift_suite(run.env, shifts)
     returns = episode_returns(run.env, run.weights().agents, worlds)
     scores = np.asarray(run.env.score(jnp.asarray(returns)), np.float64).mean(axis=-1)  # [W, K]
-    return Evaluation(shifts, [_shift_score(world.name, row) for world, row in zip(worlds, scores, strict=True)])
+    return Evaluation(shifts, [shift_score(world.name, row) for world, row in zip(worlds, scores, strict=True)])
 
 
 def episode_returns(env: Environment, agents: RecurrentAgents, worlds: list[Shift]) -> np.ndarray:
@@ -94,6 +94,7 @@ def _play(env: Environment, worlds: int):
     return jax.jit(suite)
 
 
-def _shift_score(name: str, per_seed: np.ndarray) -> ShiftScore:
+def shift_score(name: str, per_seed: np.ndarray) -> ShiftScore:
+    """Return the score of the seeds [K] in the world ``name``."""
     se = float(per_seed.std() / np.sqrt(len(per_seed)))  # the paper's error: population std over seeds
     return ShiftScore(name, float(per_seed.mean()), se, [float(x) for x in per_seed])

@@ -25,6 +25,7 @@ from drigm.robust_targets import (
     init_dual,
     mean_over_shards,
     next_team,
+    next_values,
     robust_target,
     team_of,
     unroll_window,
@@ -100,9 +101,7 @@ class Learner(NamedTuple):
         method, config = self.method, self.method.config
         batch = cut_batch(method, window)
         following = next_team(method, state.params, state.target, window, batch)
-        v_t = following.q
-        if not method.baseline.private:
-            v_t = method.factorization.joint_value(state.target.mixer, following)
+        v_t = next_values(method, state.target.mixer, following)
         dual, dual_opt_state, dual_loss = fit_dual(
             method,
             self.dual_optimizer,

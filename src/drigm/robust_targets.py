@@ -111,6 +111,11 @@ def next_team(method: Method, params: Params, target: Params, window: Row, batch
     return jax.lax.stop_gradient(team_of(target.agents, features, greedy, batch.state_t))
 
 
+def next_values(method: Method, mixer: PyTree, following: Team) -> Array:
+    """Return what nature's bootstrap acts on: V' [T, B], or every agent's own share of it [T, B, N] (private)."""
+    return following.q if method.baseline.private else method.factorization.joint_value(mixer, following)
+
+
 def init_dual(method: Method, key: Array) -> DualNetwork | None:
     """Return the dual network of the method's set, None without one; private duals have a leading agent axis [N]."""
     config, spec, uncertainty = method.config, method.spec, method.uncertainty
@@ -203,13 +208,12 @@ def _in_range(method: Method, variables: Dual, robustness: Robustness) -> Dual:
 
 def _bootstrap(method: Method, mixer: PyTree, following: Team, variables: Dual, robustness: Robustness) -> Array:
     """Return nature's bootstrap of the team's next value, or the mix of every agent's own (private), [T, B]."""
-    uncertainty, joint_value = method.uncertainty, method.factorization.joint_value
+    private = method.baseline.private
     fail_value = robustness.fail_value - value_offset(method, robustness)
-    if not method.baseline.private:
-        return uncertainty.bootstrap(joint_value(mixer, following), variables, robustness.rho, fail_value)
-    share = fail_value / method.spec.num_agents
-    q = uncertainty.bootstrap(following.q, variables, robustness.rho, share)
-    return joint_value(mixer, following._replace(q=q))
+    share = fail_value / method.spec.num_agents if private else fail_value
+    v_t = next_values(method, mixer, following)
+    robust = method.uncertainty.bootstrap(v_t, variables, robustness.rho, share)
+    return method.factorization.joint_value(mixer, following._replace(q=robust)) if private else robust
 
 
 def mean_over_shards(tree: PyTree) -> PyTree:

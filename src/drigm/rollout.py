@@ -7,7 +7,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from drigm.envs.api import Environment
+from drigm.envs.api import Environment, reset_all, step_or_reset
 from drigm.networks import NO_ACTION, AgentInputs, Memory, RecurrentAgents
 from drigm.replay import Row
 from drigm.types import Array, PyTree, TimeStep
@@ -33,8 +33,7 @@ class EpisodeStats(NamedTuple):
 
 def start(env: Environment, agents: RecurrentAgents, key: Array, num_envs: int) -> RolloutState:
     """Reset ``num_envs`` environments."""
-    keys = jax.random.split(key, num_envs)
-    env_state, timestep = jax.vmap(env.reset, in_axes=(0, _worlds(env)))(keys, env.params)
+    env_state, timestep = reset_all(env, key, num_envs)
     return RolloutState(
         env_state=env_state,
         timestep=timestep,
@@ -54,12 +53,22 @@ def row_of(env: Environment, carry: RolloutState) -> Row:
     )
 
 
-def act(agents: RecurrentAgents, memory: Memory, row: Row) -> tuple[Memory, Array]:
-    """Advance the agents' memories by one step and return their greedy actions [B, N]."""
+def perceive(agents: RecurrentAgents, memory: Memory, row: Row) -> tuple[Memory, Array, Array]:
+    """Advance the agents' memories by one step.
+
+    Returns:
+        The memories, the head's features [1, G, rows, F], and the agents' greedy actions [B, N].
+    """
     inputs = AgentInputs(row.obs[None], row.last_action[None], row.first[None])
     memory, features = agents.unroll(memory, inputs)
     avail = None if row.avail_actions is None else row.avail_actions[None]
-    return memory, agents.greedy(features, avail)[0]
+    return memory, features, agents.greedy(features, avail)[0]
+
+
+def act(agents: RecurrentAgents, memory: Memory, row: Row) -> tuple[Memory, Array]:
+    """Advance the agents' memories by one step and return their greedy actions [B, N]."""
+    memory, _, action = perceive(agents, memory, row)
+    return memory, action
 
 
 class Exploration(NamedTuple):
@@ -103,12 +112,8 @@ def advance(
     A reset takes a tick of its own, so the final observation is stored like any other and the reset
     observation is never mistaken for its successor.
     """
-    num_envs = carry.first.shape[0]
     last = carry.timestep.terminated | carry.timestep.truncated
-    keys = jax.random.split(key, num_envs)
-    stepped = jax.vmap(env.step, in_axes=(0, 0, 0, _worlds(env)))(keys, carry.env_state, action, env.params)
-    fresh = jax.vmap(env.reset, in_axes=(0, _worlds(env)))(keys, env.params)
-    env_state, timestep = jax.tree.map(lambda f, s: jnp.where(_like(last, s), f, s), fresh, stepped)
+    env_state, timestep = step_or_reset(env, key, carry.env_state, action, last)
     ended = timestep.terminated | timestep.truncated
     episode_return = jnp.where(last, 0.0, carry.episode_return) + timestep.reward
     stats = EpisodeStats(jnp.sum(jnp.where(ended, episode_return, 0.0)), jnp.sum(ended.astype(jnp.float32)))
@@ -145,12 +150,3 @@ def greedy_episode(env: Environment, agents: RecurrentAgents, key: Array, params
     keys = jax.random.split(key_steps, env.spec.episode_limit)
     _, (timesteps, actions) = jax.lax.scan(body, (carry, jnp.ones(1, bool)), keys)
     return jax.tree.map(lambda x: x[:, 0], (timesteps, actions))
-
-
-def _worlds(env: Environment) -> int | None:
-    """The axis of ``env.params`` that belongs to the parallel environments."""
-    return 0 if env.world_per_env else None
-
-
-def _like(mask: Array, x: Array) -> Array:
-    return mask.reshape(mask.shape + (1,) * (x.ndim - mask.ndim))

@@ -18,12 +18,12 @@ import jax.numpy as jnp
 import optax
 
 from drigm.baselines.api import Baseline, RewardModels
-from drigm.envs.api import Environment
+from drigm.envs.api import Environment, reset_all, step_or_reset
 from drigm.envs.shifts import SOURCES, shift_suite, stack_params
 from drigm.networks import DualNetwork, make_dual
 from drigm.optimization import descend, start_of
 from drigm.targets import standardise
-from drigm.types import Array, EnvSpec, PyTree
+from drigm.types import Array, EnvSpec, PyTree, TimeStep
 
 LEAKY_SUITE = "climate"  # the test cities
 WIDTH = 128
@@ -87,29 +87,18 @@ def _fit_world(env: Environment, key: Array, params: PyTree) -> DualNetwork:
 
 def collect(env: Environment, key: Array, params: PyTree) -> Data:
     """Return what actions that mostly hold and sometimes jump bring in the world ``params``."""
-    spec = env.spec
+    spec, world = env.spec, env._replace(params=params)
     k_reset, k_steps = jax.random.split(key)
 
-    def reset(k: Array):
-        return jax.vmap(env.reset, in_axes=(0, None))(jax.random.split(k, NUM_ENVS), params)
-
-    env_state, timestep = reset(k_reset)
-    action = jnp.zeros((NUM_ENVS, spec.num_agents), jnp.int32)
-
-    def body(carry: tuple[PyTree, Array, Array, Array, Array], k: Array):
-        env_state, state, avail, action, over = carry
+    def body(carry: tuple[PyTree, TimeStep, Array], k: Array):
+        env_state, now, action = carry
         k_env, k_act = jax.random.split(k)
-        action = _explore(k_act, action, avail, spec)
-        keys = jax.random.split(k_env, NUM_ENVS)
-        stepped = jax.vmap(env.step, in_axes=(0, 0, 0, None))(keys, env_state, action, params)
-        fresh = reset(k_env)
-        reward = stepped[1].reward
-        next_state, step = jax.tree.map(lambda f, s: jnp.where(_like(over, s), f, s), fresh, stepped)
-        # What follows an end is a reset, not a transition: it repeats the last one with its reward, as weight 0 would.
-        row = (state, action, reward, ~over)
-        return (next_state, step.state, step.avail_actions, action, step.terminated | step.truncated), row
+        action = _explore(k_act, action, now.avail_actions, spec)
+        over = now.terminated | now.truncated
+        env_state, after = step_or_reset(world, k_env, env_state, action, over)
+        return (env_state, after, action), (now.state, action, after.reward, ~over)  # after an end: a reset
 
-    start = (env_state, timestep.state, timestep.avail_actions, action, jnp.zeros(NUM_ENVS, bool))
+    start = (*reset_all(world, k_reset, NUM_ENVS), jnp.zeros((NUM_ENVS, spec.num_agents), jnp.int32))
     _, (state, action, reward, real) = jax.lax.scan(body, start, jax.random.split(k_steps, STEPS))
     state, action, reward, real = (x.reshape(-1, *x.shape[2:]) for x in (state, action, reward, real))
     keep = jnp.argsort(~real, stable=True)  # real transitions first; the rest, a small share, wraps onto them
@@ -128,10 +117,6 @@ def _explore(key: Array, action: Array, avail: Array, spec: EnvSpec) -> Array:
     near = action + jnp.round(width * jax.random.normal(k_near, action.shape)).astype(jnp.int32)
     keep = jax.random.uniform(k_keep, action.shape) < KEEP
     return jnp.where(keep, jnp.clip(near, 0, spec.num_actions - 1), jump)
-
-
-def _like(mask: Array, x: Array) -> Array:
-    return mask.reshape(mask.shape + (1,) * (x.ndim - mask.ndim))
 
 
 GROUPDR = Baseline(

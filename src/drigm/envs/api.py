@@ -10,6 +10,9 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
+import jax
+import jax.numpy as jnp
+
 from drigm.types import Array, EnvSpec, PyTree, TimeStep
 
 Reset = Callable[[Array, PyTree], tuple[PyTree, TimeStep]]
@@ -58,3 +61,32 @@ class Environment(NamedTuple):
     score: Callable[[Array], Array] = lambda episode_return: episode_return
     shifts: Mapping[str, Callable[[], list[Shift]]] = MappingProxyType({})
     world_per_env: bool = False
+
+
+def step_or_reset(
+    env: Environment, key: Array, env_state: PyTree, action: Array, over: Array
+) -> tuple[PyTree, TimeStep]:
+    """Step B parallel environments, and reset those whose episode is ``over``.
+
+    Args:
+        env: the environment; with ``world_per_env`` each runs in its own world.
+        key: random key.
+        env_state: leading axis [B].
+        action: [B, N] int32.
+        over: [B] bool, the present time-step ends an episode.
+    """
+    keys = jax.random.split(key, over.shape[0])
+    worlds = 0 if env.world_per_env else None
+    stepped = jax.vmap(env.step, in_axes=(0, 0, 0, worlds))(keys, env_state, action, env.params)
+    fresh = jax.vmap(env.reset, in_axes=(0, worlds))(keys, env.params)
+
+    def choose(new: Array, old: Array) -> Array:
+        return jnp.where(over.reshape(over.shape + (1,) * (new.ndim - 1)), new, old)
+
+    return jax.tree.map(choose, fresh, stepped)
+
+
+def reset_all(env: Environment, key: Array, num_envs: int) -> tuple[PyTree, TimeStep]:
+    """Reset ``num_envs`` parallel environments; leading axes [B]."""
+    worlds = 0 if env.world_per_env else None
+    return jax.vmap(env.reset, in_axes=(0, worlds))(jax.random.split(key, num_envs), env.params)
