@@ -31,7 +31,7 @@ def greedy_play(env, learner, state, robustness):
         memory, features = agents.unroll(carry.memory, inputs)
         action = agents.greedy(features, None)
         state_now = standardise(row.state, env.spec.state_offset, env.spec.state_scale)
-        team = jax.tree.map(lambda x: x[0], team_of(agents, features, action, state_now[None]))
+        team = jax.tree.map(lambda x: x[0], team_of(agents, features, action, state_now[None], None))
         values.append(learner.method.factorization.joint_value(mixer, team))
         action = action[0]
         carry, _ = rollout.advance(env, carry, jax.random.key(200 + step), action, memory)

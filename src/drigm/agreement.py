@@ -139,7 +139,7 @@ def _learned(config: TrainConfig, env: Environment) -> tuple[np.ndarray, np.ndar
         row = rollout.row_of(env, carry)
         memory, features, action = rollout.perceive(agents, carry.memory, row)
         now = standardise(row.state, spec.state_offset, spec.state_scale)
-        team = team_of(agents, features, action[None], now[None])
+        team = team_of(agents, features, action[None], now[None], None)
         value = learner.method.factorization.joint_value(mixer, team)[0]
         k_explore, k_env = jax.random.split(key)
         taken = rollout.explore(k_explore, action, None, Exploration(jnp.float32(1.0)), spec.num_actions)

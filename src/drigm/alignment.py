@@ -14,6 +14,7 @@ from drigm.devices import use_cores
 from drigm.envs.api import Environment
 from drigm.factorizations import FACTORIZATIONS, Factorization, Team
 from drigm.networks import RecurrentAgents
+from drigm.robust_targets import of_the_living
 from drigm.targets import standardise
 from drigm.train import Run
 from drigm.types import Array, PyTree
@@ -31,6 +32,7 @@ class Point(NamedTuple):
     state: Array  # [S] standardised
     avail: Array  # [N, A]
     inside: Array  # [] bool, the episode is still running
+    alive: Array | None  # [N] bool
 
 
 class Alignment(NamedTuple):
@@ -108,7 +110,8 @@ def _points(env: Environment, agents: RecurrentAgents, key: Array) -> Point:
             row = rollout.row_of(world, carry)
             memory, features, action = rollout.perceive(agents, carry.memory, row)
             now = standardise(row.state[0], spec.state_offset, spec.state_scale)
-            point = Point(features[0], now, carry.timestep.avail_actions[0], inside)
+            alive = None if row.alive is None else row.alive[0]
+            point = Point(features[0], now, carry.timestep.avail_actions[0], inside, alive)
             carry, _ = rollout.advance(world, carry, k, action, memory)
             return (carry, inside & ~(carry.timestep.terminated | carry.timestep.truncated)[0]), point
 
@@ -148,6 +151,7 @@ def _gap(
             jnp.broadcast_to(seen, (k, *seen.shape)),
             jnp.broadcast_to(point.state, (k, *point.state.shape)),
         )
+        team = of_the_living(team, None if point.alive is None else jnp.broadcast_to(point.alive, actions.shape))
         return jnp.where(possible, factorization.joint_value(mixer, team), -jnp.inf)
 
     avail = point.avail[None, None] if env.spec.masks_actions else None

@@ -13,7 +13,9 @@ from drigm.alignment import verify_run
 from drigm.baselines import BASELINES
 from drigm.config import FIELDS
 from drigm.devices import cache_compilations, use_cores
-from drigm.envs import KINDS, make_env
+from drigm.envs import KINDS, Kind, make_env, smax
+from drigm.envs.perturbations import PERTURBATIONS, parse_grid
+from drigm.envs.shifts import suite_names
 from drigm.errors import UserError, check
 from drigm.evaluate import evaluate
 from drigm.factorizations import FACTORIZATIONS
@@ -66,7 +68,14 @@ def _parser() -> argparse.ArgumentParser:
 
     score = commands.add_parser("evaluate", help="score a trained team in shifted worlds")
     score.add_argument("directory", metavar="DIR", help="a finished run")
-    score.add_argument("--shifts", default="climate", help="suite of worlds (default: climate), see drigm list")
+    score.add_argument("--shifts", help="suite of worlds (default: climate, else noise), see drigm list")
+    score.add_argument(
+        "--perturb",
+        action="append",
+        default=[],
+        metavar="NAME=STRENGTH,...",
+        help="play each world under each strength, as in obs_noise=0,0.1,0.4; repeat it for combinations",
+    )
     score.add_argument("--json", action="store_true", help="one object per shift: name, mean, se, per_seed")
     score.set_defaults(run=_evaluate)
 
@@ -142,7 +151,7 @@ def _train(options: argparse.Namespace) -> int:
 def _evaluate(options: argparse.Namespace) -> int:
     use_cores()
     cache_compilations()
-    result = evaluate(load_run(options.directory), options.shifts)
+    result = evaluate(load_run(options.directory), options.shifts, parse_grid(" ".join(options.perturb)))
     print(result.to_json() if options.json else result)
     return 0
 
@@ -161,15 +170,19 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 def _list(options: argparse.Namespace) -> int:
-    kinds = {name: {"pattern": kind.pattern, "parts": kind.parts()} for name, kind in KINDS.items()}
-    shifts = sorted({"nominal", *make_env(DEFAULT_ENV).shifts})
+    """Everything that can be named. Environments whose package is missing say how to install it."""
+    kinds = {name: {"pattern": kind.pattern, "parts": _parts(kind)} for name, kind in KINDS.items()}
+    building = make_env(DEFAULT_ENV)
+    perturbations = {name: kind.about for name, kind in PERTURBATIONS.items()}
+    physical = {**building.parameters, **smax.PARAMETERS}
     everything = {
         "environments": kinds,
         "factorizations": list(FACTORIZATIONS),
         "uncertainty_sets": list(SETS),
         "baselines": {name: baseline.about for name, baseline in BASELINES.items()},
+        "perturbations": perturbations | {name: parameter.about for name, parameter in physical.items()},
         "presets": list(PRESETS),
-        "shifts": shifts,
+        "shifts": suite_names(building),
     }
     if options.json:
         print(json.dumps(everything, indent=2))
@@ -178,11 +191,19 @@ def _list(options: argparse.Namespace) -> int:
         print(f"environments      {kind['pattern']}")
         for part, names in kind["parts"].items():
             print(f"  {part:<15} {' '.join(names)}")
-    for name, about in everything["baselines"].items():
-        print(f"baseline          {name:<21} {about}")
+    for title in ("baselines", "perturbations"):
+        for name, about in everything[title].items():
+            print(f"{title[:-1]:<17} {name:<21} {about}")
     for title in ("factorizations", "uncertainty_sets", "presets", "shifts"):
         print(f"{title.replace('_', ' '):<17} {' '.join(everything[title])}")
     return 0
+
+
+def _parts(kind: Kind) -> dict[str, list[str]]:
+    try:
+        return kind.parts()
+    except UserError as missing:
+        return {"(not installed)": [str(missing)]}
 
 
 if __name__ == "__main__":

@@ -12,8 +12,9 @@ import numpy as np
 from drigm import rollout
 from drigm.devices import use_cores
 from drigm.envs.api import Environment, Shift
-from drigm.envs.shifts import shift_suite, stack_params
+from drigm.envs.shifts import Grid, default_suite, stack_params, worlds
 from drigm.networks import RecurrentAgents
+from drigm.rollout import Outcome
 from drigm.train import Run
 from drigm.types import Array, PyTree, TimeStep
 
@@ -42,31 +43,43 @@ class Evaluation(NamedTuple):
         return "\n".join([f"{self.suite:<{width}}     score", *lines])
 
 
-def evaluate(run: Run, shifts: str = "climate") -> Evaluation:
-    """Return the scores of ``run`` over the suite ``shifts`` under the environment's evaluation protocol.
+def evaluate(run: Run, shifts: str | None = None, perturb: Grid | None = None) -> Evaluation:
+    """Return the scores of ``run`` over the worlds of a suite under the environment's evaluation protocol.
 
     Every seed plays the protocol's episodes greedily, each agent on its own history, in every world; a score is
-    the mean over episodes of the environment's published score.
+    the mean over episodes of the environment's published score (of battles: the win rate).
+
+    Args:
+        run: a finished run.
+        shifts: a suite (see ``drigm list``); by default ``climate`` or, where there is none, ``noise``, and
+            ``nominal`` where ``perturb`` is given.
+        perturb: strengths of perturbations, as in ``{"obs_noise": [0, 0.1, 0.4]}``: every world is played under each
+            (under every combination, if there are several).
 
     Raises:
-        UserError: the environment has no such suite, or the run is unfinished.
+        UserError: the environment has no such suite or perturbation, or the run is unfinished.
     """
     use_cores()
-    worlds = shift_suite(run.env, shifts)
-    returns = episode_returns(run.env, run.weights().agents, worlds)
-    scores = np.asarray(run.env.score(jnp.asarray(returns)), np.float64).mean(axis=-1)  # [W, K]
-    return Evaluation(shifts, [shift_score(world.name, row) for world, row in zip(worlds, scores, strict=True)])
+    suite = shifts or ("nominal" if perturb else default_suite(run.env))
+    env, tried = worlds(run.env, suite, perturb)
+    scores = episode_scores(env, run.weights().agents, tried).mean(axis=-1)  # [W, K]
+    return Evaluation(suite, [shift_score(world.name, row) for world, row in zip(tried, scores, strict=True)])
 
 
-def episode_returns(env: Environment, agents: RecurrentAgents, worlds: list[Shift]) -> np.ndarray:
-    """Return greedy episode returns [W worlds, K seeds, E protocol episodes].
+def episode_scores(env: Environment, agents: RecurrentAgents, worlds: list[Shift]) -> np.ndarray:
+    """Return the scores [W worlds, K seeds, E protocol episodes] of greedy episodes, float64.
+
+    An episode's score is the environment's published score of its return or, where battles are won, 1 or 0.
 
     Args:
         env: the environment.
         agents: weights of K seeds stacked on a leading axis.
         worlds: the worlds to play in.
     """
-    return np.asarray(_play(env, len(worlds))(agents, stack_params(worlds)))
+    outcomes = _play(env, len(worlds))(agents, stack_params(worlds))
+    if env.spec.has_wins:
+        return np.asarray(outcomes.won, np.float64)
+    return np.asarray(env.score(outcomes.episode_return), np.float64)
 
 
 def greedy_day(env: Environment, agents: RecurrentAgents, params: PyTree, episode: int) -> tuple[TimeStep, Array]:
@@ -79,14 +92,14 @@ def _play(env: Environment, worlds: int):
     """Compile the suite: one world after the other, seeds and episodes side by side."""
     episodes = jnp.arange(env.num_eval_episodes, dtype=jnp.int32)
 
-    def one(agents: RecurrentAgents, params: PyTree, index: Array) -> Array:
-        return rollout.greedy_return(env, agents, jax.random.key(index), env.episode(params, index))
+    def one(agents: RecurrentAgents, params: PyTree, index: Array) -> Outcome:
+        return rollout.greedy_outcome(env, agents, jax.random.key(index), env.episode(params, index))
 
     per_episode = jax.vmap(one, in_axes=(None, None, 0))
     per_seed = jax.vmap(per_episode, in_axes=(0, None, None))
 
-    def suite(agents: RecurrentAgents, params: PyTree) -> Array:
-        def world(w: Array) -> Array:
+    def suite(agents: RecurrentAgents, params: PyTree) -> Outcome:
+        def world(w: Array) -> Outcome:
             return per_seed(agents, jax.tree.map(lambda x: x[w], params), episodes)
 
         return jax.lax.map(world, jnp.arange(worlds, dtype=jnp.int32))

@@ -137,13 +137,15 @@ class Learner(NamedTuple):
         """Return the masked mean squared TD error, with the consistency loss if there is one, and the mean Q_tot."""
         method = self.method
         features = unroll_window(params.agents, window, method.config.burn_in)[:-1]
-        taken = team_of(params.agents, features, batch.action_tm1, batch.state_tm1)
+        taken = team_of(params.agents, features, batch.action_tm1, batch.state_tm1, batch.alive_tm1)
         q_tot = method.factorization.joint_value(params.mixer, taken)
         loss = jnp.square(q_tot - y_tm1)
         if method.factorization.consistency is not None:
             greedy_action = params.agents.greedy(features, batch.avail_tm1)
-            greedy = team_of(params.agents, features, greedy_action, batch.state_tm1)
+            greedy = team_of(params.agents, features, greedy_action, batch.state_tm1, batch.alive_tm1)
             q = params.agents.q_values(features)
+            if batch.alive_tm1 is not None:
+                q = jnp.where(batch.alive_tm1[..., None], q, 0.0)
             if batch.avail_tm1 is not None:
                 q = jnp.where(batch.avail_tm1, q, -jnp.inf)
             weights = (method.config.lambda_opt, method.config.lambda_nopt)

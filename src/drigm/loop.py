@@ -14,6 +14,8 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from drigm import replay, rollout
 from drigm.config import TrainConfig
 from drigm.envs.api import Environment
+from drigm.envs.perturbations import parse_grid, perturbed
+from drigm.errors import check
 from drigm.learner import Learner, LearnerState, Metrics, make_learner, make_robustness
 from drigm.presets import LEAKY_PRESETS
 from drigm.replay import Row
@@ -66,6 +68,7 @@ def make_train(config: TrainConfig, env: Environment) -> Train:
     learner = make_learner(config, env.spec)
     baseline = learner.method.baseline
     envs = config.num_envs // config.shards
+    env = perturbed(env, training_strengths(config.perturb))
     nominal, env = env, baseline.environment(env, envs)
 
     def init_one(seed: Array, rho: Array, shard: Array) -> RunState:
@@ -113,6 +116,14 @@ def make_train(config: TrainConfig, env: Environment) -> Train:
         return state._replace(learner=state.learner._replace(reward_models=models))
 
     return Train(start_with_models, step, shapes)
+
+
+def training_strengths(text: str) -> dict[str, float]:
+    """Return the strengths of the setting ``perturb``; `UserError` where a name has more than one."""
+    grid = parse_grid(text)
+    for name, strengths in grid.items():
+        check(len(strengths) == 1, f"perturb {name}", strengths, "training takes one strength of each")
+    return {name: strengths[0] for name, strengths in grid.items()}
 
 
 def shard_mesh(shards: int) -> Mesh | None:

@@ -26,6 +26,7 @@ class Row(NamedTuple):
     terminated: Array  # [...] bool
     truncated: Array  # [...] bool
     first: Array  # [...] bool, a reset observation
+    alive: Array | None = None  # [..., N] bool, None where agents never leave
 
 
 def make_replay(example: Row, capacity: int) -> Row:

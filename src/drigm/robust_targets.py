@@ -48,6 +48,8 @@ class Batch(NamedTuple):
     reward_t: Array
     terminated_t: Array
     mask: Array
+    alive_tm1: Array | None  # [..., N]
+    alive_t: Array | None
 
 
 class Method(NamedTuple):
@@ -76,6 +78,8 @@ def cut_batch(method: Method, window: Row) -> Batch:
         reward_t=row_t.reward * spec.reward_scale,
         terminated_t=row_t.terminated,
         mask=targets.valid_transitions(row_tm1.terminated, row_tm1.truncated),
+        alive_tm1=row_tm1.alive,
+        alive_t=row_t.alive,
     )
 
 
@@ -94,9 +98,19 @@ def unroll_window(agents: RecurrentAgents, window: Row, burn_in: int) -> Array:
     return features
 
 
-def team_of(agents: RecurrentAgents, features: Array, action: Array, state: Array) -> Team:
-    """Return the factorization's view of features [T, G, rows, F] and a joint action [T, B, N]."""
-    return Team(agents.q_of(features, action), action, agents.by_agent(features), state)
+def team_of(agents: RecurrentAgents, features: Array, action: Array, state: Array, alive: Array | None) -> Team:
+    """Return the factorization's view of features [T, G, rows, F] and a joint action [T, B, N].
+
+    Agents that are not ``alive`` [T, B, N] have no part in it: their values and features are 0.
+    """
+    return of_the_living(Team(agents.q_of(features, action), action, agents.by_agent(features), state), alive)
+
+
+def of_the_living(team: Team, alive: Array | None) -> Team:
+    """Return ``team`` with the values and features of agents that are not ``alive`` [..., N] set to 0."""
+    if alive is None:
+        return team
+    return team._replace(q=jnp.where(alive, team.q, 0.0), features=jnp.where(alive[..., None], team.features, 0.0))
 
 
 def next_team(method: Method, params: Params, target: Params, window: Row, batch: Batch) -> Team:
@@ -108,7 +122,7 @@ def next_team(method: Method, params: Params, target: Params, window: Row, batch
         greedy = params.agents.greedy(online, batch.avail_t)
     else:
         greedy = target.agents.greedy(features, batch.avail_t)
-    return jax.lax.stop_gradient(team_of(target.agents, features, greedy, batch.state_t))
+    return jax.lax.stop_gradient(team_of(target.agents, features, greedy, batch.state_t, batch.alive_t))
 
 
 def next_values(method: Method, mixer: PyTree, following: Team) -> Array:

@@ -29,6 +29,7 @@ class EpisodeStats(NamedTuple):
 
     returns: Array  # []
     episodes: Array  # [] how many
+    wins: Array  # [] how many of them were won
 
 
 def start(env: Environment, agents: RecurrentAgents, key: Array, num_envs: int) -> RolloutState:
@@ -48,8 +49,9 @@ def row_of(env: Environment, carry: RolloutState) -> Row:
     """Return the row that replay stores for the present time-step."""
     step = carry.timestep
     avail = step.avail_actions if env.spec.masks_actions else None
+    alive = step.alive if env.spec.agents_die else None
     return Row(
-        step.obs, step.state, avail, carry.last_action, step.reward, step.terminated, step.truncated, carry.first
+        step.obs, step.state, avail, carry.last_action, step.reward, step.terminated, step.truncated, carry.first, alive
     )
 
 
@@ -116,19 +118,29 @@ def advance(
     env_state, timestep = step_or_reset(env, key, carry.env_state, action, last)
     ended = timestep.terminated | timestep.truncated
     episode_return = jnp.where(last, 0.0, carry.episode_return) + timestep.reward
-    stats = EpisodeStats(jnp.sum(jnp.where(ended, episode_return, 0.0)), jnp.sum(ended.astype(jnp.float32)))
+    count, won = jnp.sum(ended.astype(jnp.float32)), timestep.won
+    wins = jnp.zeros_like(count) if won is None else jnp.sum((ended & won).astype(jnp.float32))
+    stats = EpisodeStats(jnp.sum(jnp.where(ended, episode_return, 0.0)), count, wins)
     last_action = jnp.where(last[:, None], NO_ACTION, action)
     return RolloutState(env_state, timestep, last_action, last, memory, episode_return), stats
 
 
-def greedy_return(env: Environment, agents: RecurrentAgents, key: Array, params: PyTree) -> Array:
-    """Return the undiscounted return [] of one greedy episode in the world ``params``."""
-    returns, _ = greedy_episode(env, agents, key, params)
-    return jnp.sum(returns.reward)
+class Outcome(NamedTuple):
+    """How an episode went."""
+
+    episode_return: Array  # [] undiscounted
+    won: Array  # [] bool, False where nothing can be won
+
+
+def greedy_outcome(env: Environment, agents: RecurrentAgents, key: Array, params: PyTree) -> Outcome:
+    """Return the outcome of one greedy episode in the world ``params``."""
+    shown, _ = greedy_episode(env, agents, key, params)
+    won = jnp.bool_(False) if shown.won is None else jnp.any(shown.won)
+    return Outcome(jnp.sum(shown.reward), won)
 
 
 def greedy_episode(env: Environment, agents: RecurrentAgents, key: Array, params: PyTree) -> tuple[TimeStep, Array]:
-    """Play one greedy episode; steps after its end have reward 0.
+    """Play one greedy episode; steps after its end have reward 0 and are not won.
 
     Returns:
         The time-steps [L, ...] that followed each action, L being the episode limit, and the joint actions [L, N].
@@ -143,7 +155,8 @@ def greedy_episode(env: Environment, agents: RecurrentAgents, key: Array, params
         carry, alive = state
         memory, action = act(agents, carry.memory, row_of(world, carry))
         carry, _ = advance(world, carry, step_key, action, memory)
-        shown = carry.timestep._replace(reward=jnp.where(alive, carry.timestep.reward, 0.0))
+        won = None if carry.timestep.won is None else carry.timestep.won & alive
+        shown = carry.timestep._replace(reward=jnp.where(alive, carry.timestep.reward, 0.0), won=won)
         alive = alive & ~(carry.timestep.terminated | carry.timestep.truncated)
         return (carry, alive), (shown, action)
 

@@ -28,7 +28,19 @@ from drigm.config import TrainConfig, from_dict, validate
 from drigm.errors import UserError, check
 from drigm.types import PyTree
 
-METRICS = ("step", "return", "score", "episodes", "loss", "dual_loss", "value", "grad_norm", "epsilon", "steps_per_s")
+METRICS = (
+    "step",
+    "return",
+    "score",
+    "win_rate",
+    "episodes",
+    "loss",
+    "dual_loss",
+    "value",
+    "grad_norm",
+    "epsilon",
+    "steps_per_s",
+)
 
 
 class RunDirectory:
@@ -85,7 +97,7 @@ class RunDirectory:
             return []
         with open(path, newline="") as file:
             rows = list(csv.DictReader(file))
-        return [{k: float(v) for k, v in row.items()} for row in rows if all(row.get(name) for name in METRICS)]
+        return [{k: float(v) for k, v in row.items()} for row in rows if all(row.values())]
 
     def drop_metrics_after(self, seed: int, step: int) -> None:
         """Forget rows beyond ``step``: they were written after the checkpoint that a run resumes from."""

@@ -15,7 +15,7 @@ from drigm.baselines import BASELINES
 from drigm.checkpoint import load_metadata, load_tree, save_tree
 from drigm.config import TrainConfig, validate
 from drigm.devices import require_backend, use_cores
-from drigm.envs import make_env
+from drigm.envs import KINDS, make_env
 from drigm.envs.api import Environment
 from drigm.envs.shifts import SOURCES
 from drigm.errors import check, choose
@@ -68,12 +68,14 @@ class Run(NamedTuple):
 
 
 def settle(settings: dict[str, Any]) -> TrainConfig:
-    """Return the config of what a user said, with its preset filled in.
+    """Return the config of what a user said, with its preset filled in, and beyond that what its environment likes.
 
     Raises:
         UserError: a name is unknown, or an uncertainty set comes without its radius.
     """
-    filled = with_preset(settings)
+    kind = str(settings.get("env", "")).partition(":")[0]
+    of_kind = KINDS[kind].settings if kind in KINDS else {}
+    filled = {**of_kind, **with_preset(settings)}
     config = TrainConfig().replace(**filled)
     radius = config.uncertainty in SETS and SETS[config.uncertainty].max_rho > 0.0
     check(not radius or "rho" in filled, "rho", None, f"give the radius of {config.uncertainty}")
@@ -252,11 +254,13 @@ def _metric_rows(
         means = {
             name: float(value[k]) / updates if updates else math.nan for name, value in sums.metrics._asdict().items()
         }
-        score = float(env.score(jnp.float32(mean)))
+        wins = float(sums.episodes.wins[k]) / count if count and env.spec.has_wins else math.nan
+        score = wins if env.spec.has_wins else float(env.score(jnp.float32(mean)))
         row = {
             "step": step,
             "return": mean,
             "score": score,
+            "win_rate": wins,
             "episodes": count,
             **means,
             "epsilon": epsilon,

@@ -34,6 +34,8 @@ class TimeStep(NamedTuple):
     reward: Array  # [] float32, the team's reward for the transition that led here (0 at reset)
     terminated: Array  # [] bool
     truncated: Array  # [] bool
+    alive: Array | None = None  # [N] bool, the agents that still act; None where agents never leave
+    won: Array | None = None  # [] bool, with the end of an episode: it was won; None where nothing is won
 
 
 class EnvSpec(NamedTuple):
@@ -59,6 +61,9 @@ class EnvSpec(NamedTuple):
     action_values: np.ndarray | None = None  # [A] in [-1, 1] where actions are levels of one quantity
     masks_actions: bool = False  # False: every action is always available
     terminates: bool = False  # True: episodes can end by termination (value 0 afterwards)
+    agents_die: bool = False  # True: agents can leave before the episode ends; time-steps say who is alive
+    has_wins: bool = False  # True: episodes are won or not, and the score is the win rate
+    idle_action: int = 0  # what an agent does before anything was decided (actuator delay)
 
     @property
     def num_agents(self) -> int:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
-from drigm.envs import building, building_data, probe, tabular
+from drigm.envs import building, building_data, probe, smax, tabular
 from drigm.envs.api import Environment, Shift
 from drigm.envs.shifts import shift_suite
 from drigm.errors import UserError, choose
@@ -14,12 +15,14 @@ from drigm.errors import UserError, choose
 class Kind(NamedTuple):
     """One family of environments.
 
-    ``pattern`` is how its names are formed, ``parts`` what may stand in each place of the pattern.
+    ``pattern`` is how its names are formed, ``parts`` what may stand in each place of the pattern, ``settings`` what a
+    training of such an environment uses where neither the user nor the preset says otherwise.
     """
 
     make: Callable[..., Environment]
     pattern: str
     parts: Callable[[], dict[str, list[str]]]
+    settings: Mapping[str, Any] = MappingProxyType({})
 
 
 def _building_parts() -> dict[str, list[str]]:
@@ -31,9 +34,29 @@ def _building_parts() -> dict[str, list[str]]:
     }
 
 
+# Battles: long episodes with a reward at the end, sudden deaths, actions without an order.
+BATTLES = MappingProxyType(
+    {
+        "steps": 1_200_000,
+        "gamma": 0.99,
+        "share_parameters": True,
+        "num_envs": 64,
+        "epsilon_fraction": 0.1,
+        "window": 12,
+        "burn_in": 2,
+        "batch": 32,
+        "replay_size": 200_000,
+        "learning_starts": 10_000,
+        "update_every": 2,
+        "learning_rate": 1.5e-3,
+        "double_q": True,
+        "target_period": 50,
+    }
+)
 KINDS: dict[str, Kind] = {
     "building": Kind(building.building, "building:BUILDING/CITY or building:BUILDING/WEATHER/GROUND", _building_parts),
     "probe": Kind(probe.probe, "probe:NAME", lambda: {"NAME": list(probe.RULES)}),
+    "smax": Kind(smax.smax, "smax:SCENARIO", lambda: {"SCENARIO": smax.scenarios()}, BATTLES),
     "tabular": Kind(tabular.tabular, "tabular:NAME", lambda: {"NAME": list(tabular.PROBLEMS)}),
 }
 

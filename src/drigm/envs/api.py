@@ -26,6 +26,14 @@ class Shift(NamedTuple):
     params: PyTree
 
 
+class Parameter(NamedTuple):
+    """A physical parameter that can be perturbed: what a strength means, those of the suite, and the limit below."""
+
+    about: str
+    values: tuple[float, ...] = (-0.2, 0.2)
+    lowest: float = -1.0
+
+
 def any_episode(params: PyTree, index: Array) -> PyTree:
     """The default `Environment.episode`: the index only changes the random key."""
     del index
@@ -49,6 +57,9 @@ class Environment(NamedTuple):
         shifts: the shift suites this environment knows, by name; each value builds its worlds when called,
             all with the tree structure and shapes of ``params`` (see `drigm.envs.shifts.shift_suite`). The suite
             ``sources`` holds the worlds that training may know: the nominal one, and others that no test uses.
+        parameters: physical parameters that can be perturbed, by name.
+        vary: ``vary({name: strength}) -> Environment``, the same environment with those parameters changed; all its
+            worlds have the structure and shapes of this one's.
         world_per_env: ``params`` has a leading axis [B], one world per parallel environment (only for training).
     """
 
@@ -60,6 +71,8 @@ class Environment(NamedTuple):
     num_eval_episodes: int = 32
     score: Callable[[Array], Array] = lambda episode_return: episode_return
     shifts: Mapping[str, Callable[[], list[Shift]]] = MappingProxyType({})
+    parameters: Mapping[str, Parameter] = MappingProxyType({})
+    vary: Callable[[Mapping[str, float]], Environment] | None = None
     world_per_env: bool = False
 
 

@@ -14,8 +14,7 @@ lag and the wrap at the year's end are SustainGym's. Options are those of `Build
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -25,6 +24,7 @@ import numpy as np
 
 from drigm.envs import building_data, building_thermal
 from drigm.envs.api import Environment, Shift
+from drigm.envs.building_options import DAY_SECONDS, PARAMETERS, BuildingOptions, varied
 from drigm.envs.shifts import SOURCES
 from drigm.errors import UserError, check
 from drigm.types import Array, EnvSpec, TimeStep
@@ -32,10 +32,15 @@ from drigm.types import Array, EnvSpec, TimeStep
 if TYPE_CHECKING:
     from drigm.envs.building_pettingzoo import ParallelBuildingEnv
 
-DAY_SECONDS = 24 * 60 * 60
 POWER_SCALE = 24.0  # SustainGym's weight of the power term, before (1 - reward_beta)
 ZERO_SCORE_RETURN = 1500.0  # per agent and day: the published score is 0 at -1500 and 1 at 0
 PROTOCOL_DAYS = np.random.default_rng(11).integers(0, 200, 50).astype(np.int32)
+SEASONS = {  # days of the year
+    "winter": np.r_[334:365, 0:59],
+    "spring": np.arange(59, 151),
+    "summer": np.arange(151, 243),
+    "autumn": np.arange(243, 334),
+}
 FULL_PRECISION = jax.lax.Precision.HIGHEST  # accelerators would otherwise round the physics to TF32 or bfloat16
 
 # Sensible heat of one occupant, a polynomial in air temperature and metabolic rate: each coefficient with its powers of
@@ -44,68 +49,6 @@ _OCCUPANT_TERMS = (
     (6.461927, 0, 0), (0.946892, 0, 1), (0.0000255737, 0, 2), (-0.0627909, 1, 1), (0.0000589172, 1, 2),
     (-0.19855, 2, 0), (0.000940018, 2, 1), (-0.00000149532, 2, 2),
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class BuildingOptions:
-    """Options of a building; the defaults are SustainGym's. Raises `UserError` on a value outside its range.
-
-    ``levels``: power levels per agent; index k is power (k - levels/2) / (levels/2).
-    ``continuous``: joint actions are powers, float [N] in [-1, 1], instead of level indices.
-    ``days``: the start days that a reset draws from.
-    ``corrected_ground``: give back the minus signs that four of SustainGym's ground tables lost.
-    ``ac_map``: 1 for zones that have AC (and therefore an agent), a scalar or [n].
-    ``target``: setpoints in C, a scalar or [n]. ``max_power``: W of one AC unit at full power, a scalar or [n].
-    ``full_occ``: occupants at full occupancy, a scalar or [n].
-    ``activity_sch``: metabolic rate in W, a scalar or one value per step of the year.
-    ``shgc``, ``shgc_weight``, ``ground_weight``: solar heat gain coefficient and the weights of solar and ground heat.
-    ``reward_beta``: weight of comfort against power. ``reward_pnorm``: p of both norms (1, 2, ..., inf).
-    ``temp_range``: temperatures in C between which zones are taken to stay, only for the reward bound.
-    ``time_res``: seconds per step. ``episode_len``: steps per episode, together whole days.
-    """
-
-    levels: int = 200
-    continuous: bool = False
-    days: Sequence[int] = range(200)
-    corrected_ground: bool = False
-    ac_map: float | Sequence[float] | np.ndarray = 1
-    target: float | Sequence[float] | np.ndarray = 22.0
-    max_power: float | Sequence[float] | np.ndarray = 8000.0
-    full_occ: float | Sequence[float] | np.ndarray = 0.0
-    activity_sch: float | Sequence[float] | np.ndarray = 120.0
-    shgc: float = 0.252
-    shgc_weight: float = 0.01
-    ground_weight: float = 0.5
-    reward_beta: float = 0.999
-    reward_pnorm: float = 2.0
-    temp_range: tuple[float, float] = (-40.0, 40.0)
-    time_res: int = 300
-    episode_len: int = 288
-
-    def __post_init__(self) -> None:
-        check(self.levels >= 2, "levels", self.levels, "give an integer of 2 or more")
-        check(len(self.days) > 0 and min(self.days) >= 0, "days", self.days, "give one or more days, each 0 or more")
-        check(0 <= self.reward_beta <= 1, "reward_beta", self.reward_beta, "give a number from 0 to 1")
-        check(self.reward_pnorm >= 1, "reward_pnorm", self.reward_pnorm, "give a number of 1 or more")
-        low, high = self.temp_range
-        check(low < high, "temp_range", self.temp_range, "give (lowest, highest)")
-        check(0 < self.time_res <= 3600, "time_res", self.time_res, "give 1 to 3600 seconds")
-        seconds = self.episode_len * self.time_res
-        whole_days = seconds > 0 and seconds % DAY_SECONDS == 0
-        check(whole_days, "episode_len", self.episode_len, "episode_len * time_res must be whole days")
-
-    def per_zone(self, field: str, n: int) -> np.ndarray:
-        """The value of a scalar-or-[n] option as float64 [n]."""
-        value = np.asarray(getattr(self, field), dtype=np.float64)
-        check(value.shape in ((), (n,)), field, getattr(self, field), f"give one number or one for each of {n} zones")
-        return np.broadcast_to(value, (n,))
-
-    def agent_zones(self, n: int) -> np.ndarray:
-        """Indices [N] of the zones that have AC."""
-        ac_map = self.per_zone("ac_map", n)
-        valid = np.isin(ac_map, (0, 1)).all() and ac_map.any()
-        check(bool(valid), "ac_map", self.ac_map, "give 1 or 0 for each zone, at least one 1")
-        return np.flatnonzero(ac_map)
 
 
 class BuildingParams(NamedTuple):
@@ -123,6 +66,7 @@ class BuildingParams(NamedTuple):
     comfort_weight: Array  # []
     power_weight: Array  # []
     days: Array  # [D] int32
+    protocol_days: Array  # [50] int32, the start days of the evaluation protocol
 
 
 class BuildingState(NamedTuple):
@@ -169,15 +113,18 @@ def building(name: str, **options) -> Environment:
         params=building_params(place, chosen),
         reset=reset,
         step=step,
-        episode=lambda params, i: params._replace(days=jnp.asarray(PROTOCOL_DAYS)[i][None]),
+        episode=lambda params, i: params._replace(days=params.protocol_days[i][None]),
         num_eval_episodes=len(PROTOCOL_DAYS),
         score=functools.partial(published_score, num_agents=len(agent_zones)),
         shifts=MappingProxyType(
             {
                 "climate": functools.partial(climate_shifts, place.building, chosen),
+                "season": functools.partial(season_shifts, place, chosen),
                 SOURCES: functools.partial(source_worlds, place, chosen),
             }
         ),
+        parameters=PARAMETERS,
+        vary=lambda strengths: building(name, **{**options, **varied(chosen, len(zone_names), strengths)}),
     )
 
 
@@ -206,6 +153,16 @@ def climate_shifts(name: str, options: BuildingOptions) -> list[Shift]:
     ]
 
 
+def season_shifts(place: building_data.Place, options: BuildingOptions) -> list[Shift]:
+    """The building at ``place`` in each season of the northern year; every protocol day falls into it."""
+    params = building_params(place, options)
+
+    def drawn(days: np.ndarray) -> Array:
+        return jnp.asarray(np.random.default_rng(11).choice(days, len(PROTOCOL_DAYS)), jnp.int32)
+
+    return [Shift(season, params._replace(protocol_days=drawn(days))) for season, days in SEASONS.items()]
+
+
 def source_worlds(place: building_data.Place, options: BuildingOptions) -> list[Shift]:
     """The building at ``place`` and in cities that are in no table: what a training may know."""
     places = {city: building_data.place(f"{place.building}/{city}") for city in building_data.SOURCE_CITIES}
@@ -221,8 +178,12 @@ def building_params(place: building_data.Place, options: BuildingOptions) -> Bui
     n = len(zones.names)
     ac_map = options.per_zone("ac_map", n)
     steps_per_hour = 3600 / options.time_res
+    paths = building_thermal.conductances(zones, u_factors)
+    paths = paths._replace(
+        outdoor=paths.outdoor / (1.0 + options.insulation), capacity=paths.capacity * (1.0 + options.heat_capacity)
+    )
     model = building_thermal.continuous(
-        building_thermal.conductances(zones, u_factors),
+        paths,
         people=options.per_zone("full_occ", n),
         max_power=ac_map * options.per_zone("max_power", n),
         ground_weight=options.ground_weight,
@@ -230,7 +191,7 @@ def building_params(place: building_data.Place, options: BuildingOptions) -> Bui
         solar_gain=options.shgc * options.shgc_weight * weather.ghi.max() * steps_per_hour,
     )
     step = building_thermal.discretise(*model, seconds=options.time_res)
-    out_temp = interpolate(weather.temperature, options.time_res)
+    out_temp = interpolate(weather.temperature, options.time_res) + options.warmer
     activity = np.asarray(options.activity_sch, dtype=np.float64)
     allowed = f"give one number or {len(out_temp)}, one for each step of the year"
     check(activity.shape in ((), out_temp.shape), "activity_sch", options.activity_sch, allowed)
@@ -248,6 +209,7 @@ def building_params(place: building_data.Place, options: BuildingOptions) -> Bui
         comfort_weight=single(options.reward_beta),
         power_weight=single((1 - options.reward_beta) * POWER_SCALE),
         days=jnp.asarray(np.asarray(options.days), jnp.int32),
+        protocol_days=jnp.asarray(PROTOCOL_DAYS),
     )
 
 

@@ -2,27 +2,50 @@
 
 A suite is a list of `Shift`; all its ``params`` have the shapes of the environment's own, so that evaluation over a
 suite is one `jax.vmap`. Suites of one environment travel with it in `Environment.shifts`; suites that fit every
-environment stand in `SUITES`.
+environment stand in `SUITES`, those that perturb it in `GRIDS`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from drigm.envs.api import Environment, Shift
+from drigm.envs.perturbations import check_strength, perturbed
 from drigm.errors import choose
 from drigm.types import PyTree
 
-__all__ = ["SOURCES", "SUITES", "Shift", "shift_suite", "stack_params"]
+__all__ = ["GRIDS", "SOURCES", "SUITES", "Shift", "Worlds", "default_suite", "shift_suite", "stack_params", "worlds"]
 
 SOURCES = "sources"  # the suite of worlds that training may know
+Grid = Mapping[str, Sequence[float]]  # strengths of each perturbation
+
+
+class Worlds(NamedTuple):
+    """An environment, and the worlds of it that a team is tried in."""
+
+    env: Environment
+    shifts: list[Shift]
+
+
+def _each_parameter(env: Environment) -> list[dict[str, float]]:
+    """Every physical parameter alone, at the strengths that the environment declares."""
+    points: list[dict[str, float]] = [{}]
+    return points + [{name: value} for name, about in env.parameters.items() for value in about.values]
+
 
 # Suites that need nothing but the environment itself. Adding one is one line.
 SUITES: dict[str, Callable[[Environment], list[Shift]]] = {
     "nominal": lambda env: [Shift("nominal", env.params)],
+}
+# Suites of perturbed worlds: the strengths of each world.
+GRIDS: dict[str, Callable[[Environment], list[dict[str, float]]]] = {
+    "noise": lambda env: [{"obs_noise": x} for x in (0.0, 0.05, 0.1, 0.2, 0.4)],
+    "parameters": _each_parameter,
 }
 
 
@@ -30,6 +53,57 @@ def shift_suite(env: Environment, name: str) -> list[Shift]:
     """The worlds of suite ``name`` for ``env``; raises `UserError` listing the suites that ``env`` has."""
     choose("shifts", name, sorted({*SUITES, *env.shifts}))
     return env.shifts[name]() if name in env.shifts else SUITES[name](env)
+
+
+def suite_names(env: Environment) -> list[str]:
+    """Every suite that `worlds` takes for ``env``."""
+    grids = [name for name in GRIDS if name != "parameters" or env.parameters]
+    return sorted({*SUITES, *grids, *env.shifts})
+
+
+def default_suite(env: Environment) -> str:
+    """The suite of an evaluation that names none: the climates where there are any, else observation noise."""
+    return "climate" if "climate" in env.shifts else "noise"
+
+
+def worlds(env: Environment, suite: str = "nominal", perturb: Grid | None = None) -> Worlds:
+    """Return the worlds of ``suite``, each under every combination of the strengths in ``perturb``.
+
+    Args:
+        env: the environment.
+        suite: a name in `suite_names`.
+        perturb: strengths of perturbations or physical parameters, as in ``{"obs_noise": [0, 0.1]}``.
+
+    Returns:
+        The worlds, with the environment that plays them: perturbed where anything is.
+
+    Raises:
+        UserError: there is no such suite or perturbation, or a strength is out of range.
+    """
+    choose("shifts", suite, suite_names(env))
+    grid = perturb or {}
+    for name, strengths in grid.items():
+        for strength in strengths:
+            check_strength(env, name, strength)
+    combinations = [dict(zip(grid, point, strict=True)) for point in itertools.product(*grid.values())]
+    if suite in GRIDS:
+        points, suite = GRIDS[suite](env), "nominal"
+        combinations = [{**point, **more} for point in points for more in combinations]
+    lies = {name: 0.0 for point in combinations for name in point if name not in env.parameters}
+    played, shifts = perturbed(env, lies), []
+    for point in combinations:
+        physical = {name: strength for name, strength in point.items() if name in env.parameters}
+        world = perturbed(env, physical)
+        strengths = {name: point.get(name, 0.0) for name in lies}
+        for shift in shift_suite(world, suite):
+            params = perturbed(world._replace(params=shift.params), strengths).params
+            shifts.append(Shift(_title(shift.name, point), params))
+    return Worlds(played, shifts)
+
+
+def _title(world: str, point: Mapping[str, float]) -> str:
+    parts = [f"{name}={strength:g}" for name, strength in point.items()]
+    return ", ".join(parts if world == "nominal" and parts else [world, *parts])
 
 
 def stack_params(shifts: list[Shift]) -> PyTree:

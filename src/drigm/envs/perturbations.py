@@ -1,0 +1,257 @@
+"""Perturbations of any environment: what an agent sees is not what is, what it orders is not what happens.
+
+==================  ==================================================================================
+``obs_noise``       Gaussian noise on every reading; strength: standard deviation in units of the spec's ``obs_scale``
+``obs_dropout``     an agent's whole observation is lost for a step; strength: chance per agent and step
+``frozen_sensors``  a reading stays at its first value; strength: chance per agent, reading and episode
+``action_noise``    an action is replaced by a random available one; strength: chance per agent and step
+``action_delay``    actions take effect late; strength: whole steps
+==================  ==================================================================================
+
+Each is a record of pure functions of one time-step, so that environments in other processes are perturbed by the same
+code. At strength 0 nothing changes, bit for bit: the environment's own random keys are passed on untouched. The global
+state, which only training sees, stays true; agents that are not alive are left alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from drigm.envs.api import Environment
+from drigm.errors import UserError, check, choose
+from drigm.types import Array, EnvSpec, PyTree, TimeStep
+
+MAX_DELAY = 16  # steps
+
+
+class Perturbation(NamedTuple):
+    """One way in which the world lies to its agents; ``strength`` is a traced scalar.
+
+    Attributes:
+        about: what a strength means.
+        highest: the largest strength.
+        start: ``start(key, spec, strength) -> memory`` at every reset.
+        act: ``act(key, spec, strength, memory, action [N], avail [N, A]) -> (memory, action)``.
+        show: ``show(key, spec, strength, memory, time_step, first) -> (memory, time_step)``; ``first``: a reset.
+        whole: strengths are whole numbers.
+    """
+
+    about: str
+    highest: float
+    start: Callable[..., PyTree] = lambda key, spec, strength: ()
+    act: Callable[..., tuple[PyTree, Array]] = lambda key, spec, strength, memory, action, avail: (memory, action)
+    show: Callable[..., tuple[PyTree, TimeStep]] = lambda key, spec, strength, memory, step, first: (memory, step)
+    whole: bool = False
+
+
+def _lost(spec: EnvSpec, step: TimeStep, wrong: Array, instead: Array) -> TimeStep:
+    """Show ``instead`` [N, O] where ``wrong`` [N, O] or [N, 1], except to agents that are not alive."""
+    alive = jnp.bool_(True) if step.alive is None else step.alive[:, None]
+    where = jnp.broadcast_to(wrong & alive, step.obs.shape)
+    return step._replace(obs=jnp.where(where, instead, step.obs))
+
+
+def _obs_noise(key: Array, spec: EnvSpec, strength: Array, memory: PyTree, step: TimeStep, first: bool):
+    del first
+    scale = jnp.broadcast_to(jnp.asarray(spec.obs_scale), step.obs.shape)
+    noise = jax.random.normal(key, step.obs.shape, jnp.float32)
+    return memory, _lost(spec, step, jnp.ones(step.obs.shape, bool), step.obs + strength * scale * noise)
+
+
+def _obs_dropout(key: Array, spec: EnvSpec, strength: Array, memory: PyTree, step: TimeStep, first: bool):
+    """A lost observation shows the middle of the spec's range, which networks see as zeros."""
+    del first
+    lost = jax.random.uniform(key, (spec.num_agents, 1)) < strength
+    return memory, _lost(spec, step, lost, jnp.broadcast_to(jnp.asarray(spec.obs_offset), step.obs.shape))
+
+
+class Frozen(NamedTuple):
+    """The sensors that are stuck in this episode, and where."""
+
+    stuck: Array  # [N, O] bool
+    value: Array  # [N, O]
+
+
+def _frozen_start(key: Array, spec: EnvSpec, strength: Array) -> Frozen:
+    shape = (spec.num_agents, spec.obs_size)
+    return Frozen(jax.random.uniform(key, shape) < strength, jnp.zeros(shape, jnp.float32))
+
+
+def _frozen_show(key: Array, spec: EnvSpec, strength: Array, memory: Frozen, step: TimeStep, first: bool):
+    del key, strength
+    memory = memory._replace(value=step.obs) if first else memory
+    return memory, _lost(spec, step, memory.stuck, memory.value)
+
+
+def _action_noise(key: Array, spec: EnvSpec, strength: Array, memory: PyTree, action: Array, avail: Array):
+    key_coin, key_action = jax.random.split(key)
+    other = jax.random.categorical(key_action, jnp.where(avail, 0.0, -jnp.inf)).astype(action.dtype)
+    return memory, jnp.where(jax.random.uniform(key_coin, action.shape) < strength, other, action)
+
+
+def _delay_start(key: Array, spec: EnvSpec, strength: Array) -> Array:
+    """The last orders [MAX_DELAY, N], the newest first."""
+    del key, strength
+    return jnp.full((MAX_DELAY, spec.num_agents), spec.idle_action, jnp.int32)
+
+
+def _delay_act(key: Array, spec: EnvSpec, strength: Array, memory: Array, action: Array, avail: Array):
+    """An order that has become impossible is replaced by the idle action, or by the first available one."""
+    del key
+    orders = jnp.concatenate([action[None], memory])
+    late = orders[jnp.round(strength).astype(jnp.int32)]
+    agents = jnp.arange(spec.num_agents)
+    idle = jnp.where(avail[:, spec.idle_action], spec.idle_action, jnp.argmax(avail, axis=-1)).astype(action.dtype)
+    return orders[:-1], jnp.where(avail[agents, late], late, idle)
+
+
+PERTURBATIONS: dict[str, Perturbation] = {
+    "obs_noise": Perturbation("standard deviation of Gaussian noise, in units of the scale", 1e6, show=_obs_noise),
+    "obs_dropout": Perturbation("chance that an agent's observation is lost for a step", 1.0, show=_obs_dropout),
+    "frozen_sensors": Perturbation(
+        "chance that a reading is stuck for an episode", 1.0, start=_frozen_start, show=_frozen_show
+    ),
+    "action_noise": Perturbation("chance that an action is replaced by a random one", 1.0, act=_action_noise),
+    "action_delay": Perturbation(
+        "steps until an action takes effect", MAX_DELAY, start=_delay_start, act=_delay_act, whole=True
+    ),
+}
+
+
+class Perturbed(NamedTuple):
+    """Parameters of a perturbed environment: the world, and the strength of each perturbation."""
+
+    world: PyTree
+    strengths: dict[str, Array]
+
+
+class PerturbedState(NamedTuple):
+    """State of a perturbed environment."""
+
+    world: PyTree
+    memory: dict[str, PyTree]
+    avail: Array  # [N, A] what can be done now
+
+
+def begin(spec: EnvSpec, key: Array, strengths: Mapping[str, Array]) -> dict[str, PyTree]:
+    """Return the memories of ``strengths``' perturbations at the start of an episode."""
+    return {name: PERTURBATIONS[name].start(_key(key, name, 0), spec, s) for name, s in strengths.items()}
+
+
+def act(
+    spec: EnvSpec, key: Array, strengths: Mapping[str, Array], memory: dict[str, PyTree], action: Array, avail: Array
+) -> tuple[dict[str, PyTree], Array]:
+    """Return the memories and the joint action [N] that really happens."""
+    memory = dict(memory)
+    for name in _ordered(strengths):
+        memory[name], action = PERTURBATIONS[name].act(
+            _key(key, name, 1), spec, strengths[name], memory[name], action, avail
+        )
+    return memory, action
+
+
+def show(
+    spec: EnvSpec, key: Array, strengths: Mapping[str, Array], memory: dict[str, PyTree], step: TimeStep, *, first: bool
+) -> tuple[dict[str, PyTree], TimeStep]:
+    """Return the memories and the time-step as the agents see it; ``first``: it starts an episode."""
+    memory = dict(memory)
+    for name in _ordered(strengths):
+        memory[name], step = PERTURBATIONS[name].show(
+            _key(key, name, 2), spec, strengths[name], memory[name], step, first
+        )
+    return memory, step
+
+
+def wrap(env: Environment, strengths: Mapping[str, float]) -> Environment:
+    """Return ``env`` with the perturbations of ``strengths``, which become part of its params.
+
+    The suites of ``env`` are left out: their params have another structure; see `drigm.envs.shifts.worlds`.
+    """
+    if not strengths:
+        return env
+    spec = env.spec
+
+    def reset(key: Array, params: Perturbed) -> tuple[PerturbedState, TimeStep]:
+        world, step = env.reset(key, params.world)
+        avail, memory = step.avail_actions, begin(spec, key, params.strengths)
+        memory, step = show(spec, key, params.strengths, memory, step, first=True)
+        return PerturbedState(world, memory, avail), step
+
+    def step(
+        key: Array, state: PerturbedState, joint_action: Array, params: Perturbed
+    ) -> tuple[PerturbedState, TimeStep]:
+        memory, action = act(spec, key, params.strengths, state.memory, joint_action, state.avail)
+        world, step = env.step(key, state.world, action, params.world)
+        avail = step.avail_actions
+        memory, step = show(spec, key, params.strengths, memory, step, first=False)
+        return PerturbedState(world, memory, avail), step
+
+    per_env = jax.tree.leaves(env.params)[0].shape[:1] if env.world_per_env else ()
+    values = {name: jnp.full(per_env, strength, jnp.float32) for name, strength in strengths.items()}
+    return env._replace(
+        params=Perturbed(env.params, values),
+        reset=reset,
+        step=step,
+        episode=lambda params, i: params._replace(world=env.episode(params.world, i)),
+        shifts={},
+        parameters={},
+        vary=None,
+    )
+
+
+def _ordered(strengths: Mapping[str, Any]) -> list[str]:
+    """In the registry's order, whatever order a pytree gave them."""
+    return [name for name in PERTURBATIONS if name in strengths]
+
+
+def _key(key: Array, name: str, use: int) -> Array:
+    """A key of its own for every perturbation and use; the environment keeps ``key`` itself."""
+    return jax.random.fold_in(key, 1_000_003 + 3 * list(PERTURBATIONS).index(name) + use)
+
+
+def check_strength(env: Environment, name: str, strength: float) -> None:
+    """Raise `UserError` unless ``env`` can be perturbed by ``name`` with ``strength``."""
+    choose("perturb", name, [*PERTURBATIONS, *env.parameters])
+    if name in env.parameters:
+        low = env.parameters[name].lowest
+        check(strength > low, f"perturb {name}", strength, f"a number above {low:g}")
+        return
+    kind = PERTURBATIONS[name]
+    ok = 0.0 <= strength <= kind.highest and (not kind.whole or float(strength).is_integer())
+    whole = "a whole number" if kind.whole else "a number"
+    check(ok, f"perturb {name}", strength, f"{whole} from 0 to {kind.highest:g}")
+
+
+def parse_grid(text: str) -> dict[str, list[float]]:
+    """Return the strengths that ``name=0,0.1 other=0.2`` names; `UserError` where it cannot be read."""
+    grid: dict[str, list[float]] = {}
+    for part in text.split():
+        name, equals, values = part.partition("=")
+        try:
+            numbers = [float(value) for value in values.split(",")]
+        except ValueError:
+            numbers = []
+        if not equals or not numbers or not all(abs(x) < float("inf") for x in numbers):
+            raise UserError(f"perturb: {part!r} is not allowed; give name=strength,strength,... (see drigm list).")
+        check(name not in grid, "perturb", text, f"give {name} once")
+        grid[name] = numbers
+    return grid
+
+
+def perturbed(env: Environment, strengths: Mapping[str, float]) -> Environment:
+    """Return ``env`` under all of ``strengths``: physical parameters changed first, then wrapped.
+
+    Raises:
+        UserError: a name is unknown, or a strength out of range.
+    """
+    for name, strength in strengths.items():
+        check_strength(env, name, strength)
+    physical = {name: strength for name, strength in strengths.items() if name in env.parameters}
+    lies = {name: strength for name, strength in strengths.items() if name in PERTURBATIONS}
+    if physical and env.vary is not None:
+        env = env.vary(physical)
+    return wrap(env, lies)
