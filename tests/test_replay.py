@@ -109,7 +109,7 @@ def test_returns_are_counted_once_for_each_episode(story):
 
 def test_the_only_pairs_that_are_no_transitions_join_two_episodes(story):
     rows, _, _ = story
-    mask = valid_transitions(rows.terminated[:-1], rows.truncated[:-1])
+    mask = valid_transitions(rows.terminated[:-1], rows.truncated[:-1], rows.first[1:])
     np.testing.assert_array_equal(mask[:, 0], [1, 1, 1, 0, 1, 1, 1, 0])
     np.testing.assert_array_equal(mask[:, 1], [1, 1, 1, 0, 1, 1, 0, 1])
     np.testing.assert_array_equal(mask, ~rows.first[1:])
@@ -162,7 +162,7 @@ def test_no_target_changes_with_the_reset_observation_that_follows(story, double
         return targets_of(learner, state, rows._replace(obs=obs, state=global_state))[1]
 
     plain = np.asarray(targets(rows.obs, rows.state))
-    mask = np.asarray(valid_transitions(rows.terminated[:-1], rows.truncated[:-1]))
+    mask = np.asarray(valid_transitions(rows.terminated[:-1], rows.truncated[:-1], rows.first[1:]))
     for row in (4, 8):  # reset observations of the first environment; rows 3 and 7 end its episodes
         changed = np.asarray(targets(rows.obs.at[row, 0].add(3.0), rows.state.at[row, 0].add(3.0)))
         moved = changed != plain

@@ -55,7 +55,9 @@ def test_no_transition_leaves_the_last_step_of_an_episode():
     terminated_tm1 = jnp.array([[False, False], [True, False], [False, False], [True, False]])
     truncated_tm1 = jnp.array([[False, False], [False, True], [False, False], [True, False]])
     expected = [[True, True], [False, False], [True, True], [False, True]]
-    np.testing.assert_array_equal(valid_transitions(terminated_tm1, truncated_tm1), expected)
+    np.testing.assert_array_equal(
+        valid_transitions(terminated_tm1, truncated_tm1, jnp.zeros_like(terminated_tm1)), expected
+    )
 
 
 def test_masked_mean_by_hand():

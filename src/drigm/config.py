@@ -74,6 +74,8 @@ class TrainConfig:
     dual_learning_rate_end: float = _setting(3e-3, "step size that its cosine decay ends at", 0.0)
     dual_updates: int = _setting(1, "dual updates before each Q update", 1)
     # running
+    env_workers: int = _setting(0, "processes for environments that are not in JAX; 0: one per usable core", 0, 1024)
+    env_python: str = _setting("", "Python interpreter for such environments, if not this one")
     shards: int = _setting(
         2, "shares that the parallel environments and windows are split into, one per CPU core", 1, 1024
     )

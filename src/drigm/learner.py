@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import jax
@@ -181,5 +182,6 @@ def _cosine(start: float, end: float, steps: int) -> optax.Schedule:
 def make_robustness(config: TrainConfig, spec: EnvSpec, rho: Array) -> Robustness:
     """Return the traced radius with its fail value."""
     automatic = targets.auto_fail_value(spec, config.gamma)
+    automatic = automatic if math.isfinite(automatic) else 0.0  # rewards without a bound: a set that fails asks for it
     fail_value = automatic if config.fail_value == "auto" else float(config.fail_value)
     return Robustness(rho=rho, fail_value=jnp.full_like(rho, fail_value))

@@ -15,8 +15,9 @@ from drigm import replay, rollout
 from drigm.config import TrainConfig
 from drigm.envs.api import Environment
 from drigm.envs.perturbations import parse_grid, perturbed
-from drigm.errors import check
+from drigm.errors import UserError, check
 from drigm.learner import Learner, LearnerState, Metrics, make_learner, make_robustness
+from drigm.networks import Memory, RecurrentAgents
 from drigm.presets import LEAKY_PRESETS
 from drigm.replay import Row
 from drigm.robust_targets import SHARD_AXIS, Robustness
@@ -43,7 +44,7 @@ class ChunkSums(NamedTuple):
 
 
 class Train(NamedTuple):
-    """The two compiled programs of a run; every leaf of a state has leading axes [shards, runs].
+    """The compiled programs of a run; every leaf of a state has leading axes [shards, runs].
 
     Attributes:
         shapes: ``shapes(seeds, rho)``: the shapes of a state, without what a baseline fits beforehand.
@@ -51,11 +52,21 @@ class Train(NamedTuple):
         chunk: ``chunk(state, tick, ticks) -> (state, ChunkSums)`` advances ``ticks`` ticks from number ``tick``.
             Seeds and radii are `vmap` axes of this one program; ``ticks`` is traced, so chunks of any
             length share one compilation.
+        close: ends what runs beside this process.
     """
 
     init: Callable[[Array, Array], RunState]
     chunk: Callable[[RunState, Array, Array], tuple[RunState, ChunkSums]]
     shapes: Callable[[Array, Array], RunState]
+    close: Callable[[], None] = lambda: None
+
+
+class StoppedError(UserError):
+    """Training cannot go on; ``state`` and ``tick`` are as far as it came."""
+
+    def __init__(self, why: str, state: RunState, tick: int) -> None:
+        super().__init__(why)
+        self.state, self.tick = state, tick
 
 
 def make_train(config: TrainConfig, env: Environment) -> Train:
@@ -70,19 +81,7 @@ def make_train(config: TrainConfig, env: Environment) -> Train:
     envs = config.num_envs // config.shards
     env = perturbed(env, training_strengths(config.perturb))
     nominal, env = env, baseline.environment(env, envs)
-
-    def init_one(seed: Array, rho: Array, shard: Array) -> RunState:
-        key = jax.random.key(seed)
-        k_learner, k_run = jax.random.split(key)
-        k_reset, k_loop = jax.random.split(jax.random.fold_in(k_run, shard))
-        state = learner.init(k_learner)
-        carry = rollout.start(env, state.params.agents, k_reset, envs)
-        ring = replay.make_replay(rollout.row_of(env, carry), config.replay_size // config.num_envs)
-        return RunState(state, carry, ring, jax.random.key_data(k_loop), make_robustness(config, env.spec, rho))
-
-    def init(seeds: Array, rho: Array) -> RunState:
-        per_run = jax.vmap(init_one, in_axes=(0, 0, None))
-        return jax.vmap(per_run, in_axes=(None, None, 0))(seeds, rho, jnp.arange(config.shards, dtype=jnp.int32))
+    init = initial_state(config, env, learner, lambda agents, key: rollout.start(env, agents, key, envs))
 
     def chunk(state: RunState, tick: Array, ticks: Array) -> tuple[RunState, ChunkSums]:
         per_run = jax.vmap(lambda s, t: _tick(learner, env, s, t), in_axes=(0, None))
@@ -99,12 +98,10 @@ def make_train(config: TrainConfig, env: Environment) -> Train:
         return state, sums._replace(episodes=episodes)
 
     mesh = shard_mesh(config.shards)
-    sharding = None if mesh is None else NamedSharding(mesh, PartitionSpec(SHARD_AXIS))
+    sharding = sharding_of(mesh)
     # The output's sharding is stated because an empty array would lose its own, and the next call compile anew.
-    step = jax.jit(over_shards(chunk, mesh), donate_argnums=0, out_shardings=sharding)
-    # What runs once need not be optimised: this compiles the start in a third of the time.
-    start = jax.jit(init, out_shardings=sharding, compiler_options={"xla_backend_optimization_level": 0})
-    shapes = functools.partial(jax.eval_shape, init)
+    step = jax.jit(over_shards(chunk, mesh, (True, False, False)), donate_argnums=0, out_shardings=sharding)
+    start, shapes = compiled_start(init, mesh)
     if baseline.reward_models is None:
         return Train(start, step, shapes)
     fit = functools.partial(baseline.reward_models, nominal, config.preset in LEAKY_PRESETS)
@@ -116,6 +113,40 @@ def make_train(config: TrainConfig, env: Environment) -> Train:
         return state._replace(learner=state.learner._replace(reward_models=models))
 
     return Train(start_with_models, step, shapes)
+
+
+def initial_state(
+    config: TrainConfig, env: Environment, learner: Learner, start: Callable[[RecurrentAgents, Array], RolloutState]
+) -> Callable[[Array, Array], RunState]:
+    """Return ``init(seeds, rho)``; ``start(agents, key)`` begins the episodes of one shard of one seed."""
+
+    def init_one(seed: Array, rho: Array, shard: Array) -> RunState:
+        key = jax.random.key(seed)
+        k_learner, k_run = jax.random.split(key)
+        k_reset, k_loop = jax.random.split(jax.random.fold_in(k_run, shard))
+        state = learner.init(k_learner)
+        carry = start(state.params.agents, k_reset)
+        ring = replay.make_replay(rollout.row_of(env, carry), config.replay_size // config.num_envs)
+        return RunState(state, carry, ring, jax.random.key_data(k_loop), make_robustness(config, env.spec, rho))
+
+    def init(seeds: Array, rho: Array) -> RunState:
+        per_run = jax.vmap(init_one, in_axes=(0, 0, None))
+        return jax.vmap(per_run, in_axes=(None, None, 0))(seeds, rho, jnp.arange(config.shards, dtype=jnp.int32))
+
+    return init
+
+
+def compiled_start(init: Callable[[Array, Array], RunState], mesh: Mesh | None):
+    """Return the compiled start of a run, and the shapes it returns."""
+    # What runs once need not be optimised: this compiles the start in a third of the time.
+    options = {"xla_backend_optimization_level": 0}
+    start = jax.jit(init, out_shardings=sharding_of(mesh), compiler_options=options)
+    return start, functools.partial(jax.eval_shape, init)
+
+
+def sharding_of(mesh: Mesh | None) -> NamedSharding | None:
+    """Return how a state's leading axis is spread over ``mesh``."""
+    return None if mesh is None else NamedSharding(mesh, PartitionSpec(SHARD_AXIS))
 
 
 def training_strengths(text: str) -> dict[str, float]:
@@ -133,17 +164,20 @@ def shard_mesh(shards: int) -> Mesh | None:
     return Mesh(np.array(jax.local_devices()[:shards]), (SHARD_AXIS,))
 
 
-def over_shards(chunk, mesh: Mesh | None):
-    """Map ``chunk`` over the leading shard axis: over the devices of ``mesh``, or as a `vmap` without one."""
-    if mesh is not None:
-        split, whole = PartitionSpec(SHARD_AXIS), PartitionSpec()
+def over_shards(function, mesh: Mesh | None, split: tuple[bool, ...]):
+    """Map ``function`` over the leading shard axis of the arguments that are ``split``; every result has that axis.
 
-        def local(state, tick, ticks):
-            state, sums = chunk(jax.tree.map(lambda x: x[0], state), tick, ticks)
-            return jax.tree.map(lambda x: x[None], (state, sums))
+    Over the devices of ``mesh``, or as a `vmap` without one.
+    """
+    if mesh is None:
+        return jax.vmap(function, in_axes=tuple(0 if s else None for s in split), axis_name=SHARD_AXIS)
 
-        return jax.shard_map(local, mesh=mesh, in_specs=(split, whole, whole), out_specs=split, check_vma=False)
-    return jax.vmap(chunk, in_axes=(0, None, None), axis_name=SHARD_AXIS)
+    def local(*arguments):
+        mine = [jax.tree.map(lambda x: x[0], a) if s else a for a, s in zip(arguments, split, strict=True)]
+        return jax.tree.map(lambda x: x[None], function(*mine))
+
+    shares = tuple(PartitionSpec(SHARD_AXIS) if s else PartitionSpec() for s in split)
+    return jax.shard_map(local, mesh=mesh, in_specs=shares, out_specs=PartitionSpec(SHARD_AXIS), check_vma=False)
 
 
 def epsilon_at(config: TrainConfig, tick: Array) -> Array:
@@ -161,30 +195,57 @@ def exploration_at(learner: Learner, tick: Array) -> Exploration:
     return Exploration(epsilon_at(config, tick), local, width, config.joint_exploration)
 
 
-def _tick(learner: Learner, env: Environment, state: RunState, tick: Array) -> tuple[RunState, ChunkSums]:
-    """Act once in every environment, store it, and learn when it is time."""
-    config = learner.method.config
+class Decision(NamedTuple):
+    """What the agents do at a tick, one shard of one seed."""
+
+    action: Array  # [B, N]
+    memory: Memory
+    env_key: Array
+    sample_key: Array
+
+
+def decide(learner: Learner, env: Environment, state: RunState, tick: Array) -> tuple[RunState, Decision]:
+    """Store the present time-steps and choose what to do; returns the state with the new ring and key."""
     key, k_explore, k_env, k_sample = jax.random.split(jax.random.wrap_key_data(state.key), 4)
     row = rollout.row_of(env, state.rollout)
     ring = replay.insert(state.ring, row, tick)
     memory, action = rollout.act(state.learner.params.agents, state.rollout.memory, row)
     action = rollout.explore(k_explore, action, row.avail_actions, exploration_at(learner, tick), env.spec.num_actions)
-    carry, episodes = rollout.advance(env, state.rollout, k_env, action, memory)
-    starts = max(-(-config.learning_starts // config.num_envs), config.window + 1)
-    due = (tick + 1 >= starts) & (tick % config.update_every == 0)
+    state = state._replace(ring=ring, key=jax.random.key_data(key))
+    return state, Decision(action, memory, k_env, k_sample)
 
-    def rest(learner_state: LearnerState) -> tuple[LearnerState, Metrics, Array]:
-        nothing = jnp.float32(0.0)
-        return learner_state, Metrics(nothing, nothing, nothing, nothing), nothing
 
-    def learn(learner_state: LearnerState) -> tuple[LearnerState, Metrics, Array]:
-        learner_state, total, updates = rest(learner_state)
-        for k in jax.random.split(k_sample, config.updates):
-            window = replay.sample(ring, k, tick + 1, config.batch // config.shards, config.window)
-            learner_state, metrics = learner.update(learner_state, window, state.robustness)
-            total = jax.tree.map(jnp.add, total, metrics)
-        return learner_state, total, updates + config.updates
+def first_update(config: TrainConfig) -> int:
+    """The number of rows after which learning starts."""
+    return max(-(-config.learning_starts // config.num_envs), config.window + 1)
 
-    learned, metrics, updates = jax.lax.cond(due, learn, rest, state.learner)
-    state = RunState(learned, carry, ring, jax.random.key_data(key), state.robustness)
-    return state, ChunkSums(episodes, metrics, updates)
+
+def nothing_learnt() -> tuple[Metrics, Array]:
+    """The metrics and number of updates of a tick without one."""
+    nothing = jnp.float32(0.0)
+    return Metrics(nothing, nothing, nothing, nothing), nothing
+
+
+def learn(learner: Learner, state: RunState, key: Array, tick: Array) -> tuple[LearnerState, Metrics, Array]:
+    """Take the updates of a tick; returns the sums of their metrics and their number."""
+    config, learnt = learner.method.config, state.learner
+    total, updates = nothing_learnt()
+    for k in jax.random.split(key, config.updates):
+        window = replay.sample(state.ring, k, tick + 1, config.batch // config.shards, config.window)
+        learnt, metrics = learner.update(learnt, window, state.robustness)
+        total = jax.tree.map(jnp.add, total, metrics)
+    return learnt, total, updates + config.updates
+
+
+def _tick(learner: Learner, env: Environment, state: RunState, tick: Array) -> tuple[RunState, ChunkSums]:
+    """Act once in every environment, store it, and learn when it is time."""
+    config = learner.method.config
+    state, decision = decide(learner, env, state, tick)
+    carry, episodes = rollout.advance(env, state.rollout, decision.env_key, decision.action, decision.memory)
+    due = (tick + 1 >= first_update(config)) & (tick % config.update_every == 0)
+    learnt, metrics, updates = jax.lax.cond(
+        due,
+        lambda: learn(learner, state, decision.sample_key, tick),
+        lambda: (state.learner, *nothing_learnt()),
+    )
+    return state._replace(learner=learnt, rollout=carry), ChunkSums(episodes, metrics, updates)

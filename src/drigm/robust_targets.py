@@ -77,7 +77,7 @@ def cut_batch(method: Method, window: Row) -> Batch:
         avail_t=row_t.avail_actions,
         reward_t=row_t.reward * spec.reward_scale,
         terminated_t=row_t.terminated,
-        mask=targets.valid_transitions(row_tm1.terminated, row_tm1.truncated),
+        mask=targets.valid_transitions(row_tm1.terminated, row_tm1.truncated, row_t.first),
         alive_tm1=row_tm1.alive,
         alive_t=row_t.alive,
     )

@@ -34,11 +34,16 @@ class EpisodeStats(NamedTuple):
 
 def start(env: Environment, agents: RecurrentAgents, key: Array, num_envs: int) -> RolloutState:
     """Reset ``num_envs`` environments."""
-    env_state, timestep = reset_all(env, key, num_envs)
+    return begin(agents, *reset_all(env, key, num_envs))
+
+
+def begin(agents: RecurrentAgents, env_state: PyTree, timestep: TimeStep) -> RolloutState:
+    """Return the carry at the first time-steps [B] of episodes."""
+    num_envs, num_agents = timestep.obs.shape[:2]
     return RolloutState(
         env_state=env_state,
         timestep=timestep,
-        last_action=jnp.full((num_envs, env.spec.num_agents), NO_ACTION, jnp.int32),
+        last_action=jnp.full((num_envs, num_agents), NO_ACTION, jnp.int32),
         first=jnp.ones(num_envs, bool),
         memory=agents.initial_memory(num_envs),
         episode_return=jnp.zeros(num_envs, jnp.float32),
@@ -116,6 +121,14 @@ def advance(
     """
     last = carry.timestep.terminated | carry.timestep.truncated
     env_state, timestep = step_or_reset(env, key, carry.env_state, action, last)
+    return arrive(carry, env_state, timestep, action, memory)
+
+
+def arrive(
+    carry: RolloutState, env_state: PyTree, timestep: TimeStep, action: Array, memory: Memory
+) -> tuple[RolloutState, EpisodeStats]:
+    """Return the carry at the time-steps [B] that ``action`` [B, N] led to, resets where an episode was over."""
+    last = carry.timestep.terminated | carry.timestep.truncated
     ended = timestep.terminated | timestep.truncated
     episode_return = jnp.where(last, 0.0, carry.episode_return) + timestep.reward
     count, won = jnp.sum(ended.astype(jnp.float32)), timestep.won

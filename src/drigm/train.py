@@ -15,13 +15,14 @@ from drigm.baselines import BASELINES
 from drigm.checkpoint import load_metadata, load_tree, save_tree
 from drigm.config import TrainConfig, validate
 from drigm.devices import require_backend, use_cores
-from drigm.envs import KINDS, make_env
+from drigm.envs import HOSTED, KINDS, make_env
 from drigm.envs.api import Environment
 from drigm.envs.shifts import SOURCES
-from drigm.errors import check, choose
+from drigm.errors import UserError, check, choose
 from drigm.factorizations import FACTORIZATIONS
+from drigm.host_loop import make_host_train
 from drigm.learner import LearnerState
-from drigm.loop import ChunkSums, RunState, Train, epsilon_at, make_train
+from drigm.loop import ChunkSums, RunState, StoppedError, Train, epsilon_at, make_train
 from drigm.networks import RecurrentAgents
 from drigm.presets import PRESETS, with_preset
 from drigm.progress import Progress
@@ -97,7 +98,11 @@ def resolve(config: TrainConfig) -> tuple[TrainConfig, Environment]:
     choose("preset", config.preset, tuple(PRESETS))
     choose("baseline", config.baseline, tuple(BASELINES))
     _check_method(config)
-    env = make_env(config.env)
+    env = make_env(config.env, **_host_options(config))
+    bounded = math.isfinite(env.spec.reward_range[0]) or config.fail_value != "auto"
+    needs = (BASELINES[config.baseline].uncertainty or SETS[config.uncertainty]).can_fail
+    told = f"{config.env} does not declare a reward_range: give a number below every value, in scaled reward"
+    check(bounded or not needs, "fail_value", config.fail_value, told)
     known = SOURCES in env.shifts or not BASELINES[config.baseline].needs_sources
     check(known, "baseline", config.baseline, f"it needs source worlds, and {config.env} has no suite {SOURCES}")
     check(env.spec.num_actions > 0, "env", config.env, "training needs discrete actions")
@@ -109,6 +114,17 @@ def resolve(config: TrainConfig) -> tuple[TrainConfig, Environment]:
         f"linear or auto: the actions of {config.env} have no order",
     )
     return config, env
+
+
+def _host_options(config: TrainConfig) -> dict[str, Any]:
+    """What an environment in other processes is told about them."""
+    kind = config.env.partition(":")[0]
+    return {"python": config.env_python, "workers": config.env_workers} if kind in HOSTED else {}
+
+
+def programs_of(config: TrainConfig, env: Environment) -> Train:
+    """Return the training programs of ``config`` in ``env``, wherever it lives."""
+    return make_train(config, env) if env.host is None else make_host_train(config, env)
 
 
 def _check_method(config: TrainConfig) -> None:
@@ -142,7 +158,7 @@ def train_run(config: TrainConfig, path: Path, *, quiet: bool = False) -> Run:
     use_cores(validate(config).shards)  # before `resolve`, which makes arrays
     require_backend()
     config, env = resolve(config)
-    programs = make_train(config, env)  # before anything is written: it may refuse
+    programs = programs_of(config, env)  # before anything is written: it may refuse
     directory = RunDirectory(path)
     directory.create(config)
     state = _start(programs, config, quiet=quiet)
@@ -161,7 +177,7 @@ def resume_run(path: Path, *, quiet: bool = False) -> Run:
     config, env = resolve(config)
     if directory.is_finished(config):
         return Run(directory, config, env)
-    programs = make_train(config, env)
+    programs = programs_of(config, env)
     state, tick = _start(programs, config, quiet=quiet), 0
     if directory.checkpoint_file.exists():
         metadata = load_metadata(directory.checkpoint_file)
@@ -200,7 +216,7 @@ def _start(programs: Train, config: TrainConfig, *, quiet: bool) -> RunState:
 
 def _one_seed(config: TrainConfig, env: Environment) -> RunState:
     """The shapes of one seed's state."""
-    state = make_train(config, env).shapes(*_axes(config))
+    state = programs_of(config, env).shapes(*_axes(config))
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[2:], x.dtype), state)
 
 
@@ -215,17 +231,40 @@ def _finish(
     quiet: bool,
 ) -> Run:
     """Train from ``tick`` to the end; an interrupted run goes on from its last checkpoint."""
+    try:
+        state = _train(config, env, directory, programs, state, tick=tick, quiet=quiet)
+    finally:
+        programs.close()
+    _save_finished(config, directory, state)
+    return Run(directory, config, env)
+
+
+def _train(
+    config: TrainConfig,
+    env: Environment,
+    directory: RunDirectory,
+    programs: Train,
+    state: RunState,
+    *,
+    tick: int,
+    quiet: bool,
+) -> RunState:
+    """Return the state after the last tick; chunk by chunk it is logged, shown and saved."""
     chunk = max(1, config.ticks // CHUNKS)
     label = f"{method_name(config)} x{config.seeds}"
     saved_at = time.monotonic()
     with Progress(label, config.steps, quiet=quiet, start=min(tick * config.num_envs, config.steps)) as progress:
         if tick == 0:
-            progress.note("compiling")
+            for note in (*env.notes, "compiling"):
+                progress.note(note)
         while tick < config.ticks:
             ticks = min(chunk, config.ticks - tick)
             began = time.monotonic()
             try:
                 state, sums = jax.block_until_ready(programs.chunk(state, jnp.int32(tick), jnp.int32(ticks)))
+            except StoppedError as stop:
+                save_tree(directory.checkpoint_file, stop.state, {"tick": str(stop.tick)})
+                raise UserError(f"{stop} What was learnt is kept: drigm train --resume {directory.path}") from None
             except KeyboardInterrupt:
                 raise KeyboardInterrupt(f"stopped; continue with drigm train --resume {directory.path}") from None
             tick += ticks
@@ -238,8 +277,7 @@ def _finish(
             if time.monotonic() - saved_at > CHECKPOINT_SECONDS and tick < config.ticks:
                 save_tree(directory.checkpoint_file, state, {"tick": str(tick)})
                 saved_at = time.monotonic()
-    _save_finished(config, directory, state)
-    return Run(directory, config, env)
+    return state
 
 
 def _metric_rows(

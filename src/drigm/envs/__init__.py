@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from drigm.envs import building, building_data, probe, smax, tabular
+from drigm.envs import building, building_data, hosted, probe, smax, tabular
 from drigm.envs.api import Environment, Shift
+from drigm.envs.host.smac_env import GENERATED
 from drigm.envs.shifts import shift_suite
 from drigm.errors import UserError, choose
 
@@ -53,12 +54,43 @@ BATTLES = MappingProxyType(
         "target_period": 50,
     }
 )
+# Whatever comes: moderate settings that learn small tasks within a hundred thousand steps.
+PARALLEL = MappingProxyType(
+    {
+        "steps": 100_000,
+        "gamma": 0.99,
+        "num_envs": 16,
+        "epsilon_fraction": 0.3,
+        "window": 12,
+        "burn_in": 2,
+        "batch": 32,
+        "learning_starts": 2_000,
+        "learning_rate": 1e-3,
+        "double_q": True,
+        "target_period": 100,
+    }
+)
 KINDS: dict[str, Kind] = {
     "building": Kind(building.building, "building:BUILDING/CITY or building:BUILDING/WEATHER/GROUND", _building_parts),
+    "pettingzoo": Kind(
+        hosted.pettingzoo,
+        "pettingzoo:MODULE:FACTORY or pettingzoo:FILE.py:FACTORY, with ?OPTION=VALUE&...",
+        lambda: {"FACTORY": ["any callable that returns a ParallelEnv with discrete actions"]},
+        PARALLEL,
+    ),
     "probe": Kind(probe.probe, "probe:NAME", lambda: {"NAME": list(probe.RULES)}),
+    "smac": Kind(
+        hosted.smac,
+        "smac:MAP",
+        lambda: {"MAP": ["3s_vs_5z and the other maps of oxwhirl's SMAC", *GENERATED]},
+        BATTLES,
+    ),
     "smax": Kind(smax.smax, "smax:SCENARIO", lambda: {"SCENARIO": smax.scenarios()}, BATTLES),
     "tabular": Kind(tabular.tabular, "tabular:NAME", lambda: {"NAME": list(tabular.PROBLEMS)}),
 }
+
+
+HOSTED = ("pettingzoo", "smac")  # kinds that live in worker processes
 
 
 def make_env(env_id: str, **options) -> Environment:
@@ -72,4 +104,4 @@ def make_env(env_id: str, **options) -> Environment:
     return KINDS[choose("env", kind, tuple(KINDS))].make(name, **options)
 
 
-__all__ = ["KINDS", "Environment", "Kind", "Shift", "make_env", "shift_suite"]
+__all__ = ["HOSTED", "KINDS", "Environment", "Kind", "Shift", "make_env", "shift_suite"]

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from drigm.envs.host_vector import HostSource
 from drigm.types import Array, EnvSpec, PyTree, TimeStep
 
 Reset = Callable[[Array, PyTree], tuple[PyTree, TimeStep]]
@@ -61,6 +62,8 @@ class Environment(NamedTuple):
         vary: ``vary({name: strength}) -> Environment``, the same environment with those parameters changed; all its
             worlds have the structure and shapes of this one's.
         world_per_env: ``params`` has a leading axis [B], one world per parallel environment (only for training).
+        host: how to make it in another process; ``reset`` and ``step`` then only refuse (see `drigm.envs.hosted`).
+        notes: what a user should know about it, such as fallbacks that were taken.
     """
 
     spec: EnvSpec
@@ -74,6 +77,8 @@ class Environment(NamedTuple):
     parameters: Mapping[str, Parameter] = MappingProxyType({})
     vary: Callable[[Mapping[str, float]], Environment] | None = None
     world_per_env: bool = False
+    host: HostSource | None = None
+    notes: tuple[str, ...] = ()
 
 
 def step_or_reset(

@@ -194,8 +194,8 @@ def wrap(env: Environment, strengths: Mapping[str, float]) -> Environment:
     values = {name: jnp.full(per_env, strength, jnp.float32) for name, strength in strengths.items()}
     return env._replace(
         params=Perturbed(env.params, values),
-        reset=reset,
-        step=step,
+        reset=reset if env.host is None else env.reset,
+        step=step if env.host is None else env.step,
         episode=lambda params, i: params._replace(world=env.episode(params.world, i)),
         shifts={},
         parameters={},

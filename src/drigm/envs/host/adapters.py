@@ -1,0 +1,26 @@
+"""The kinds of environments that a worker can hold."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .factory import factory
+from .faults import EnvError, describe
+from .parallel_env import ParallelAdapter
+from .smac_env import SmacAdapter, make_smac
+
+KINDS = ("pettingzoo", "smac")
+
+
+def adapt(kind: str, name: str) -> Any:
+    """Return a new environment with ``facts``, ``reset(seed)`` and ``step(action)``; raises `EnvError`."""
+    if kind == "smac":
+        return SmacAdapter(make_smac(name), name)
+    make = factory(name)
+    try:
+        env = make()
+    except EnvError:
+        raise
+    except Exception as error:
+        raise EnvError(f"{name} cannot be made ({describe(error)})") from error
+    return ParallelAdapter(env, name)

@@ -1,0 +1,186 @@
+"""What a PettingZoo `ParallelEnv` has to do so that a team can be trained in it, each violation in a sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .faults import EnvError, describe
+
+
+class Rules(NamedTuple):
+    """What an environment declared, and has to keep to."""
+
+    agents: list[Any]
+    spaces: dict[Any, Any]  # of observations, without the mask
+    obs_sizes: dict[Any, int]
+    actions: dict[Any, int]
+    first_action: dict[Any, int]
+
+
+def check_spaces(env: Any) -> Rules:
+    """Return what ``env`` declares; raises `EnvError` if a team cannot be trained with it."""
+    for method in ("reset", "step", "observation_space", "action_space"):
+        if not callable(getattr(env, method, None)):
+            raise EnvError(f"it has no method {method}(); a ParallelEnv is needed (an AECEnv is not one)")
+    agents = list(getattr(env, "possible_agents", None) or [])
+    if not agents:
+        raise EnvError("possible_agents is missing or empty")
+    if len({str(agent) for agent in agents}) != len(agents):
+        raise EnvError(f"possible_agents are not distinct: {agents}")
+    spaces, sizes, actions, first = {}, {}, {}, {}
+    for agent in agents:
+        spaces[agent] = box = _box(_space(env, "observation_space", agent), agent)
+        sizes[agent] = int(np.prod(box.shape))
+        discrete = _space(env, "action_space", agent)
+        if not hasattr(discrete, "n"):
+            raise EnvError(f"its action space is {discrete}, but only Discrete ones can be trained", agent=agent)
+        actions[agent], first[agent] = int(discrete.n), int(getattr(discrete, "start", 0))
+    return Rules(agents, spaces, sizes, actions, first)
+
+
+def _space(env: Any, method: str, agent: Any) -> Any:
+    try:
+        space = getattr(env, method)(agent)
+        again = getattr(env, method)(agent)
+    except Exception as error:
+        raise EnvError(f"{method}(agent) raised {describe(error)}", agent=agent) from error
+    if space != again:
+        raise EnvError(f"{method}(agent) changes from call to call ({space}, then {again})", agent=agent)
+    return space
+
+
+def _box(space: Any, agent: Any) -> Any:
+    """The part of an observation space that networks read: a Box, alone or beside an action mask."""
+    inner = getattr(space, "spaces", None)
+    if isinstance(inner, dict):
+        if "observation" not in inner:
+            raise EnvError("its observation space is a Dict without 'observation'", agent=agent)
+        space = inner["observation"]
+    if not (hasattr(space, "low") and hasattr(space, "high") and getattr(space, "shape", None)):
+        raise EnvError(f"its observation space is {space}, but a Box is needed (flatten it first)", agent=agent)
+    return space
+
+
+def check_reset(env: Any, rules: Rules, returned: Any) -> tuple[dict[Any, Any], dict[Any, Any]]:
+    """Return the observations and infos of a reset."""
+    if not (isinstance(returned, tuple) and len(returned) == 2):
+        raise EnvError("reset must return (observations, infos)", step=0)
+    obs, infos = returned
+    _known(env.agents, rules, 0)
+    if not env.agents:
+        raise EnvError("no agent is left after reset", step=0)
+    _observations(env, rules, obs, infos, list(env.agents), 0)
+    return obs, infos
+
+
+def check_step(env: Any, rules: Rules, living: list[Any], step: int, returned: Any) -> tuple[dict[Any, Any], ...]:
+    """Return what a step returned; ``living`` acted in it."""
+    if not (isinstance(returned, tuple) and len(returned) == 5):
+        raise EnvError("step must return (observations, rewards, terminations, truncations, infos)", step=step)
+    obs, rewards, terminations, truncations, infos = returned
+    for name, column in (("rewards", rewards), ("terminations", terminations), ("truncations", truncations)):
+        for agent in living:
+            if agent not in column:
+                raise EnvError(f"it acted but is missing in {name}", agent=agent, step=step)
+    for agent, reward in rewards.items():
+        if np.ndim(reward) != 0 or not np.isfinite(float(reward)):
+            raise EnvError(f"its reward is {reward!r}; a finite number is needed", agent=agent, step=step)
+    _known(env.agents, rules, step)
+    for agent in env.agents:
+        if agent not in living:
+            raise EnvError("it came back after it had left; agents may only leave", agent=agent, step=step)
+        if terminations[agent] or truncations[agent]:
+            raise EnvError("it ended but is still in env.agents", agent=agent, step=step)
+    _observations(env, rules, obs, infos, list(env.agents), step)
+    return obs, rewards, terminations, truncations, infos
+
+
+def check_state(env: Any, size: int | None, step: int) -> np.ndarray | None:
+    """Return the global state, None where the environment has none; ``size``: what it has to have."""
+    if not callable(getattr(env, "state", None)):
+        return None
+    try:
+        state = np.asarray(env.state(), np.float32)
+    except NotImplementedError:
+        return None
+    except Exception as error:
+        raise EnvError(f"state() raised {describe(error)}", step=step) from error
+    if size is not None and state.size != size:
+        raise EnvError(f"state() has {state.size} numbers, {size} before", step=step)
+    if not np.isfinite(state).all():
+        raise EnvError("state() holds a value that is not finite", step=step)
+    return state
+
+
+def _known(agents: list[Any], rules: Rules, step: int) -> None:
+    for agent in agents:
+        if agent not in rules.spaces:
+            raise EnvError(f"it is not one of possible_agents ({rules.agents})", agent=agent, step=step)
+
+
+def _observations(env: Any, rules: Rules, obs: Any, infos: Any, living: list[Any], step: int) -> None:
+    for agent in living:
+        if agent not in obs:
+            raise EnvError("it is missing in the observations", agent=agent, step=step)
+    for agent, seen in obs.items():
+        if agent not in rules.spaces:
+            raise EnvError(f"observed, but not one of possible_agents ({rules.agents})", agent=agent, step=step)
+        if isinstance(seen, dict) and "observation" not in seen:
+            raise EnvError("its observation is a dict without 'observation'", agent=agent, step=step)
+        flat = np.asarray(seen["observation"] if isinstance(seen, dict) else seen)
+        expected = tuple(rules.spaces[agent].shape)
+        if flat.shape != expected:
+            raise EnvError(f"its observation has shape {flat.shape}, its space {expected}", agent=agent, step=step)
+        if not np.issubdtype(flat.dtype, np.number) and flat.dtype != bool:
+            raise EnvError(f"its observation has type {flat.dtype}; numbers are needed", agent=agent, step=step)
+        if not np.isfinite(flat).all():
+            raise EnvError("its observation holds a value that is not finite", agent=agent, step=step)
+        if agent in living:
+            _check_mask(rules, seen, infos.get(agent, {}) if isinstance(infos, dict) else {}, agent, step)
+
+
+def _check_mask(rules: Rules, seen: Any, info: Any, agent: Any, step: int) -> None:
+    mask = info.get("action_mask") if isinstance(info, dict) else None
+    mask = seen.get("action_mask") if mask is None and isinstance(seen, dict) else mask
+    if mask is None:
+        return
+    mask = np.asarray(mask)
+    if mask.shape != (rules.actions[agent],):
+        raise EnvError(
+            f"its action mask has shape {mask.shape}, ({rules.actions[agent]},) needed", agent=agent, step=step
+        )
+    if not mask.astype(bool).any():
+        raise EnvError("its action mask allows nothing", agent=agent, step=step)
+
+
+def violations(env: Any, adapter: Any, episodes: int, limit: int, seed: int) -> Iterator[str]:
+    """Yield every violation that shows in ``episodes`` of random play, the first of each episode.
+
+    ``adapter`` makes the array form of ``env`` and raises `EnvError`. Beyond the rules it is checked that a seed
+    repeats itself, that spaces stay, and that episodes end.
+    """
+    random = np.random.default_rng(seed)
+    try:
+        shown = adapter(env)
+    except EnvError as fault:
+        yield str(fault)
+        return
+    for episode in range(episodes):
+        try:
+            step, count = shown.reset(seed + episode), 0
+            if episode == 0:
+                again = shown.reset(seed)
+                if not (np.array_equal(again.obs, step.obs) and np.array_equal(again.state, step.state)):
+                    yield "reset(seed) does not repeat itself: two resets on one seed show different observations"
+                step = again
+            while not step.over and count < limit:
+                action = [random.choice(np.flatnonzero(mask)) for mask in step.avail_actions]
+                step, count = shown.step(np.array(action, np.int32)), count + 1
+            if not step.over:
+                yield f"an episode of random play has not ended after {limit} steps; it must terminate or truncate"
+                return
+        except EnvError as fault:
+            yield str(fault)

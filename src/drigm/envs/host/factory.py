@@ -1,0 +1,44 @@
+"""Environments by name: ``package.module:factory?option=value&other=value``."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import runpy
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import parse_qsl
+
+from .faults import EnvError, describe
+
+
+def factory(name: str) -> Callable[[], Any]:
+    """Return what makes the environment ``name``.
+
+    Instead of a module there may be the path of a Python file, as in ``rooms.py:make``.
+
+    Raises:
+        EnvError: there is no such module or attribute.
+    """
+    target, _, query = name.partition("?")
+    module_name, colon, attribute = target.rpartition(":")
+    if not colon or not module_name or not attribute:
+        raise EnvError(f"{name!r} does not name an environment; write package.module:factory")
+    try:
+        if module_name.endswith(".py"):
+            found: Any = type("Script", (), runpy.run_path(module_name, run_name="__drigm__"))
+        else:
+            found = importlib.import_module(module_name)
+        for part in attribute.split("."):
+            found = getattr(found, part)
+    except Exception as error:
+        raise EnvError(f"{target} cannot be loaded ({describe(error)})") from error
+    options = {key: _value(text) for key, text in parse_qsl(query, keep_blank_values=True)}
+    return lambda: found(**options)
+
+
+def _value(text: str) -> Any:
+    try:
+        return ast.literal_eval(text)
+    except (SyntaxError, ValueError):
+        return {"true": True, "false": False}.get(text, text)

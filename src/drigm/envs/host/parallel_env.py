@@ -1,0 +1,153 @@
+"""Any PettingZoo `ParallelEnv` with discrete actions as arrays of one shape.
+
+Agents may have any ids, observation sizes and numbers of actions: observations are flattened and padded with zeros,
+actions beyond an agent's own are masked. Agents that have left are dead: their observation is zero, action 0 is all
+they can do. The team's reward is the sum over agents.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .conformance import Rules, check_reset, check_spaces, check_state, check_step
+from .faults import EnvError, describe
+from .steps import Facts, HostStep
+
+UNKNOWN_LIMIT = 1000  # of an environment that does not say when it truncates
+
+
+class ParallelAdapter:
+    """One environment; every violation of the contract raises `EnvError` with the agent and the step."""
+
+    def __init__(self, env: Any, name: str) -> None:
+        self.env = env
+        self.rules: Rules = check_spaces(env)
+        rules = self.rules
+        self.steps = 0
+        self.actions = max(rules.actions.values())
+        self.width = max(rules.obs_sizes.values())
+        obs, infos = check_reset(env, rules, self._call("reset", 0, seed=0))
+        masks = {agent: _mask(obs[agent], infos.get(agent, {})) for agent in rules.agents}
+        self.has_state = check_state(env, None, 0) is not None
+        notes = [] if self.has_state else ["it has no state(): all agents' observations together stand in for it"]
+        state_size = self._state(obs).size
+        own, low, high = env.unwrapped if hasattr(env, "unwrapped") else env, *self._bounds()
+        limit = next((int(getattr(own, k)) for k in ("max_cycles", "max_steps") if getattr(own, k, None)), 0)
+        bounds = getattr(own, "reward_range", (-np.inf, np.inf))
+        self.facts = Facts(
+            name=f"pettingzoo:{name}",
+            agents=[str(agent) for agent in rules.agents],
+            obs_size=self.width,
+            state_size=state_size,
+            num_actions=self.actions,
+            episode_limit=limit or UNKNOWN_LIMIT,
+            obs_low=low,
+            obs_high=high,
+            reward_range=[float(x) * len(rules.agents) if np.isfinite(x) else None for x in bounds],
+            masks_actions=True,
+            agents_die=True,
+            has_wins=False,
+            idle_action=0,
+            notes=notes,
+        )
+        self.masked = any(mask is not None for mask in masks.values())
+
+    def reset(self, seed: int) -> HostStep:
+        self.steps = 0
+        obs, infos = check_reset(self.env, self.rules, self._call("reset", 0, seed=seed))
+        if check_spaces(self.env) != self.rules:
+            raise EnvError("its spaces or possible_agents are not what they were", step=0)
+        return self._shown(obs, infos, 0.0, set(self.env.agents), terminated=False, truncated=False)
+
+    def step(self, action: np.ndarray) -> HostStep:
+        """Take the joint action [N]; orders of agents that have left are dropped."""
+        self.steps += 1
+        living = list(self.env.agents)
+        index = {agent: i for i, agent in enumerate(self.rules.agents)}
+        orders = {agent: int(action[index[agent]]) + self.rules.first_action[agent] for agent in living}
+        taken = self._call("step", self.steps, orders)
+        obs, rewards, _, truncations, infos = check_step(self.env, self.rules, living, self.steps, taken)
+        over = not self.env.agents
+        # Some environments set both at the time limit; a cut episode still has a future, so truncation wins. Agents
+        # that were cut off are not dead: their last value is bootstrapped.
+        cut = {agent for agent in living if truncations[agent]} if over else set()
+        total = float(sum(float(r) for r in rewards.values()))
+        present = set(self.env.agents) | (cut & set(obs))
+        return self._shown(obs, infos, total, present, terminated=over and not cut, truncated=bool(cut))
+
+    def _call(self, method: str, step: int, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return getattr(self.env, method)(*args, **kwargs)
+        except Exception as error:
+            raise EnvError(f"{method} raised {describe(error)}", step=step) from error
+
+    def _shown(
+        self,
+        obs: dict[Any, Any],
+        infos: dict[Any, Any],
+        reward: float,
+        living: set[Any],
+        *,
+        terminated: bool,
+        truncated: bool,
+    ) -> HostStep:
+        agents = self.rules.agents
+        rows = np.zeros((len(agents), self.width), np.float32)
+        avail = np.zeros((len(agents), self.actions), bool)
+        for i, agent in enumerate(agents):
+            if agent in living:
+                flat = _flat(obs[agent])
+                rows[i, : flat.size] = flat
+                mask = _mask(obs[agent], infos.get(agent, {}))
+                avail[i, : self.rules.actions[agent]] = True if mask is None else np.asarray(mask, bool)
+            else:
+                avail[i, 0] = True
+        check_state(self.env, self.facts.state_size if self.has_state else None, self.steps)
+        return HostStep(
+            obs=rows,
+            state=self._state(obs),
+            avail_actions=avail,
+            reward=reward,
+            terminated=terminated,
+            truncated=truncated,
+            alive=np.array([agent in living for agent in agents]),
+            won=False,
+        )
+
+    def _state(self, obs: dict[Any, Any]) -> np.ndarray:
+        if self.has_state:
+            return np.asarray(self.env.state(), np.float32).ravel()
+        parts = []
+        for agent in self.rules.agents:
+            part = np.zeros(self.rules.obs_sizes[agent], np.float32)
+            if agent in obs:
+                part[:] = _flat(obs[agent])
+            parts.append(part)
+        return np.concatenate(parts)
+
+    def _bounds(self) -> tuple[list[float | None], list[float | None]]:
+        """Bounds that hold for every agent's padded observation, None where one has none."""
+        low, high = np.zeros(self.width), np.zeros(self.width)
+        for agent in self.rules.agents:
+            space = self.rules.spaces[agent]
+            low_own, high_own = (np.asarray(x, np.float64).ravel() for x in (space.low, space.high))
+            low[: low_own.size] = np.minimum(low[: low_own.size], low_own)
+            high[: high_own.size] = np.maximum(high[: high_own.size], high_own)
+        return [_finite(x) for x in low], [_finite(x) for x in high]
+
+
+def _finite(x: float) -> float | None:
+    return float(x) if np.isfinite(x) and abs(x) < 1e6 else None
+
+
+def _flat(obs: Any) -> np.ndarray:
+    return np.asarray(obs["observation"] if isinstance(obs, dict) else obs, np.float32).ravel()
+
+
+def _mask(obs: Any, info: Any) -> Any:
+    """The mask in the info, or in the observation, or None."""
+    if isinstance(info, dict) and "action_mask" in info:
+        return info["action_mask"]
+    return obs["action_mask"] if isinstance(obs, dict) and "action_mask" in obs else None

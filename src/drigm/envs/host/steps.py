@@ -1,0 +1,74 @@
+"""One time-step as arrays, and how a batch of them travels between processes: as bytes, never pickled."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+
+class Facts(NamedTuple):
+    """What never changes about an environment; travels as JSON."""
+
+    name: str
+    agents: list[str]
+    obs_size: int
+    state_size: int
+    num_actions: int
+    episode_limit: int
+    obs_low: list[float | None]  # [O], None where a reading has no bound
+    obs_high: list[float | None]
+    reward_range: list[float | None]
+    masks_actions: bool
+    agents_die: bool
+    has_wins: bool
+    idle_action: int
+    notes: list[str]  # what a user should know: fallbacks that were taken
+
+
+class HostStep(NamedTuple):
+    """One time-step of one environment, as `drigm.types.TimeStep` has it."""
+
+    obs: np.ndarray  # [N, O] float32
+    state: np.ndarray  # [S] float32
+    avail_actions: np.ndarray  # [N, A] bool
+    reward: float
+    terminated: bool
+    truncated: bool
+    alive: np.ndarray  # [N] bool
+    won: bool
+
+    @property
+    def over(self) -> bool:
+        return self.terminated or self.truncated
+
+
+def layout(facts: Facts, envs: int) -> list[tuple[tuple[int, ...], Any]]:
+    """Shape and type of each field of ``envs`` stacked time-steps, in the order of `HostStep`."""
+    n = len(facts.agents)
+    return [
+        ((envs, n, facts.obs_size), np.float32),
+        ((envs, facts.state_size), np.float32),
+        ((envs, n, facts.num_actions), np.bool_),
+        ((envs,), np.float32),
+        ((envs,), np.bool_),
+        ((envs,), np.bool_),
+        ((envs, n), np.bool_),
+        ((envs,), np.bool_),
+    ]
+
+
+def pack(facts: Facts, steps: list[HostStep]) -> bytes:
+    """Return the bytes of stacked time-steps."""
+    columns = zip(zip(*steps, strict=True), layout(facts, len(steps)), strict=True)
+    return b"".join(np.stack([np.asarray(x) for x in column]).astype(kind).tobytes() for column, (_, kind) in columns)
+
+
+def unpack(facts: Facts, envs: int, data: bytes) -> list[np.ndarray]:
+    """Return the fields of `HostStep`, each with a leading axis [envs]."""
+    fields, at = [], 0
+    for shape, kind in layout(facts, envs):
+        count = int(np.prod(shape))
+        fields.append(np.frombuffer(data, kind, count, at).reshape(shape))
+        at += count * np.dtype(kind).itemsize
+    return fields
