@@ -30,6 +30,8 @@ FLOW = (
     ("robust_targets",),
     ("learner",),
     ("loop",),
+    ("host_loop",),
+    ("host_evaluate",),
     ("checkpoint",),
     ("run_directory",),
     ("train",),

@@ -12,6 +12,7 @@ import numpy as np
 from drigm import rollout
 from drigm.devices import use_cores
 from drigm.envs.api import Environment
+from drigm.errors import check
 from drigm.factorizations import FACTORIZATIONS, Factorization, Team
 from drigm.networks import RecurrentAgents
 from drigm.robust_targets import of_the_living
@@ -68,6 +69,9 @@ def verify_run(run: Run) -> Alignment:
     one: from the greedy joint action and from random ones each agent in turn takes its best reply.
     """
     use_cores()
+    check(
+        run.env.host is None, "run", str(run.path), "its environment lives in another process; verify needs one in JAX"
+    )
     env, factorization = run.env, FACTORIZATIONS[run.config.factorization]
     weights = run.weights()
 

@@ -13,6 +13,7 @@ from drigm import rollout
 from drigm.devices import use_cores
 from drigm.envs.api import Environment, Shift
 from drigm.envs.shifts import Grid, default_suite, stack_params, worlds
+from drigm.host_evaluate import host_outcomes
 from drigm.networks import RecurrentAgents
 from drigm.rollout import Outcome
 from drigm.train import Run
@@ -76,7 +77,10 @@ def episode_scores(env: Environment, agents: RecurrentAgents, worlds: list[Shift
         agents: weights of K seeds stacked on a leading axis.
         worlds: the worlds to play in.
     """
-    outcomes = _play(env, len(worlds))(agents, stack_params(worlds))
+    if env.host is not None:
+        outcomes = host_outcomes(env, agents, worlds)
+    else:
+        outcomes = _play(env, len(worlds))(agents, stack_params(worlds))
     if env.spec.has_wins:
         return np.asarray(outcomes.won, np.float64)
     return np.asarray(env.score(outcomes.episode_return), np.float64)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from drigm.envs import building, building_data, hosted, probe, smax, tabular
+from drigm.envs import building, building_data, hosted, mpe, probe, smax, tabular
 from drigm.envs.api import Environment, Shift
 from drigm.envs.host.smac_env import GENERATED
 from drigm.envs.shifts import shift_suite
@@ -72,6 +72,7 @@ PARALLEL = MappingProxyType(
 )
 KINDS: dict[str, Kind] = {
     "building": Kind(building.building, "building:BUILDING/CITY or building:BUILDING/WEATHER/GROUND", _building_parts),
+    "mpe": Kind(mpe.mpe, "mpe:NAME", lambda: {"NAME": list(mpe.NAMES)}, PARALLEL),
     "pettingzoo": Kind(
         hosted.pettingzoo,
         "pettingzoo:MODULE:FACTORY or pettingzoo:FILE.py:FACTORY, with ?OPTION=VALUE&...",

@@ -9,24 +9,21 @@ What may shift is `SmaxParams`: health, speed, range and cooldown of every unit 
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
-from unittest import mock
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from drigm.envs.api import Environment, Parameter
-from drigm.errors import UserError, choose
+from drigm.envs.jaxmarl import load, permissive, strong
+from drigm.errors import choose
 from drigm.types import Array, EnvSpec, PyTree, TimeStep
 
 STOP = 4  # SMAX's action of doing nothing, the only one of the dead
 EVAL_EPISODES = 512
 REWARD_SCALE = 10.0  # returns lie in [0, 2]; values of order 10 train several times faster
-INSTALL = "pip install 'drigm[smax]'"
 
 
 class SmaxParams(NamedTuple):
@@ -72,23 +69,23 @@ def smax(name: str) -> Environment:
             unit_type_weapon_cooldowns=params.cooldown,
         )
 
-    with _permissive():
+    with permissive():
         nominal = battle(scenario=known[name])
         spec = _spec(f"smax:{name}", nominal)
 
     def reset(key: Array, params: SmaxParams) -> tuple[PyTree, TimeStep]:
-        with _permissive():
+        with permissive():
             world = game(params)
             obs, state = world.reset(key)
-            state = _strong(state)
+            state = strong(state)
             return state, _time_step(world, spec, state, obs, jnp.float32(0.0))
 
     def step(key: Array, state: PyTree, joint_action: Array, params: SmaxParams) -> tuple[PyTree, TimeStep]:
-        with _permissive():
+        with permissive():
             world = game(params)
             actions = dict(zip(spec.agents, joint_action, strict=True))
             obs, state, rewards, _, _ = world.step_env(key, state, actions)
-            state = _strong(state)
+            state = strong(state)
             return state, _time_step(world, spec, state, obs, rewards[spec.agents[0]])
 
     env = Environment(
@@ -167,22 +164,4 @@ def _spec(name: str, world: Any) -> EnvSpec:
 
 def _smax() -> tuple[Any, Mapping[str, Any]]:
     """JaxMARL's class and its scenarios."""
-    try:
-        with mock.patch("builtins.print"):  # it talks, and past a redirected stdout
-            from jaxmarl.environments.smax import HeuristicEnemySMAX
-            from jaxmarl.environments.smax.smax_env import MAP_NAME_TO_SCENARIO
-    except ModuleNotFoundError as error:
-        raise UserError(f"env: smax needs JaxMARL, and {error.name} is missing: {INSTALL}.") from None
-    return HeuristicEnemySMAX, MAP_NAME_TO_SCENARIO
-
-
-@contextlib.contextmanager
-def _permissive() -> Iterator[None]:
-    """JaxMARL relies on implicit promotion; our own code must work where it is forbidden."""
-    with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
-        yield
-
-
-def _strong(state: PyTree) -> PyTree:
-    """Drop weak types: a carry that starts weak would be compiled twice."""
-    return jax.tree.map(lambda x: jax.lax.convert_element_type(x, x.dtype), state)
+    return load("smax").HeuristicEnemySMAX, load("smax.smax_env").MAP_NAME_TO_SCENARIO
