@@ -9,6 +9,7 @@ print(drigm.evaluate(run, shifts="climate"))
 from drigm.alignment import verify_run
 from drigm.api import QMIX, QTRAN, VDN, ChiSquare, Contamination, KullbackLeibler, Nominal, TotalVariation, train
 from drigm.envs import make_env
+from drigm.envs.check import check_env
 from drigm.errors import UserError
 from drigm.evaluate import Evaluation, evaluate
 from drigm.train import Run, load_run
@@ -27,6 +28,7 @@ __all__ = [
     "Run",
     "TotalVariation",
     "UserError",
+    "check_env",
     "evaluate",
     "load_run",
     "make_env",

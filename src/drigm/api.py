@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from drigm.envs.hosted import name_of
 from drigm.errors import UserError
 from drigm.run_directory import default_path
 from drigm.train import Run, settle, train_run
@@ -63,7 +65,7 @@ def KullbackLeibler(rho: float | None = None) -> Choice:  # noqa: N802 (named li
 
 
 def train(
-    env: str = "building:OfficeSmall/Tucson",
+    env: str | Callable[..., Any] = "building:OfficeSmall/Tucson",
     factorization: Choice | str = "qmix",
     uncertainty: Choice | str = "nominal",
     *,
@@ -74,7 +76,8 @@ def train(
     """Train a team and return its `Run`.
 
     Args:
-        env: environment id, see ``drigm list``.
+        env: environment id, see ``drigm list``; or a function that returns a PettingZoo `ParallelEnv` (worker
+            processes import it, so it must have a name in a module or script).
         factorization: `VDN` (), `QMIX` () or `QTRAN` (), or their name.
         uncertainty: `Nominal` (), `Contamination` (rho), `TotalVariation` (rho), `ChiSquare` (rho) or
             `KullbackLeibler` (rho), or their name.
@@ -87,7 +90,11 @@ def train(
     """
     from drigm.report.training import draw_learning_curve  # matplotlib: a second that `import drigm` need not take
 
-    chosen = {"env": env, **_resolve("factorization", factorization), **_resolve("uncertainty", uncertainty)}
+    chosen = {
+        "env": env if isinstance(env, str) else name_of(env),
+        **_resolve("factorization", factorization),
+        **_resolve("uncertainty", uncertainty),
+    }
     for name in settings:
         if name in chosen:
             raise UserError(f"{name}: given twice; once by {chosen[name]!r} and once by {settings[name]!r}.")

@@ -1,4 +1,4 @@
-"""The command line: drigm train, evaluate, verify, list."""
+"""The command line: drigm train, evaluate, verify, check-env, list."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from drigm.baselines import BASELINES
 from drigm.config import FIELDS
 from drigm.devices import cache_compilations, use_cores
 from drigm.envs import KINDS, Kind, make_env, smax
+from drigm.envs.check import check_env
 from drigm.envs.perturbations import PERTURBATIONS, parse_grid
 from drigm.envs.shifts import suite_names
 from drigm.errors import UserError, check
@@ -86,6 +87,13 @@ def _parser() -> argparse.ArgumentParser:
     proof.add_argument("--json", action="store_true", help="as one JSON object")
     proof.add_argument("--quiet", action="store_true", help="show no progress")
     proof.set_defaults(run=_verify)
+
+    inspect = commands.add_parser("check-env", help="explain what an environment does wrong, in sentences")
+    inspect.add_argument("env", metavar="ENV", help="pettingzoo:package.module:factory, or smac:MAP")
+    inspect.add_argument("--episodes", type=int, default=3, help="of random play (default: 3)")
+    inspect.add_argument("--env-python", default="", help="interpreter that runs it, if not this one")
+    inspect.add_argument("--json", action="store_true", help="a list of sentences")
+    inspect.set_defaults(run=_check_env)
 
     listing = commands.add_parser(
         "list", help="environments, factorizations, uncertainty sets, baselines, presets, shifts"
@@ -167,6 +175,18 @@ def _verify(options: argparse.Namespace) -> int:
     result = verify(quiet=options.quiet)
     print(result.to_json() if options.json else result)
     return 0 if result.holds else 1
+
+
+def _check_env(options: argparse.Namespace) -> int:
+    """Exit code 1 where anything was found."""
+    found = check_env(options.env, episodes=options.episodes, python=options.env_python)
+    if options.json:
+        print(json.dumps(found, indent=2))
+    else:
+        print(
+            "\n".join(found) if found else f"{options.env}: {options.episodes} episodes of random play, nothing wrong"
+        )
+    return 1 if found else 0
 
 
 def _list(options: argparse.Namespace) -> int:

@@ -187,3 +187,13 @@ class HostVector:
         for worker in self.workers:
             worker.close()
         self.workers = []
+
+
+def ask(source: HostSource, request: dict[str, Any], what: str, seconds: float = START_SECONDS) -> dict[str, Any]:
+    """Return the answer of a worker that lives for one request; raises `UserError` as `HostVector` does."""
+    worker = _Process(0, source, [0], 0)
+    try:
+        worker.send({**request, "kind": source.kind, "name": source.name})
+        return worker.receive(what, seconds)[0]
+    finally:
+        worker.close()

@@ -14,7 +14,7 @@ import numpy as np
 
 from drigm.envs.api import Environment
 from drigm.envs.host.steps import Facts
-from drigm.envs.host_vector import HostSource
+from drigm.envs.host_vector import HostSource, ask
 from drigm.errors import UserError
 from drigm.types import EnvSpec
 
@@ -35,16 +35,16 @@ def hosted(kind: str, name: str, *, python: str = "", workers: int = 0) -> Envir
         UserError: it cannot be made or breaks the contract of a ParallelEnv; the message says where.
     """
     source = HostSource(kind, name, python, workers)
-    probe = HostSource(kind, name, python, 1).open([0])
-    probe.close()
+    opened = ask(source, {"do": "open", "seeds": [0]}, "while it made an environment")
+    facts = Facts(**opened["facts"])
     return Environment(
-        spec=spec_of(kind, probe.facts),
+        spec=spec_of(kind, facts),
         params=(),
         reset=_refuse,
         step=_refuse,
         num_eval_episodes=EVAL_EPISODES,
         host=source,
-        notes=tuple(probe.facts.notes),
+        notes=tuple(facts.notes),
     )
 
 

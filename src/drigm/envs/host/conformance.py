@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -156,31 +156,36 @@ def _check_mask(rules: Rules, seen: Any, info: Any, agent: Any, step: int) -> No
         raise EnvError("its action mask allows nothing", agent=agent, step=step)
 
 
-def violations(env: Any, adapter: Any, episodes: int, limit: int, seed: int) -> Iterator[str]:
-    """Yield every violation that shows in ``episodes`` of random play, the first of each episode.
+def violations(make: Callable[[], Any], *, episodes: int, limit: int, seed: int = 0) -> Iterator[str]:
+    """Yield what goes wrong in ``episodes`` of random play, the first violation of each episode.
 
-    ``adapter`` makes the array form of ``env`` and raises `EnvError`. Beyond the rules it is checked that a seed
-    repeats itself, that spaces stay, and that episodes end.
+    Beyond the rules it is checked that a seed repeats itself and that episodes end within ``limit`` steps.
+
+    Args:
+        make: makes the environment as arrays (see `adapters.adapt`).
+        episodes: how many to play.
+        limit: steps after which an episode counts as endless.
+        seed: of the first episode and of the actions.
     """
     random = np.random.default_rng(seed)
     try:
-        shown = adapter(env)
-    except EnvError as fault:
-        yield str(fault)
+        env = make()
+        first, again = env.reset(seed), env.reset(seed)
+    except EnvError as error:
+        yield str(error)
         return
+    if not (np.array_equal(again.obs, first.obs) and np.array_equal(again.state, first.state)):
+        yield "reset(seed) does not repeat itself: two resets on one seed show different observations"
     for episode in range(episodes):
         try:
-            step, count = shown.reset(seed + episode), 0
-            if episode == 0:
-                again = shown.reset(seed)
-                if not (np.array_equal(again.obs, step.obs) and np.array_equal(again.state, step.state)):
-                    yield "reset(seed) does not repeat itself: two resets on one seed show different observations"
-                step = again
-            while not step.over and count < limit:
-                action = [random.choice(np.flatnonzero(mask)) for mask in step.avail_actions]
-                step, count = shown.step(np.array(action, np.int32)), count + 1
-            if not step.over:
+            shown = env.reset(seed + episode)
+            for _ in range(limit):
+                action = [random.choice(np.flatnonzero(mask)) for mask in shown.avail_actions]
+                shown = env.step(np.array(action, np.int32))
+                if shown.over:
+                    break
+            else:
                 yield f"an episode of random play has not ended after {limit} steps; it must terminate or truncate"
                 return
-        except EnvError as fault:
-            yield str(fault)
+        except EnvError as error:
+            yield str(error)

@@ -30,6 +30,7 @@ if __name__ == "__main__":  # become part of this folder's package, wherever it 
     __package__ = "drigm_host"
 
 from .adapters import adapt
+from .conformance import violations
 from .faults import EnvError, describe
 from .steps import HostStep, pack
 
@@ -64,6 +65,14 @@ class Worker:
         del data
         self.slots = [Slot(request["kind"], request["name"], seed) for seed in request["seeds"]]
         return {"facts": self.slots[0].env.facts._asdict()}, b""
+
+    def check(self, request: dict[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]:
+        """Play at random and say what goes wrong."""
+        del data
+        found = violations(
+            lambda: adapt(request["kind"], request["name"]), episodes=request["episodes"], limit=request["limit"]
+        )
+        return {"violations": list(dict.fromkeys(found))}, b""
 
     def reset(self, request: dict[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]:
         """Start new episodes, on the given seeds where there are any."""
