@@ -90,8 +90,9 @@ def train(
     """
     from drigm.report.training import draw_learning_curve  # matplotlib: a second that `import drigm` need not take
 
+    env = env if isinstance(env, str) else name_of(env)
     chosen = {
-        "env": env if isinstance(env, str) else name_of(env),
+        "env": env,
         **_resolve("factorization", factorization),
         **_resolve("uncertainty", uncertainty),
     }

@@ -183,9 +183,8 @@ def _check_env(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(found, indent=2))
     else:
-        print(
-            "\n".join(found) if found else f"{options.env}: {options.episodes} episodes of random play, nothing wrong"
-        )
+        fine = f"{options.env}: {options.episodes} episodes of random play, nothing wrong"
+        print("\n".join(found) if found else fine)
     return 1 if found else 0
 
 

@@ -73,6 +73,8 @@ class _Process:
                 env={**os.environ, "OMP_NUM_THREADS": "1"},
             )
         except OSError as error:
+            self.errors.close()
+            self.connection.close()
             raise UserError(
                 f"env_python: {source.python!r} is not allowed; it cannot be run ({error.strerror})."
             ) from None

@@ -9,6 +9,10 @@ import jax.numpy as jnp
 from drigm.factorizations.api import Factorization, Team, TeamSizes
 from drigm.types import Array, PyTree
 
+# Adam moves every weight by about its step size, so what a layer on S inputs says moves by S times that: on the wide
+# states of battles the mixing weights would run away from the agents' values. Wider states count for less each.
+STATE_SIZE = 10.0
+
 
 class Mixer(eqx.Module):
     """Hypernetworks from the standardised state [S] to the mixing weights; E is the embedding size."""
@@ -44,7 +48,8 @@ def init(key: Array, sizes: TeamSizes) -> PyTree:
         b1_bias=zeros,
         w2=weights(k_w2, embed_size),
         w2_bias=jnp.full(embed_size, start),
-        v_hidden=jax.random.normal(k_v, (state_size, embed_size), jnp.float32) / jnp.sqrt(jnp.float32(state_size)),
+        v_hidden=jax.random.normal(k_v, (state_size, embed_size), jnp.float32)
+        / (jnp.sqrt(jnp.float32(state_size)) * _gain(state_size)),
         v_hidden_bias=zeros,
         v_out=zeros,
         v_out_bias=jnp.float32(0.0),
@@ -53,13 +58,17 @@ def init(key: Array, sizes: TeamSizes) -> PyTree:
 
 def joint_value(params: PyTree, team: Team) -> Array:
     """Return ``|W2(s)| ELU(|W1(s)| q + b1(s)) + v(s)`` (Rashid et al. 2018, eq. 5-6): [...]."""
-    q, state = team.q, team.state
+    q, state = team.q, team.state * _gain(team.state.shape[-1])
     embed_size = params.b1_bias.shape[0]
     w1 = jnp.abs(_affine(state, params.w1, params.w1_bias)).reshape(*q.shape, embed_size)
     hidden = jax.nn.elu(jnp.einsum("...n,...ne->...e", q, w1) + _affine(state, params.b1, params.b1_bias))
     w2 = jnp.abs(_affine(state, params.w2, params.w2_bias))
     value = jax.nn.relu(_affine(state, params.v_hidden, params.v_hidden_bias)) @ params.v_out + params.v_out_bias
     return jnp.sum(hidden * w2, axis=-1) + value
+
+
+def _gain(state_size: int) -> float:
+    return min(1.0, STATE_SIZE / state_size)
 
 
 def _affine(x: Array, weight: Array, bias: Array) -> Array:

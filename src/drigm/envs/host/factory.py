@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ast
 import importlib
+import os
 import runpy
+import sys
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qsl
@@ -26,6 +28,7 @@ def factory(name: str) -> Callable[[], Any]:
         raise EnvError(f"{name!r} does not name an environment; write package.module:factory")
     try:
         if module_name.endswith(".py"):
+            sys.path.insert(0, os.path.dirname(os.path.abspath(module_name)))  # as for any script
             found: Any = type("Script", (), runpy.run_path(module_name, run_name="__drigm__"))
         else:
             found = importlib.import_module(module_name)

@@ -1,0 +1,232 @@
+"""Environments in worker processes: what the team sees of a ParallelEnv, and what happens when it misbehaves."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import parallel_envs
+import pytest
+
+import drigm
+from drigm.cli import main
+from drigm.envs.host.parallel_env import ParallelAdapter
+from drigm.envs.host_vector import HostSource, HostVector
+from drigm.envs.hosted import hosted, name_of
+from drigm.errors import UserError
+
+FILE = Path(__file__).parent / "parallel_envs.py"
+MEETING = f"pettingzoo:{FILE}:meeting"
+SMALL = {
+    "factorization": "vdn",
+    "steps": 400,
+    "num_envs": 4,
+    "hidden": 8,
+    "window": 3,
+    "burn_in": 1,
+    "batch": 4,
+    "replay_size": 400,
+    "learning_starts": 40,
+    "shards": 1,
+    "env_workers": 2,
+    "quiet": True,
+}
+
+
+def fault(name: str, **options: object) -> str:
+    query = "&".join(f"{key}={value}" for key, value in {"fault": name, **options}.items())
+    return f"{MEETING}?{query}"
+
+
+def source(text: str, workers: int = 2) -> HostSource:
+    kind, _, name = text.partition(":")
+    return HostSource(kind, name, workers=workers)
+
+
+def test_adapter_pads_masks_and_buries():
+    env = ParallelAdapter(parallel_envs.Meeting(), "meeting")
+    assert (env.facts.agents, env.facts.obs_size, env.facts.num_actions) == (["1", "b"], 2, 3)
+    assert (env.facts.state_size, env.facts.reward_range) == (2, [0.0, 2.0])
+    first = env.reset(3)
+    assert first.obs[1, 1] == 0.0  # "b" has one reading; the other is padding
+    np.testing.assert_array_equal(first.avail_actions, [[True, True, False], [True, True, False]])
+    right = np.full(2, int(env.env.cue > 0))
+    steps = [env.step(right) for _ in range(5)]
+    assert [s.reward for s in steps] == [2.0, 2.0, 2.0, 1.0, 1.0]  # the sum over the agents that acted
+    np.testing.assert_array_equal([s.alive for s in steps], [[True, True]] * 2 + [[True, False]] * 3)
+    np.testing.assert_array_equal(steps[3].avail_actions[1], [True, False, False])
+    np.testing.assert_array_equal(steps[3].obs[1], [0.0, 0.0])
+    assert [(s.terminated, s.truncated) for s in steps] == [(False, False)] * 4 + [(False, True)]
+    # "b" has gone: no order of it reaches the environment. Agent 1 was cut off, not dead: its last value counts.
+    assert [set(orders) for orders in env.env.orders] == [{1, "b"}] * 3 + [{1}] * 2
+    assert steps[-1].obs[0, 1] == 1.0
+
+
+def test_both_ends_at_the_time_limit_are_a_truncation():
+    env = ParallelAdapter(parallel_envs.Rough(), "rough")
+    env.reset(0)
+    last = [env.step(np.zeros(2, int)) for _ in range(5)][-1]
+    assert (last.terminated, last.truncated) == (False, True)
+
+
+def test_without_a_state_the_observations_stand_in():
+    env = ParallelAdapter(parallel_envs.Meeting(state=False), "meeting")
+    shown = env.reset(1)
+    np.testing.assert_array_equal(shown.state, [*shown.obs[0], shown.obs[1, 0]])
+    assert "no state()" in env.facts.notes[0]
+
+
+def test_vector_equals_one_environment_and_keeps_its_slots():
+    """Slots in two processes show what the same environments show here, in order, and reset a tick after their end."""
+    vector = HostVector(source(MEETING), [5, 6, 7])
+    try:
+        shown = vector.reset([5, 6, 7])
+        here = [ParallelAdapter(parallel_envs.Meeting(), "meeting") for _ in range(3)]
+        expected = [env.reset(seed) for env, seed in zip(here, (5, 6, 7), strict=True)]
+        np.testing.assert_array_equal(shown.obs, np.stack([s.obs for s in expected]))
+        actions = np.array([[0, 1], [1, 1], [1, 0]], np.int32)
+        for t in range(1, 7):
+            vector.send(actions)
+            shown = vector.receive()
+            if t <= 5:
+                expected = [env.step(a) for env, a in zip(here, actions, strict=True)]
+                np.testing.assert_array_equal(shown.obs, np.stack([s.obs for s in expected]))
+                np.testing.assert_array_equal(shown.reward, [s.reward for s in expected])
+                np.testing.assert_array_equal(shown.alive, np.stack([s.alive for s in expected]))
+            assert shown.truncated.all() == (t == 5)
+        np.testing.assert_array_equal(shown.reward, 0.0)  # the sixth tick was a reset
+        np.testing.assert_array_equal(shown.obs[:, 0, 1], 0.0)
+    finally:
+        vector.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("raises", "at step 2: step raised RuntimeError: the boiler is on fire"),
+        ("nan", "agent 1, at step 2: its reward is nan"),
+        ("missing", "agent 1, at step 2: it is missing in the observations"),
+        ("shape", "agent 1, at step 2: its observation has shape (3,), its space (2,)"),
+        ("unknown", "agent 'stranger', at step 2: it is not one of possible_agents"),
+        ("mask", "agent 'b', at step 2: its action mask allows nothing"),
+        ("spaces", "at reset: its spaces or possible_agents are not what they were"),
+        ("endless", "has not ended after 50 steps"),
+        ("unseeded", "reset(seed) does not repeat itself"),
+    ],
+)
+def test_check_env_explains(name, sentence):
+    found = drigm.check_env(parallel_envs.Meeting(fault=name), limit=50)
+    assert any(sentence in line for line in found), found
+
+
+def test_check_env_finds_nothing_wrong_with_a_right_one(capsys):
+    assert drigm.check_env(parallel_envs.Meeting()) == []
+    assert drigm.check_env(parallel_envs.meeting) == []  # by its name, in another process
+    assert main(["check-env", MEETING]) == 0
+    assert "nothing wrong" in capsys.readouterr().out
+    assert main(["check-env", fault("nan")]) == 1
+    assert "agent 1, at step 2" in capsys.readouterr().out
+    assert main(["check-env", "building:OfficeSmall/Tucson"]) == 2
+
+
+def test_check_env_survives_a_process_that_dies():
+    found = drigm.check_env(fault("dies"))
+    assert len(found) == 1
+    assert "died with exit code 7" in found[0]
+
+
+def test_lambdas_are_refused():
+    with pytest.raises(UserError, match="must be able to import it"):
+        name_of(lambda: parallel_envs.Meeting())
+    assert name_of(parallel_envs.meeting) == MEETING
+    assert name_of(drigm.make_env) == "pettingzoo:drigm.envs:make_env"
+
+
+def test_an_interpreter_that_is_none():
+    with pytest.raises(UserError, match="env_python"):
+        hosted("pettingzoo", f"{FILE}:meeting", python="/nowhere/python")
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [("raises", "the boiler is on fire"), ("nan", "its reward is nan"), ("missing", "missing in the observations")],
+)
+def test_a_bad_environment_stops_training_in_one_sentence(tmp_path, name, sentence):
+    """What was learnt before is kept: the run goes on once the environment is mended."""
+    length = 60  # the fault comes in the middle of an episode, after some learning
+    with pytest.raises(UserError, match=sentence) as error:
+        drigm.train(fault(name, when=50, length=length), out=tmp_path / "run", **SMALL)
+    assert "at step 50" in str(error.value)
+    assert "--resume" in str(error.value)
+    assert (tmp_path / "run" / "checkpoint.safetensors").exists()
+
+
+def test_a_worker_that_dies_is_noticed(tmp_path):
+    with pytest.raises(UserError, match="died with exit code 7"):
+        drigm.train(fault("dies", when=50, length=60), out=tmp_path / "run", **SMALL)
+
+
+def test_a_killed_worker_is_noticed_and_the_others_stop():
+    vector = HostVector(source(MEETING), [0, 1])
+    vector.reset()
+    processes = [worker.process for worker in vector.workers]
+    os.kill(processes[1].pid, signal.SIGKILL)
+    with pytest.raises(UserError, match=r"worker 1 \(environments 1 to 1\) died with exit code -9"):
+        vector.reset()
+    assert all(process.poll() is not None for process in processes)
+
+
+def test_a_silent_worker_is_noticed():
+    vector = HostVector(source(fault("hangs"), workers=1), [0])
+    vector.reset()
+    worker = vector.workers[0]
+    order = np.zeros(2, np.int32).tobytes()
+    worker.send({"do": "tick"}, order)
+    worker.receive("in time")
+    worker.send({"do": "tick"}, order)
+    with pytest.raises(UserError, match="does not answer in time"):
+        worker.receive("in time", seconds=2.0)
+    vector.close()
+    assert worker.process.poll() is not None
+
+
+@pytest.mark.slow
+def test_training_evaluation_and_resume(tmp_path, capsys):
+    """The whole way: train, be killed by a fault, resume with the environment mended, score under perturbations."""
+    run = drigm.train(MEETING, out=tmp_path / "a", seeds=2, **SMALL)
+    assert run.directory.read_metrics(1)[-1]["step"] == 400
+    again = drigm.train(MEETING, out=tmp_path / "b", seeds=2, **SMALL)
+    for mine, other in zip(jax.tree.leaves(run.weights()), jax.tree.leaves(again.weights()), strict=True):
+        np.testing.assert_array_equal(mine, other)  # the same seeds, the same result: whatever the processes' timing
+    scores = drigm.evaluate(run, perturb={"obs_noise": [0.0, 0.5], "action_noise": [0.0, 1.0]}).scores
+    assert [s.name for s in scores] == [f"obs_noise={a}, action_noise={b}" for a in ("0", "0.5") for b in "01"]
+    assert all(0.0 <= s.mean <= 8.0 for s in scores)
+
+    with pytest.raises(UserError):
+        drigm.train(fault("raises", when=50, length=60), out=tmp_path / "c", **SMALL)
+    config = tmp_path / "c" / "config.json"
+    config.write_text(config.read_text().replace("fault=raises", "fault="))
+    assert main(["train", "--resume", str(tmp_path / "c"), "--quiet"]) == 0
+    assert str(tmp_path / "c") in capsys.readouterr().out
+    assert drigm.load_run(tmp_path / "c").directory.read_metrics(0)[-1]["step"] == 400
+    assert not (tmp_path / "c" / "checkpoint.safetensors").exists()
+
+
+def test_a_set_that_fails_needs_a_fail_value_where_rewards_have_no_bound(tmp_path):
+    env = "pettingzoo:mpe2.simple_spread_v3:parallel_env"
+    pytest.importorskip("mpe2")
+    with pytest.raises(UserError, match="fail_value"):
+        drigm.train(env, uncertainty=drigm.TotalVariation(0.2), out=tmp_path / "run", **SMALL)
+
+
+def test_another_interpreter_runs_the_environment():
+    """The worker needs nothing of drigm: it runs in an interpreter that cannot import it."""
+    vector = HostSource("pettingzoo", f"{FILE}:meeting", sys.executable, 1).open([0])
+    try:
+        assert vector.facts.agents == ["1", "b"]
+    finally:
+        vector.close()
