@@ -6,9 +6,9 @@ import numpy as np
 
 
 class FakeStarCraft2Env:
-    """Two allies against one enemy of three hit points; an attack takes one, the second ally dies in step ``death``, both in
-    step ``defeat``.
+    """Two allies against one enemy of three hit points; an attack takes one.
 
+    The second ally dies in step ``death``, both in step ``defeat``.
     Actions as in SMAC: 0 no-op (the dead only), 1 stop, 2 move, 3 attack. ``get_stats`` divides by the number of
     battles, as SMAC's does.
     """

@@ -1,0 +1,158 @@
+"""Real PettingZoo environments through the worker processes: mpe2, knights-archers-zombies, SustainGym's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import drigm
+from drigm.envs import make_env
+from drigm.envs.hosted import hosted
+from drigm.errors import UserError
+
+HERE = Path(__file__).parent
+SUSTAINGYM = HERE.parent / ".venv-sustaingym" / "bin" / "python"
+OFFICE = f"{HERE / 'sustaingym_office.py'}:office"
+SPREAD = "mpe2.simple_spread_v3:parallel_env?max_cycles=25"
+SPEAKER = "mpe2.simple_speaker_listener_v4:parallel_env"
+ZOMBIES = "pettingzoo.butterfly.knights_archers_zombies_v11:parallel_env?obs_method=vector&max_cycles=200"
+SHORT = {
+    "steps": 640,
+    "num_envs": 4,
+    "hidden": 8,
+    "window": 4,
+    "burn_in": 1,
+    "batch": 4,
+    "replay_size": 640,
+    "learning_starts": 100,
+    "shards": 1,
+    "quiet": True,
+}
+random = np.random.default_rng
+
+
+def random_returns(name: str, episodes: int, length: int, seed: int = 0) -> tuple[np.ndarray, list]:
+    """Returns [episodes] of random available actions in worker processes, and the time-steps."""
+    vector = hosted("pettingzoo", name).host.open(list(range(episodes)))
+    draw, shown, kept = random(seed), vector.reset(list(range(episodes))), []
+    total, over = np.zeros(episodes), np.zeros(episodes, bool)
+    try:
+        for _ in range(length):
+            scores = draw.random(shown.avail_actions.shape) * shown.avail_actions
+            vector.send(scores.argmax(axis=-1).astype(np.int32))
+            shown = vector.receive()
+            kept.append((shown, ~over))
+            total += np.where(over, 0.0, shown.reward)
+            over |= shown.terminated | shown.truncated
+    finally:
+        vector.close()
+    return total, kept
+
+
+def test_simple_spread_is_its_jax_twin():
+    """Same sizes, same length, and the same return of random play, within three standard errors."""
+    pytest.importorskip("jaxmarl")
+    host, twin = hosted("pettingzoo", SPREAD), make_env("mpe:simple_spread_v3")
+    for field in ("num_agents", "obs_size", "state_size", "num_actions", "episode_limit"):
+        assert getattr(host.spec, field) == getattr(twin.spec, field), field
+    assert host.notes == ()  # it has a state()
+    returns, kept = random_returns(SPREAD, 400, 25)
+    assert kept[-1][0].truncated.all()
+    assert not kept[-2][0].truncated.any()
+
+    def episode(key):
+        start, steps = jax.random.split(key)
+        state, _ = twin.reset(start, ())
+
+        def body(state, k):
+            state, shown = twin.step(k, state, jax.random.randint(k, (3,), 0, 5), ())
+            return state, (shown.reward, shown.truncated)
+
+        return jax.lax.scan(body, state, jax.random.split(steps, 25))[1]
+
+    reward, truncated = jax.jit(jax.vmap(episode))(jax.random.split(jax.random.key(0), 2000))
+    assert bool(truncated[:, -1].all())
+    assert not bool(truncated[:, :-1].any())
+    theirs = np.asarray(reward.sum(axis=1))
+    error = np.hypot(returns.std() / 20, theirs.std() / np.sqrt(2000))
+    assert abs(returns.mean() - theirs.mean()) < 3 * error
+
+
+def test_speaker_and_listener_differ():
+    """Eleven readings and five actions beside three and three: padded and masked."""
+    spec = hosted("pettingzoo", SPEAKER).spec
+    assert (spec.agents, spec.obs_size, spec.num_actions) == (("speaker_0", "listener_0"), 11, 5)
+    _, kept = random_returns(SPEAKER, 2, 5)
+    shown = kept[0][0]
+    np.testing.assert_array_equal(shown.avail_actions[0], [[True] * 3 + [False] * 2, [True] * 5])
+    assert (shown.obs[:, 0, 3:] == 0.0).all()
+
+
+def test_knights_and_archers_die():
+    spec = hosted("pettingzoo", ZOMBIES).spec
+    assert spec.num_agents == 4
+    assert spec.episode_limit == 200
+    _, kept = random_returns(ZOMBIES, 8, 200)
+    alive = np.stack([shown.alive for shown, _ in kept])
+    inside = np.stack([going for _, going in kept])
+    died = ~alive & inside[..., None]
+    assert died.any(axis=0).sum() > 0
+    obs = np.stack([shown.obs for shown, _ in kept])
+    assert (obs[died] == 0.0).all()
+    avail = np.stack([shown.avail_actions for shown, _ in kept])
+    np.testing.assert_array_equal(avail[died].sum(axis=-1), 1)
+    assert np.stack([shown.terminated | shown.truncated for shown, _ in kept]).any(axis=0).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "factorization"), [(SPREAD, "vdn"), (SPEAKER, "qmix"), (ZOMBIES, "qtran")])
+def test_teams_train_and_are_scored(tmp_path, name, factorization):
+    run = drigm.train(f"pettingzoo:{name}", factorization, out=tmp_path / "run", **SHORT)
+    rows = run.directory.read_metrics(0)
+    assert rows[-1]["step"] == 640
+    assert np.isfinite(rows[-1]["loss"])
+    (score,) = drigm.evaluate(drigm.load_run(tmp_path / "run"), shifts="nominal").scores
+    assert np.isfinite(score.mean)
+    with pytest.raises(UserError, match="lives in another process"):
+        drigm.verify_run(run)
+
+
+@pytest.mark.skipif(not SUSTAINGYM.exists(), reason="needs tools/make_sustaingym_venv.sh")
+def test_sustaingyms_own_environment_in_an_interpreter_of_its_own():
+    """Integer ids, both ends at once; and day 3 in Tucson has the rewards of drigm's own building."""
+    env = hosted("pettingzoo", OFFICE, python=str(SUSTAINGYM))
+    assert env.spec.agents == tuple(str(i) for i in range(env.spec.num_agents))
+    ours = make_env("building:OfficeSmall/Tucson")
+    assert env.spec.num_agents == ours.spec.num_agents
+    actions = random(0).integers(60, 140, (288, env.spec.num_agents)).astype(np.int32)
+    vector, rewards = env.host.open([0]), []
+    try:
+        vector.reset([3])
+        for action in actions:
+            vector.send(action[None])
+            shown = vector.receive()
+            rewards.append(shown.reward[0])
+        assert bool(shown.truncated[0])
+        assert not bool(shown.terminated[0])
+        assert shown.alive.all()
+    finally:
+        vector.close()
+    state, _ = ours.reset(jax.random.key(0), ours.params._replace(days=jnp.array([3], jnp.int32)))
+
+    def body(state, action):
+        state, step = ours.step(jax.random.key(0), state, action, ours.params)
+        return state, step.reward
+
+    theirs = jax.jit(lambda s: jax.lax.scan(body, s, jnp.asarray(actions))[1])(state)
+    np.testing.assert_allclose(rewards, theirs, rtol=1e-3, atol=1e-2)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not SUSTAINGYM.exists(), reason="needs tools/make_sustaingym_venv.sh")
+def test_a_team_trains_in_sustaingym(tmp_path):
+    run = drigm.train(f"pettingzoo:{OFFICE}", "vdn", out=tmp_path / "run", env_python=str(SUSTAINGYM), **SHORT)
+    assert run.directory.read_metrics(0)[-1]["step"] == 640
