@@ -134,7 +134,7 @@ GAMBLE = Spec(
 
 # The paper's StarCraft study in SMAX: battles won against the noise on observations, by set and radius. Rewards are
 # positive, so the fail value is 0 and contamination is the discount gamma (1 - rho) itself, here too.
-RADII = (0.01, 0.03, 0.1)
+RADII = (0.003, 0.01, 0.03, 0.1)
 STARCRAFT = Spec(
     methods={
         "non-robust": ({}, 5),
@@ -154,4 +154,31 @@ STARCRAFT = Spec(
     block=3,
 )
 
-TABLES = {"starcraft": STARCRAFT, "building": BUILDING, "ablations": ABLATIONS, "gamble": GAMBLE}
+# The same task, once through PettingZoo in worker processes (mpe2) and once in JAX (JaxMARL).
+SPREAD = Spec(
+    methods={
+        "PettingZoo, mpe2": ({"env": "pettingzoo:mpe2.simple_spread_v3:parallel_env?max_cycles=25"}, 3),
+        "JAX twin, JaxMARL": ({"env": "mpe:simple_spread_v3"}, 3),
+    },
+    settings={"env": "mpe:simple_spread_v3", "factorization": "vdn"},
+    suite="nominal",
+    comparisons=(("PettingZoo, mpe2", "JAX twin, JaxMARL"),),
+    block=3,
+)
+
+# Battles won in SMAX by each factorization, with the wall time that training took.
+BATTLES = Spec(
+    methods={name.upper(): ({"factorization": name}, 1) for name in ("vdn", "qmix", "qtran")},
+    settings={"env": "smax:3s_vs_5z"},
+    suite="nominal",
+    block=1,
+)
+
+TABLES = {
+    "building": BUILDING,
+    "ablations": ABLATIONS,
+    "gamble": GAMBLE,
+    "starcraft": STARCRAFT,
+    "battles": BATTLES,
+    "spread": SPREAD,
+}

@@ -21,6 +21,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import noise_figures
 import numpy as np
 from comparisons import Scores, compare, write_comparisons
 from matplotlib.figure import Figure
@@ -140,6 +141,9 @@ def _write(out: Path, base: TrainConfig, spec: Spec, scores: Scores) -> None:
     found = [compare(scores, *pair) for pair in spec.comparisons if all(name in scores for name in pair)]
     if found:
         write_comparisons(found, out)
+    if spec.suite == "noise":
+        noise_figures.draw(scores, out)
+        return
     cells = {row["method"]: {w: s for w, s in row.items() if isinstance(s, Score)} for row in rows}
     shown = {name: cells[name] for name in spec.pictured if name in cells}
     if shown:
