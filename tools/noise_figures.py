@@ -48,11 +48,9 @@ def _against_noise(scores: Scores):
             shown = [name for name in scores if name == NON_ROBUST or (radius_of(name) or ("",))[0] == family]
             for index, name in enumerate(shown):
                 strengths = [strength_of(world) for world in scores[name]]
-                found = intervals(scores[name])
-                ax.plot(strengths, [i.estimate for i in found], "o-", ms=3.5, color=color(index), label=name)
-                ax.fill_between(
-                    strengths, [i.low for i in found], [i.high for i in found], color=color(index), alpha=0.15
-                )
+                found, hue = intervals(scores[name]), color(index)
+                ax.plot(strengths, [i.estimate for i in found], "o-", ms=3.5, color=hue, label=name)
+                ax.fill_between(strengths, [i.low for i in found], [i.high for i in found], color=hue, alpha=0.15)
             ax.set(xlabel="Noise on observations (std)", ylim=(-0.02, 1.02), title=family)
             ax.legend(fontsize=8)
         panels[0].set_ylabel("Battles won")
@@ -62,6 +60,7 @@ def _against_noise(scores: Scores):
 def _against_radius(scores: Scores):
     worlds = list(next(iter(scores.values())))
     families = dict.fromkeys(found[0] for found in map(radius_of, scores) if found)
+    radii = sorted({0.0, *_radii(scores)})
     with drawing(10.0, 3.0) as figure:
         panels = figure.subplots(1, len(worlds), sharey=True, squeeze=False)[0]
         for ax, world in zip(panels, worlds, strict=True):
@@ -69,20 +68,11 @@ def _against_radius(scores: Scores):
                 points = {0.0: NON_ROBUST} if NON_ROBUST in scores else {}
                 points |= {found[1]: name for name in scores if (found := radius_of(name)) and found[0] == family}
                 at = {radius: intervals({world: scores[name][world]})[0] for radius, name in sorted(points.items())}
-                places = [sorted({0.0, *_radii(scores)}).index(radius) + 0.08 * (index - 1) for radius in at]
+                places = [radii.index(radius) + 0.08 * (index - 1) for radius in at]
                 means = np.array([i.estimate for i in at.values()])
                 spread = np.array([[i.estimate - i.low, i.high - i.estimate] for i in at.values()]).T
-                ax.errorbar(
-                    places,
-                    means,
-                    np.maximum(spread, 0.0),
-                    fmt="o-",
-                    ms=3.5,
-                    capsize=2,
-                    color=color(index),
-                    label=family,
-                )
-            radii = sorted({0.0, *_radii(scores)})
+                style = {"fmt": "o-", "ms": 3.5, "capsize": 2, "color": color(index), "label": family}
+                ax.errorbar(places, means, np.maximum(spread, 0.0), **style)
             ax.set_xticks(range(len(radii)), [f"{r:g}" for r in radii])
             ax.set(xlabel="Radius rho", title=f"noise {strength_of(world):g}", ylim=(-0.02, 1.02))
         panels[0].set_ylabel("Battles won")
