@@ -17,6 +17,7 @@ class Spec(NamedTuple):
     comparisons: tuple[tuple[str, str], ...] = ()
     pictured: tuple[str, ...] = ()
     block: int = 5  # seeds that are trained together
+    timed: bool = False  # print how long each method trained
 
 
 def _tv(factorization: str, rho: float) -> Settings:
@@ -172,6 +173,7 @@ BATTLES = Spec(
     settings={"env": "smax:3s_vs_5z"},
     suite="nominal",
     block=1,
+    timed=True,
 )
 
 TABLES = {

@@ -58,6 +58,8 @@ def main() -> int:
         print(f"[{number}/{len(chosen)}] {name}", flush=True)
         folder = options.runs / options.table / _slug(name)
         scores[name] = _scores(base.replace(**settings), options.seeds or seeds, folder, spec)
+        if spec.timed:
+            print(f"  trained in {_seconds(folder):.0f} s, compilation included", flush=True)
         _write(out, base, spec, scores)
         print(f"  {time.monotonic() - began:.0f} s so far", flush=True)
     print(format_table(_rows(spec, scores)))
@@ -96,6 +98,17 @@ def _trained(config: TrainConfig, path: Path) -> Run:
             )
         return resume_run(path)
     return train_run(config, path)
+
+
+def _seconds(folder: Path) -> float:
+    """How long the runs in ``folder`` trained, from the rates in their metrics."""
+    total = 0.0
+    for path in sorted(folder.glob("seeds-*")):
+        run = load_run(path)
+        rows = run.directory.read_metrics(run.seeds[0])
+        steps = np.diff([row["step"] for row in rows], prepend=0.0)
+        total += float(sum(steps / [row["steps_per_s"] for row in rows])) * len(run.seeds)
+    return total
 
 
 def _slug(name: str) -> str:
