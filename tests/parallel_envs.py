@@ -78,6 +78,8 @@ class Meeting(ParallelEnv):
         self.agents = [] if over else [agent for agent in acted if agent not in gone]
         seen = self._seen() if not over else {agent: self._last(agent) for agent in acted}
         infos = {agent: {} for agent in acted}
+        if self.fault == "info_mask" and 1 in self.agents:
+            infos[1] = {"action_mask": np.array([0, 1], np.int8)}
         if bad == "nan":
             rewards[acted[0]] = float("nan")
         if bad == "missing" and 1 in seen:

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 import parallel_envs
 import pytest
+from pettingzoo import AECEnv
 
 import drigm
 from drigm.cli import main
@@ -64,6 +65,20 @@ def test_adapter_pads_masks_and_buries():
     # "b" has gone: no order of it reaches the environment. Agent 1 was cut off, not dead: its last value counts.
     assert [set(orders) for orders in env.env.orders] == [{1, "b"}] * 3 + [{1}] * 2
     assert steps[-1].obs[0, 1] == 1.0
+
+
+def test_a_mask_in_the_info_holds():
+    env = ParallelAdapter(parallel_envs.Meeting(fault="info_mask"), "meeting")
+    np.testing.assert_array_equal(env.reset(0).avail_actions[0], [True, True, False])
+    np.testing.assert_array_equal(env.step(np.zeros(2, int)).avail_actions[0], [False, True, False])
+
+
+def test_agents_that_take_turns_are_refused():
+    class Turns(AECEnv):
+        possible_agents = ("a", "b")
+
+    (sentence,) = drigm.check_env(Turns())
+    assert "aec_to_parallel" in sentence
 
 
 def test_both_ends_at_the_time_limit_are_a_truncation():

@@ -330,6 +330,22 @@ def test_training_in_a_perturbed_world_stores_what_agents_saw():
     np.testing.assert_array_equal(rings[0].state, rings[1].state)
 
 
+@pytest.mark.parametrize("baseline", ["domain_randomization", "none"])
+def test_baselines_train_in_perturbed_worlds(baseline):
+    """A world of its own for every environment, each with the same noise and the same thicker walls."""
+    small = TrainConfig(steps=64, num_envs=8, hidden=4, window=3, batch=4, learning_starts=1000, replay_size=64)
+    config = small.replace(shards=1, baseline=baseline)
+    env = make_env("building:OfficeSmall/Tucson")
+    outdoor = []
+    for perturb in ("", "obs_noise=0.5 insulation=0.3"):
+        programs = make_train(config.replace(perturb=perturb), env)
+        state = programs.init(jnp.zeros(1, jnp.int32), jnp.zeros(1))
+        ring = jax.tree.map(np.asarray, programs.chunk(state, jnp.int32(0), jnp.int32(8))[0].ring)
+        outdoor.append((ring.obs[0, 0, :8, :, 0, 1], ring.state[0, 0, :8, :, -4]))
+    assert (outdoor[0][0] == outdoor[0][1]).all()
+    assert (outdoor[1][0] != outdoor[1][1]).all()
+
+
 def test_everything_is_listed(capsys):
     assert main(["list"]) == 0
     out = capsys.readouterr().out

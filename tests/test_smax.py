@@ -87,6 +87,10 @@ def test_equals_jaxmarl(name):
             assert bool(step.terminated | step.truncated) == bool(done["__all__"])
 
 
+def test_every_scenario_is_listed():
+    assert smax.scenarios() == list(smax._smax()[1])
+
+
 @pytest.mark.parametrize("name", smax.scenarios())
 def test_every_scenario_has_its_shapes(name):
     env = battle(name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -12,9 +13,10 @@ import numpy as np
 from drigm import rollout
 from drigm.devices import use_cores
 from drigm.envs.api import Environment, Shift
-from drigm.envs.shifts import Grid, default_suite, stack_params, worlds
+from drigm.envs.shifts import Grid, default_suite, worlds
 from drigm.host_evaluate import host_outcomes
 from drigm.networks import RecurrentAgents
+from drigm.progress import Progress
 from drigm.rollout import Outcome
 from drigm.train import Run
 from drigm.types import Array, PyTree, TimeStep
@@ -44,7 +46,7 @@ class Evaluation(NamedTuple):
         return "\n".join([f"{self.suite:<{width}}     score", *lines])
 
 
-def evaluate(run: Run, shifts: str | None = None, perturb: Grid | None = None) -> Evaluation:
+def evaluate(run: Run, shifts: str | None = None, perturb: Grid | None = None, *, quiet: bool = False) -> Evaluation:
     """Return the scores of ``run`` over the worlds of a suite under the environment's evaluation protocol.
 
     Every seed plays the protocol's episodes greedily, each agent on its own history, in every world; a score is
@@ -56,6 +58,7 @@ def evaluate(run: Run, shifts: str | None = None, perturb: Grid | None = None) -
             ``nominal`` where ``perturb`` is given.
         perturb: strengths of perturbations, as in ``{"obs_noise": [0, 0.1, 0.4]}``: every world is played under each
             (under every combination, if there are several).
+        quiet: show no progress.
 
     Raises:
         UserError: the environment has no such suite or perturbation, or the run is unfinished.
@@ -63,11 +66,17 @@ def evaluate(run: Run, shifts: str | None = None, perturb: Grid | None = None) -
     use_cores()
     suite = shifts or ("nominal" if perturb else default_suite(run.env))
     env, tried = worlds(run.env, suite, perturb)
-    scores = episode_scores(env, run.weights().agents, tried).mean(axis=-1)  # [W, K]
+    with Progress(f"{suite}, {len(tried)} worlds", len(tried), quiet=quiet) as progress:
+        scores = episode_scores(env, run.weights().agents, tried, progress.update).mean(axis=-1)  # [W, K]
     return Evaluation(suite, [shift_score(world.name, row) for world, row in zip(tried, scores, strict=True)])
 
 
-def episode_scores(env: Environment, agents: RecurrentAgents, worlds: list[Shift]) -> np.ndarray:
+def episode_scores(
+    env: Environment,
+    agents: RecurrentAgents,
+    worlds: list[Shift],
+    done: Callable[[int], None] = lambda count: None,
+) -> np.ndarray:
     """Return the scores [W worlds, K seeds, E protocol episodes] of greedy episodes, float64.
 
     An episode's score is the environment's published score of its return or, where battles are won, 1 or 0.
@@ -76,11 +85,16 @@ def episode_scores(env: Environment, agents: RecurrentAgents, worlds: list[Shift
         env: the environment.
         agents: weights of K seeds stacked on a leading axis.
         worlds: the worlds to play in.
+        done: called with the number of worlds that have been played.
     """
     if env.host is not None:
-        outcomes = host_outcomes(env, agents, worlds)
+        outcomes = host_outcomes(env, agents, worlds, done)
     else:
-        outcomes = _play(env, len(worlds))(agents, stack_params(worlds))
+        play, parts = _play(env), []
+        for count, world in enumerate(worlds, 1):
+            parts.append(jax.block_until_ready(play(agents, world.params)))
+            done(count)
+        outcomes = jax.tree.map(lambda *x: np.stack(x), *parts)
     if env.spec.has_wins:
         return np.asarray(outcomes.won, np.float64)
     return np.asarray(env.score(outcomes.episode_return), np.float64)
@@ -92,8 +106,8 @@ def greedy_day(env: Environment, agents: RecurrentAgents, params: PyTree, episod
     return jax.jit(lambda a, p: rollout.greedy_episode(env, a, key, env.episode(p, jnp.int32(episode))))(agents, params)
 
 
-def _play(env: Environment, worlds: int):
-    """Compile the suite: one world after the other, seeds and episodes side by side."""
+def _play(env: Environment):
+    """Compile one world: ``play(agents, params) -> Outcome`` [K, E], seeds and episodes side by side."""
     episodes = jnp.arange(env.num_eval_episodes, dtype=jnp.int32)
 
     def one(agents: RecurrentAgents, params: PyTree, index: Array) -> Outcome:
@@ -101,14 +115,7 @@ def _play(env: Environment, worlds: int):
 
     per_episode = jax.vmap(one, in_axes=(None, None, 0))
     per_seed = jax.vmap(per_episode, in_axes=(0, None, None))
-
-    def suite(agents: RecurrentAgents, params: PyTree) -> Outcome:
-        def world(w: Array) -> Outcome:
-            return per_seed(agents, jax.tree.map(lambda x: x[w], params), episodes)
-
-        return jax.lax.map(world, jnp.arange(worlds, dtype=jnp.int32))
-
-    return jax.jit(suite)
+    return jax.jit(lambda agents, params: per_seed(agents, params, episodes))
 
 
 def shift_score(name: str, per_seed: np.ndarray) -> ShiftScore:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -72,8 +73,10 @@ class Player:
         return rollout.arrive(carry, lies, shown, decided.action, decided.memory)[0]
 
 
-def host_outcomes(env: Environment, agents: RecurrentAgents, worlds: list[Shift]) -> Outcome:
-    """Return the outcomes [W worlds, K seeds, E episodes] of greedy episodes, one environment for each episode.
+def host_outcomes(
+    env: Environment, agents: RecurrentAgents, worlds: list[Shift], done: Callable[[int], None] = lambda count: None
+) -> Outcome:
+    """Return the outcomes [W worlds, K seeds, E episodes] of greedy episodes.
 
     Episode e starts from the same seed in every world and for every team.
 
@@ -82,16 +85,25 @@ def host_outcomes(env: Environment, agents: RecurrentAgents, worlds: list[Shift]
         agents: weights of K seeds stacked on a leading axis.
         worlds: strengths of the perturbations (see `drigm.envs.perturbations.Perturbed`).
 
+        done: called with the number of worlds that have been played.
+
     Raises:
         UserError: an environment failed.
     """
     assert env.host is not None
     seeds = [FIRST_SEED + e for e in range(env.num_eval_episodes)]
+    size = min(env.host.most, len(seeds))
+    rounds = [seeds[k : k + size] for k in range(0, len(seeds), size)]
     teams = [jax.tree.map(lambda x: x[k], agents) for k in range(jax.tree.leaves(agents)[0].shape[0])]  # noqa: B023
-    vector = env.host.open(seeds)
+    vector = env.host.open(rounds[0])
     try:
-        player = Player(env, vector)
-        played = [player.play(team, getattr(w.params, "strengths", {}), seeds) for w in worlds for team in teams]
+        player, played = Player(env, vector), []
+        for count, world in enumerate(worlds, 1):
+            strengths = getattr(world.params, "strengths", {})
+            for team in teams:
+                parts = [player.play(team, strengths, some) for some in rounds]
+                played.append(jax.tree.map(lambda *x: np.concatenate(x), *parts))
+            done(count)
     finally:
         vector.close()
     return jax.tree.map(lambda *x: np.stack(x).reshape(len(worlds), len(teams), -1), *played)

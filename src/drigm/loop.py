@@ -14,7 +14,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from drigm import replay, rollout
 from drigm.config import TrainConfig
 from drigm.envs.api import Environment
-from drigm.envs.perturbations import parse_grid, perturbed
+from drigm.envs.perturbations import parse_grid, split, wrap
 from drigm.errors import UserError, check
 from drigm.learner import Learner, LearnerState, Metrics, make_learner, make_robustness
 from drigm.networks import Memory, RecurrentAgents
@@ -79,8 +79,8 @@ def make_train(config: TrainConfig, env: Environment) -> Train:
     learner = make_learner(config, env.spec)
     baseline = learner.method.baseline
     envs = config.num_envs // config.shards
-    env = perturbed(env, training_strengths(config.perturb))
-    nominal, env = env, baseline.environment(env, envs)
+    nominal, lies = split(env, training_strengths(config.perturb))
+    env = wrap(baseline.environment(nominal, envs), lies)
     init = initial_state(config, env, learner, lambda agents, key: rollout.start(env, agents, key, envs))
 
     def chunk(state: RunState, tick: Array, ticks: Array) -> tuple[RunState, ChunkSums]:

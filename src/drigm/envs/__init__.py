@@ -84,7 +84,7 @@ KINDS: dict[str, Kind] = {
         hosted.smac,
         "smac:MAP",
         lambda: {"MAP": ["3s_vs_5z and the other maps of oxwhirl's SMAC", *GENERATED]},
-        BATTLES,
+        MappingProxyType({**BATTLES, "num_envs": 8, "update_every": 16}),  # every environment is a game of its own
     ),
     "smax": Kind(smax.smax, "smax:SCENARIO", lambda: {"SCENARIO": smax.scenarios()}, BATTLES),
     "tabular": Kind(tabular.tabular, "tabular:NAME", lambda: {"NAME": list(tabular.PROBLEMS)}),

@@ -30,13 +30,14 @@ class HostSource(NamedTuple):
     """How to make an environment in another process.
 
     ``kind`` is one of `drigm.envs.host.adapters.KINDS`, ``python`` the interpreter that runs it, ``workers`` how many
-    processes share the environments (0: one for each usable core).
+    processes share the environments (0: one for each usable core), ``most`` how many an evaluation may hold at once.
     """
 
     kind: str
     name: str
     python: str = ""
     workers: int = 0
+    most: int = 64
 
     def open(self, seeds: list[int]) -> HostVector:
         """Start ``len(seeds)`` environments, each with its own seed."""

@@ -19,7 +19,8 @@ from drigm.envs.host_vector import HostSource, ask
 from drigm.errors import UserError
 from drigm.types import EnvSpec
 
-EVAL_EPISODES = 64
+EVAL_EPISODES = {"pettingzoo": 64, "smac": 32}
+AT_ONCE = {"pettingzoo": 64, "smac": 8}  # every StarCraft environment is a game of its own
 REWARD_SCALES = {"pettingzoo": 1.0, "smac": 1.0}  # SMAC's returns lie in [0, 20] already
 
 
@@ -35,7 +36,7 @@ def hosted(kind: str, name: str, *, python: str = "", workers: int = 0) -> Envir
     Raises:
         UserError: it cannot be made or breaks the contract of a ParallelEnv; the message says where.
     """
-    source = HostSource(kind, name, python, workers)
+    source = HostSource(kind, name, python, workers, AT_ONCE[kind])
     opened = ask(source, {"do": "open", "seeds": [0]}, "while it made an environment")
     facts = Facts(**opened["facts"])
     return Environment(
@@ -43,7 +44,7 @@ def hosted(kind: str, name: str, *, python: str = "", workers: int = 0) -> Envir
         params=(),
         reset=_refuse,
         step=_refuse,
-        num_eval_episodes=EVAL_EPISODES,
+        num_eval_episodes=EVAL_EPISODES[kind],
         host=source,
         notes=tuple(facts.notes),
     )

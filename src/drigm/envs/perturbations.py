@@ -242,8 +242,8 @@ def parse_grid(text: str) -> dict[str, list[float]]:
     return grid
 
 
-def perturbed(env: Environment, strengths: Mapping[str, float]) -> Environment:
-    """Return ``env`` under all of ``strengths``: physical parameters changed first, then wrapped.
+def split(env: Environment, strengths: Mapping[str, float]) -> tuple[Environment, dict[str, float]]:
+    """Return ``env`` with the physical parameters among ``strengths`` changed, and the others, for `wrap`.
 
     Raises:
         UserError: a name is unknown, or a strength out of range.
@@ -252,6 +252,9 @@ def perturbed(env: Environment, strengths: Mapping[str, float]) -> Environment:
         check_strength(env, name, strength)
     physical = {name: strength for name, strength in strengths.items() if name in env.parameters}
     lies = {name: strength for name, strength in strengths.items() if name in PERTURBATIONS}
-    if physical and env.vary is not None:
-        env = env.vary(physical)
-    return wrap(env, lies)
+    return (env.vary(physical) if physical and env.vary is not None else env), lies
+
+
+def perturbed(env: Environment, strengths: Mapping[str, float]) -> Environment:
+    """Return ``env`` under all of ``strengths``: physical parameters changed first, then wrapped; see `split`."""
+    return wrap(*split(env, strengths))

@@ -9,7 +9,10 @@ What may shift is `SmaxParams`: health, speed, range and cooldown of every unit 
 
 from __future__ import annotations
 
+import ast
+import importlib.util
 from collections.abc import Mapping
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -17,8 +20,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from drigm.envs.api import Environment, Parameter
-from drigm.envs.jaxmarl import load, permissive, strong
-from drigm.errors import choose
+from drigm.envs.jaxmarl import INSTALL, load, permissive, strong
+from drigm.errors import UserError, choose
 from drigm.types import Array, EnvSpec, PyTree, TimeStep
 
 STOP = 4  # SMAX's action of doing nothing, the only one of the dead
@@ -47,7 +50,20 @@ PARAMETERS = MappingProxyType(
 
 
 def scenarios() -> list[str]:
-    """Return the names of the installed JaxMARL's scenarios; `UserError` says how to install it."""
+    """Return the names of the installed JaxMARL's scenarios; `UserError` says how to install it.
+
+    They are read from its source: importing it takes seconds.
+    """
+    found = importlib.util.find_spec("jaxmarl")
+    if found is None or found.origin is None:
+        raise UserError(f"env: smax needs JaxMARL: {INSTALL}.")
+    source = Path(found.origin).parent / "environments" / "smax" / "smax_env.py"
+    for node in ast.parse(source.read_text()).body:
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "MAP_NAME_TO_SCENARIO":
+            assert isinstance(node.value, ast.Dict)
+            return [
+                key.value for key in node.value.keys if isinstance(key, ast.Constant) and isinstance(key.value, str)
+            ]
     return list(_smax()[1])
 
 

@@ -77,6 +77,8 @@ def _import(package: str, module: str, attribute: str) -> Any:
 class SmacAdapter:
     """One SMAC environment as arrays: time limits told from defeats, the dead from the living, battles from wins."""
 
+    seeded = False  # SMAC takes a seed when it is made, not at reset
+
     def __init__(self, env: Any, name: str) -> None:
         self.env = env
         try:
