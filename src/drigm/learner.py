@@ -102,7 +102,7 @@ class Learner(NamedTuple):
         method, config = self.method, self.method.config
         batch = cut_batch(method, window)
         following = next_team(method, state.params, state.target, window, batch)
-        v_t = next_values(method, state.target.mixer, following)
+        v_t = next_values(method, state.target.mixer, following, robustness)
         dual, dual_opt_state, dual_loss = fit_dual(
             method,
             self.dual_optimizer,

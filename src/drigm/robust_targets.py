@@ -125,9 +125,18 @@ def next_team(method: Method, params: Params, target: Params, window: Row, batch
     return jax.lax.stop_gradient(team_of(target.agents, features, greedy, batch.state_t, batch.alive_t))
 
 
-def next_values(method: Method, mixer: PyTree, following: Team) -> Array:
-    """Return what nature's bootstrap acts on: V' [T, B], or every agent's own share of it [T, B, N] (private)."""
-    return following.q if method.baseline.private else method.factorization.joint_value(mixer, following)
+def next_values(method: Method, mixer: PyTree, following: Team, robustness: Robustness) -> Array:
+    """Return what nature's bootstrap acts on: V' [T, B], or every agent's own share of it [T, B, N] (private).
+
+    V' is held within what any value can be. A mixing network may overestimate and bootstrap from what it overestimated;
+    without the bound QMIX can diverge in battles.
+    """
+    if method.baseline.private:
+        return following.q
+    gamma, offset = method.config.gamma, value_offset(method, robustness)
+    lowest = jnp.minimum(robustness.fail_value, targets.auto_fail_value(method.spec, gamma)) - offset
+    highest = targets.max_value(method.spec, gamma) - offset
+    return jnp.clip(method.factorization.joint_value(mixer, following), lowest, highest)
 
 
 def init_dual(method: Method, key: Array) -> DualNetwork | None:
@@ -225,7 +234,7 @@ def _bootstrap(method: Method, mixer: PyTree, following: Team, variables: Dual, 
     private = method.baseline.private
     fail_value = robustness.fail_value - value_offset(method, robustness)
     share = fail_value / method.spec.num_agents if private else fail_value
-    v_t = next_values(method, mixer, following)
+    v_t = next_values(method, mixer, following, robustness)
     robust = method.uncertainty.bootstrap(v_t, variables, robustness.rho, share)
     return method.factorization.joint_value(mixer, following._replace(q=robust)) if private else robust
 

@@ -73,9 +73,9 @@ def auto_fail_value(spec: EnvSpec, gamma: float) -> float:
 
 
 def max_value(spec: EnvSpec, gamma: float) -> float:
-    """Return a bound ``max V <= max(r_max, 0) * reward_scale * H``, see `auto_fail_value`."""
+    """Return a bound ``max V <= max(r_max, 0) * reward_scale * H``, see `auto_fail_value`; or the highest return's."""
     horizon = 1.0 / (1.0 - gamma) if gamma < 1.0 else float(spec.episode_limit)
-    return max(spec.reward_range[1], 0.0) * spec.reward_scale * horizon
+    return min(max(spec.reward_range[1], 0.0) * horizon, spec.highest_return) * spec.reward_scale
 
 
 def value_offset(rho: Array, gamma: float, fail_value: Array) -> Array:

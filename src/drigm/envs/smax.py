@@ -170,6 +170,7 @@ def _spec(name: str, world: Any) -> EnvSpec:
         state_scale=state_scale,
         reward_scale=REWARD_SCALE,
         reward_range=(0.0, 1.0 + world.won_battle_bonus),
+        highest_return=1.0 + world.won_battle_bonus,  # all damage, and the bonus
         masks_actions=True,
         terminates=True,
         agents_die=True,
