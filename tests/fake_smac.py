@@ -33,6 +33,9 @@ class FakeStarCraft2Env:
         self.steps, self.enemy, self.alive = 0, 3, [True, True]
         return self.get_obs(), self.get_state()
 
+    def close(self):
+        pass
+
     def get_obs(self):
         return [np.array([self.enemy / 3, self.steps / 10], np.float32) * alive for alive in self.alive]
 

@@ -118,7 +118,7 @@ def test_a_team_trains_through_the_whole_way(tmp_path, monkeypatch):
     (package / "__init__.py").write_text("")
     (package / "env.py").write_text(
         "from fake_smac import FakeStarCraft2Env\n"
-        "def StarCraft2Env(map_name):\n"
+        "def StarCraft2Env(map_name, seed):\n"
         "    return FakeStarCraft2Env(map_name, defeat=3)\n"
     )
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{Path(__file__).parent}")

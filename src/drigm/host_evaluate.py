@@ -11,6 +11,7 @@ import numpy as np
 from drigm import rollout
 from drigm.envs.api import Environment, Shift
 from drigm.envs.host_vector import HostVector
+from drigm.errors import UserError
 from drigm.host_loop import Liar, Lies, time_steps
 from drigm.networks import Memory, RecurrentAgents
 from drigm.rollout import Outcome, RolloutState
@@ -44,7 +45,8 @@ class Player:
         steps = self.vector.reset(seeds)
         carry = self._begin(strengths, agents, key, time_steps(self.env.spec, steps, axes))
         total, won, over = np.zeros(axes, np.float32), np.zeros(axes, bool), np.zeros(axes, bool)
-        while not over.all():
+        limit = self.env.spec.episode_limit
+        for _ in range(limit):
             key, decided = self._think(strengths, agents, key, carry)
             self.vector.send(np.asarray(decided.orders))
             steps = self.vector.receive()
@@ -52,7 +54,12 @@ class Player:
             total += np.where(over, 0.0, steps.reward).astype(np.float32)
             won |= steps.won & ~over
             over |= steps.terminated | steps.truncated
-        return Outcome(total, won)  # type: ignore[arg-type]
+            if over.all():
+                return Outcome(total, won)  # type: ignore[arg-type]
+        endless = int(np.argmin(over))
+        raise UserError(
+            f"env {self.env.spec.name}: greedy episode {endless} has not ended after {limit} steps; it must end."
+        )
 
     def _start(self, strengths: Strengths, agents: RecurrentAgents, key: Array, steps: TimeStep) -> RolloutState:
         return Liar(self.env.spec, strengths).begin(agents, key, steps)

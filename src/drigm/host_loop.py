@@ -161,7 +161,7 @@ class _Host:
         learnt: list[tuple[Metrics, Array]] = []
         try:
             if self.vector is None:
-                self.vector = self._open(axes)
+                self.vector = self._open(axes, now)
                 state = self.first_look(state, time_steps(self.env.spec, self.vector.reset(), axes))
             while now < end:
                 state, decision, orders = self.think(state, jnp.int32(now))
@@ -187,10 +187,11 @@ class _Host:
             self.vector.close()
         self.vector = None
 
-    def _open(self, axes: tuple[int, ...]) -> HostVector:
+    def _open(self, axes: tuple[int, ...], tick: int) -> HostVector:
+        """Start the environments; a run that is resumed at ``tick`` draws other episodes than it began with."""
         shards, seeds, envs = axes
         first = self.config.first_seed
-        slots = [(first + k, shard, b) for shard in range(shards) for k in range(seeds) for b in range(envs)]
+        slots = [(first + k, shard, b, tick) for shard in range(shards) for k in range(seeds) for b in range(envs)]
         assert self.env.host is not None
         return self.env.host.open([int(np.random.SeedSequence(slot).generate_state(1)[0] >> 1) for slot in slots])
 

@@ -48,8 +48,8 @@ class Batch(NamedTuple):
     reward_t: Array
     terminated_t: Array
     mask: Array
-    alive_tm1: Array | None  # [..., N]
-    alive_t: Array | None
+    alive_tm1: Array | None = None  # [..., N]
+    alive_t: Array | None = None
 
 
 class Method(NamedTuple):
@@ -180,6 +180,8 @@ def fit_dual(
     # Nature cannot move a termination: the target ignores eta there, so eta must not be fitted to it.
     mask = batch.mask & ~batch.terminated_t
     mask = jnp.broadcast_to(mask.reshape(mask.shape + (1,) * (v_t.ndim - 2)), v_t.shape)
+    if method.baseline.private and batch.alive_t is not None:
+        mask = mask & batch.alive_t
 
     def loss_of(dual: DualNetwork) -> Array:
         return targets.masked_mean(dual_loss(method.uncertainty, dual_variables(method, dual, batch), v_t, rho), mask)
@@ -207,7 +209,7 @@ def robust_target(
 ) -> Array:
     """Return the robust TD target [T, B] in the learner's shifted values, Q - b (see `targets.value_offset`)."""
     variables = _in_range(method, dual_variables(method, dual, batch), robustness)
-    bootstrap = _bootstrap(method, mixer, following, variables, robustness)
+    bootstrap = _bootstrap(method, mixer, following, variables, batch.alive_t, robustness)
     reward = batch.reward_t
     if reward_models is not None:
         reward = lowest_reward(reward_models, batch.state_tm1, batch.action_tm1)
@@ -229,13 +231,17 @@ def _in_range(method: Method, variables: Dual, robustness: Robustness) -> Dual:
     return variables._replace(eta=jnp.clip(variables.eta, lowest, highest))
 
 
-def _bootstrap(method: Method, mixer: PyTree, following: Team, variables: Dual, robustness: Robustness) -> Array:
+def _bootstrap(
+    method: Method, mixer: PyTree, following: Team, variables: Dual, alive: Array | None, robustness: Robustness
+) -> Array:
     """Return nature's bootstrap of the team's next value, or the mix of every agent's own (private), [T, B]."""
     private = method.baseline.private
     fail_value = robustness.fail_value - value_offset(method, robustness)
     share = fail_value / method.spec.num_agents if private else fail_value
     v_t = next_values(method, mixer, following, robustness)
     robust = method.uncertainty.bootstrap(v_t, variables, robustness.rho, share)
+    if private and alive is not None:
+        robust = jnp.where(alive, robust, 0.0)  # nature has no hold on the dead
     return method.factorization.joint_value(mixer, following._replace(q=robust)) if private else robust
 
 

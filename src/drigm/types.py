@@ -64,6 +64,7 @@ class EnvSpec(NamedTuple):
     terminates: bool = False  # True: episodes can end by termination (value 0 afterwards)
     agents_die: bool = False  # True: agents can leave before the episode ends; time-steps say who is alive
     has_wins: bool = False  # True: episodes are won or not, and the score is the win rate
+    readings: np.ndarray | None = None  # [N, O] bool, which readings each agent has; None: all, the rest is padding
     highest_return: float = math.inf  # bound of what an episode can still pay, unscaled; for rewards that are never < 0
     idle_action: int = 0  # what an agent does before anything was decided (actuator delay)
 

@@ -307,6 +307,7 @@ def _spec(name: str, zone_names: tuple[str, ...], agent_zones: np.ndarray, optio
         state_scale=np.array([5.0] * n + shared_scale, np.float32),
         reward_scale=0.02,
         reward_range=(lowest_reward(options, n), 0.0),
+        idle_action=0 if options.continuous else options.levels // 2,  # no power
         action_values=None if options.continuous else ((np.arange(options.levels) - half) / half).astype(np.float32),
     )
 

@@ -24,6 +24,8 @@ WORKER = Path(__file__).parent / "host" / "worker.py"
 START_SECONDS = 300.0  # until a worker has imported what it needs and made its environments
 ANSWER_SECONDS = 600.0  # until a step counts as hanging; StarCraft takes a minute to start
 POLL_SECONDS = 1.0
+CLOSE_SECONDS = 15.0  # for environments to close what they opened, such as a game
+INSIDE = "DRIGM_WORKER"  # set in workers
 
 
 class HostSource(NamedTuple):
@@ -61,6 +63,11 @@ class _Process:
     """One worker: its process, its connection, and the slots it holds."""
 
     def __init__(self, number: int, source: HostSource, seeds: list[int], first: int) -> None:
+        if INSIDE in os.environ:
+            raise UserError(
+                "env: a worker process was asked to start workers; put the script's own work under "
+                "if __name__ == '__main__'."
+            )
         self.number, self.source, self.seeds, self.first = number, source, seeds, first
         self.errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed by close)
         self.connection, theirs = Pipe()  # connected before the process starts: its death is an end of file
@@ -71,7 +78,7 @@ class _Process:
                 stdout=subprocess.DEVNULL,  # environments print
                 stderr=self.errors,
                 pass_fds=[theirs.fileno()],
-                env={**os.environ, "OMP_NUM_THREADS": "1"},
+                env={**os.environ, "OMP_NUM_THREADS": "1", INSIDE: "1"},
             )
         except OSError as error:
             self.errors.close()
@@ -127,7 +134,7 @@ class _Process:
     def close(self) -> None:
         self.connection.close()
         try:
-            self.process.wait(1.0)
+            self.process.wait(CLOSE_SECONDS)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
@@ -163,7 +170,7 @@ class HostVector:
         """Start new episodes everywhere, on ``seeds`` or on the slots' own."""
         for worker in self.workers:
             own = None if seeds is None else seeds[worker.first : worker.first + len(worker.seeds)]
-            worker.send({"do": "reset", "seeds": own})
+            self._send(worker, {"do": "reset", "seeds": own})
         return self._gather("at reset")
 
     def send(self, actions: np.ndarray) -> None:
@@ -171,7 +178,14 @@ class HostVector:
         self.ticks += 1
         for worker in self.workers:
             mine = actions[worker.first : worker.first + len(worker.seeds)]
-            worker.send({"do": "tick"}, np.ascontiguousarray(mine, np.int32).tobytes())
+            self._send(worker, {"do": "tick"}, np.ascontiguousarray(mine, np.int32).tobytes())
+
+    def _send(self, worker: _Process, request: dict[str, Any], payload: bytes = b"") -> None:
+        try:
+            worker.send(request, payload)
+        except BaseException:
+            self.close()
+            raise
 
     def receive(self) -> HostSteps:
         """Return the time-steps that the last `send` led to."""

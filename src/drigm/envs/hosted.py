@@ -100,6 +100,7 @@ def spec_of(kind: str, facts: Facts) -> EnvSpec:
         state_scale=states[1],
         reward_scale=REWARD_SCALES[kind],
         reward_range=(-math.inf if lowest is None else lowest, math.inf if highest is None else highest),
+        readings=np.arange(facts.obs_size)[None, :] < np.array(facts.readings)[:, None],
         masks_actions=facts.masks_actions,
         terminates=True,
         agents_die=facts.agents_die,

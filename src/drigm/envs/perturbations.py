@@ -49,9 +49,10 @@ class Perturbation(NamedTuple):
 
 
 def _lost(spec: EnvSpec, step: TimeStep, wrong: Array, instead: Array) -> TimeStep:
-    """Show ``instead`` [N, O] where ``wrong`` [N, O] or [N, 1], except to agents that are not alive."""
+    """Show ``instead`` [N, O] where ``wrong`` [N, O] or [N, 1]; not to agents that are not alive, nor in padding."""
     alive = jnp.bool_(True) if step.alive is None else step.alive[:, None]
     where = jnp.broadcast_to(wrong & alive, step.obs.shape)
+    where = where if spec.readings is None else where & jnp.asarray(spec.readings)
     return step._replace(obs=jnp.where(where, instead, step.obs))
 
 

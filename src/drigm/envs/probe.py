@@ -151,6 +151,7 @@ def probe(name: str) -> Environment:
         reward_range=rule.reward_range,
         action_values=LEVELS if rule.ordered else None,
         terminates=rule.terminates,
+        idle_action=len(LEVELS) // 2 if rule.ordered else 0,
     )
 
     def show(state: ProbeState, reward: Array) -> TimeStep:

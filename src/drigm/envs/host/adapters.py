@@ -12,10 +12,13 @@ from .smac_env import SmacAdapter, make_smac
 KINDS = ("pettingzoo", "smac")
 
 
-def adapt(kind: str, name: str) -> Any:
-    """Return a new environment with ``facts``, ``reset(seed)`` and ``step(action)``; raises `EnvError`."""
+def adapt(kind: str, name: str, seed: int = 0) -> Any:
+    """Return a new environment with ``facts``, ``reset(seed)``, ``step(action)`` and ``close()``; raises `EnvError`.
+
+    StarCraft takes ``seed`` when it is made, the others at each reset.
+    """
     if kind == "smac":
-        return SmacAdapter(make_smac(name), name)
+        return SmacAdapter(make_smac(name, seed), name)
     make = factory(name)
     try:
         env = make()

@@ -18,6 +18,7 @@ class Rules(NamedTuple):
     obs_sizes: dict[Any, int]
     actions: dict[Any, int]
     first_action: dict[Any, int]
+    reward_range: tuple[float, float]  # of one agent
 
 
 def check_spaces(env: Any) -> Rules:
@@ -37,10 +38,12 @@ def check_spaces(env: Any) -> Rules:
         spaces[agent] = box = _box(_space(env, "observation_space", agent), agent)
         sizes[agent] = int(np.prod(box.shape))
         discrete = _space(env, "action_space", agent)
-        if not hasattr(discrete, "n"):
+        if np.ndim(getattr(discrete, "n", None) or [0]) or tuple(getattr(discrete, "shape", ())):
             raise EnvError(f"its action space is {discrete}, but only Discrete ones can be trained", agent=agent)
         actions[agent], first[agent] = int(discrete.n), int(getattr(discrete, "start", 0))
-    return Rules(agents, spaces, sizes, actions, first)
+    own = getattr(env, "unwrapped", env)
+    low, high = getattr(own, "reward_range", None) or (-np.inf, np.inf)
+    return Rules(agents, spaces, sizes, actions, first, (float(low), float(high)))
 
 
 def _space(env: Any, method: str, agent: Any) -> Any:
@@ -70,34 +73,63 @@ def check_reset(env: Any, rules: Rules, returned: Any) -> tuple[dict[Any, Any], 
     """Return the observations and infos of a reset."""
     if not (isinstance(returned, tuple) and len(returned) == 2):
         raise EnvError("reset must return (observations, infos)", step=0)
-    obs, infos = returned
-    _known(env.agents, rules, 0)
+    obs, infos = _columns(("observations", "infos"), (returned[0], returned[1] or {}), 0)
+    _known(_living(env, 0), rules, 0)
     if not env.agents:
         raise EnvError("no agent is left after reset", step=0)
-    _observations(env, rules, obs, infos, list(env.agents), 0)
+    _observations(rules, obs, infos, list(env.agents), set(), 0)
     return obs, infos
+
+
+def _columns(names: tuple[str, ...], columns: tuple[Any, ...], step: int) -> tuple[dict[Any, Any], ...]:
+    for name, column in zip(names, columns, strict=True):
+        if not isinstance(column, dict):
+            raise EnvError(f"{name} are {type(column).__name__}; a dict by agent is needed", step=step)
+    return columns
+
+
+def _living(env: Any, step: int) -> list[Any]:
+    if not isinstance(getattr(env, "agents", None), list | tuple):
+        raise EnvError("env.agents is not a list of the agents that are left", step=step)
+    return list(env.agents)
 
 
 def check_step(env: Any, rules: Rules, living: list[Any], step: int, returned: Any) -> tuple[dict[Any, Any], ...]:
     """Return what a step returned; ``living`` acted in it."""
     if not (isinstance(returned, tuple) and len(returned) == 5):
         raise EnvError("step must return (observations, rewards, terminations, truncations, infos)", step=step)
-    obs, rewards, terminations, truncations, infos = returned
+    names = ("observations", "rewards", "terminations", "truncations", "infos")
+    obs, rewards, terminations, truncations, infos = _columns(names, (*returned[:4], returned[4] or {}), step)
     for name, column in (("rewards", rewards), ("terminations", terminations), ("truncations", truncations)):
         for agent in living:
             if agent not in column:
                 raise EnvError(f"it acted but is missing in {name}", agent=agent, step=step)
     for agent, reward in rewards.items():
-        if np.ndim(reward) != 0 or not np.isfinite(float(reward)):
-            raise EnvError(f"its reward is {reward!r}; a finite number is needed", agent=agent, step=step)
-    _known(env.agents, rules, step)
-    for agent in env.agents:
+        _check_reward(rules, agent, reward, step)
+    left = _living(env, step)
+    _known(left, rules, step)
+    for agent in left:
         if agent not in living:
             raise EnvError("it came back after it had left; agents may only leave", agent=agent, step=step)
         if terminations[agent] or truncations[agent]:
             raise EnvError("it ended but is still in env.agents", agent=agent, step=step)
-    _observations(env, rules, obs, infos, list(env.agents), step)
+    # Whose last value is bootstrapped has to be observed once more.
+    cut = set() if left else {agent for agent in living if truncations[agent]}
+    _observations(rules, obs, infos, left, cut, step)
     return obs, rewards, terminations, truncations, infos
+
+
+def _check_reward(rules: Rules, agent: Any, reward: Any, step: int) -> None:
+    try:
+        value = float(reward)
+    except (TypeError, ValueError):
+        value = np.nan
+    if not np.isfinite(value):
+        raise EnvError(f"its reward is {reward!r}; a finite number is needed", agent=agent, step=step)
+    low, high = rules.reward_range
+    slack = 1e-6 * max(1.0, abs(value))
+    if not low - slack <= value <= high + slack:
+        raise EnvError(f"its reward {value:g} is outside the reward_range {low:g} to {high:g}", agent=agent, step=step)
 
 
 def check_state(env: Any, size: int | None, step: int) -> np.ndarray | None:
@@ -123,10 +155,12 @@ def _known(agents: list[Any], rules: Rules, step: int) -> None:
             raise EnvError(f"it is not one of possible_agents ({rules.agents})", agent=agent, step=step)
 
 
-def _observations(env: Any, rules: Rules, obs: Any, infos: Any, living: list[Any], step: int) -> None:
-    for agent in living:
+def _observations(rules: Rules, obs: Any, infos: Any, living: list[Any], cut: set[Any], step: int) -> None:
+    """``living`` go on; ``cut`` were ended by the time limit in this step."""
+    for agent in (*living, *cut):
         if agent not in obs:
-            raise EnvError("it is missing in the observations", agent=agent, step=step)
+            last = " (the last one: a cut episode is bootstrapped from it)" if agent in cut else ""
+            raise EnvError(f"it is missing in the observations{last}", agent=agent, step=step)
     for agent, seen in obs.items():
         if agent not in rules.spaces:
             raise EnvError(f"observed, but not one of possible_agents ({rules.agents})", agent=agent, step=step)
@@ -140,11 +174,11 @@ def _observations(env: Any, rules: Rules, obs: Any, infos: Any, living: list[Any
             raise EnvError(f"its observation has type {flat.dtype}; numbers are needed", agent=agent, step=step)
         if not np.isfinite(flat).all():
             raise EnvError("its observation holds a value that is not finite", agent=agent, step=step)
-        if agent in living:
-            _check_mask(rules, seen, infos.get(agent, {}) if isinstance(infos, dict) else {}, agent, step)
+        if agent in living or agent in cut:
+            _check_mask(rules, seen, infos.get(agent, {}), agent, step, empty=agent in cut)
 
 
-def _check_mask(rules: Rules, seen: Any, info: Any, agent: Any, step: int) -> None:
+def _check_mask(rules: Rules, seen: Any, info: Any, agent: Any, step: int, *, empty: bool) -> None:
     mask = info.get("action_mask") if isinstance(info, dict) else None
     mask = seen.get("action_mask") if mask is None and isinstance(seen, dict) else mask
     if mask is None:
@@ -154,7 +188,7 @@ def _check_mask(rules: Rules, seen: Any, info: Any, agent: Any, step: int) -> No
         raise EnvError(
             f"its action mask has shape {mask.shape}, ({rules.actions[agent]},) needed", agent=agent, step=step
         )
-    if not mask.astype(bool).any():
+    if not empty and not mask.astype(bool).any():  # after the end many environments allow nothing
         raise EnvError("its action mask allows nothing", agent=agent, step=step)
 
 

@@ -15,7 +15,7 @@ from .conformance import Rules, check_reset, check_spaces, check_state, check_st
 from .faults import EnvError, describe
 from .steps import Facts, HostStep
 
-UNKNOWN_LIMIT = 1000  # of an environment that does not say when it truncates
+UNKNOWN_LIMIT = 10_000  # of an environment that does not say when it truncates; greedy play then gives up
 
 
 class ParallelAdapter:
@@ -28,14 +28,12 @@ class ParallelAdapter:
         self.steps = 0
         self.actions = max(rules.actions.values())
         self.width = max(rules.obs_sizes.values())
-        obs, infos = check_reset(env, rules, self._call("reset", 0, seed=0))
-        masks = {agent: _mask(obs[agent], infos.get(agent, {})) for agent in rules.agents}
+        obs, _ = check_reset(env, rules, self._call("reset", 0, seed=0))
         self.has_state = check_state(env, None, 0) is not None
         notes = [] if self.has_state else ["it has no state(): all agents' observations together stand in for it"]
         state_size = self._state(obs).size
         own, low, high = env.unwrapped if hasattr(env, "unwrapped") else env, *self._bounds()
         limit = next((int(getattr(own, k)) for k in ("max_cycles", "max_steps") if getattr(own, k, None)), 0)
-        bounds = getattr(own, "reward_range", (-np.inf, np.inf))
         self.facts = Facts(
             name=f"pettingzoo:{name}",
             agents=[str(agent) for agent in rules.agents],
@@ -45,14 +43,14 @@ class ParallelAdapter:
             episode_limit=limit or UNKNOWN_LIMIT,
             obs_low=low,
             obs_high=high,
-            reward_range=[float(x) * len(rules.agents) if np.isfinite(x) else None for x in bounds],
+            reward_range=[float(x) * len(rules.agents) if np.isfinite(x) else None for x in rules.reward_range],
+            readings=[rules.obs_sizes[agent] for agent in rules.agents],
             masks_actions=True,
             agents_die=True,
             has_wins=False,
             idle_action=0,
             notes=notes,
         )
-        self.masked = any(mask is not None for mask in masks.values())
 
     def reset(self, seed: int) -> HostStep:
         self.steps = 0
@@ -76,6 +74,10 @@ class ParallelAdapter:
         total = float(sum(float(r) for r in rewards.values()))
         present = set(self.env.agents) | (cut & set(obs))
         return self._shown(obs, infos, total, present, terminated=over and not cut, truncated=bool(cut))
+
+    def close(self) -> None:
+        """Close what the environment opened."""
+        getattr(self.env, "close", lambda: None)()
 
     def _call(self, method: str, step: int, *args: Any, **kwargs: Any) -> Any:
         try:
@@ -101,7 +103,9 @@ class ParallelAdapter:
                 flat = _flat(obs[agent])
                 rows[i, : flat.size] = flat
                 mask = _mask(obs[agent], infos.get(agent, {}))
-                avail[i, : self.rules.actions[agent]] = True if mask is None else np.asarray(mask, bool)
+                # A mask that allows nothing is that of a cut episode's end: its last value is one of any action.
+                free = mask is None or not np.asarray(mask, bool).any()
+                avail[i, : self.rules.actions[agent]] = True if free else np.asarray(mask, bool)
             else:
                 avail[i, 0] = True
         check_state(self.env, self.facts.state_size if self.has_state else None, self.steps)
@@ -129,7 +133,7 @@ class ParallelAdapter:
 
     def _bounds(self) -> tuple[list[float | None], list[float | None]]:
         """Bounds that hold for every agent's padded observation, None where one has none."""
-        low, high = np.zeros(self.width), np.zeros(self.width)
+        low, high = np.full(self.width, np.inf), np.full(self.width, -np.inf)
         for agent in self.rules.agents:
             space = self.rules.spaces[agent]
             low_own, high_own = (np.asarray(x, np.float64).ravel() for x in (space.low, space.high))

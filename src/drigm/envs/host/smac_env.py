@@ -28,20 +28,21 @@ GENERATED = {
 }
 
 
-def make_smac(name: str) -> Any:
+def make_smac(name: str, seed: int = 0) -> Any:
     """Return SMAC's environment of the map ``name``, or SMACv2's where the map is one of `GENERATED`."""
     if name in GENERATED:
         wrapper = _import("smacv2", "smacv2.env.starcraft2.wrapper", "StarCraftCapabilityEnvWrapper")
         return wrapper(
             capability_config=_distribution(name),
             map_name=name,
+            seed=seed,
             debug=False,
             conic_fov=False,
             obs_own_pos=True,
             use_unit_ranges=True,
             min_attack_range=2,
         )
-    return _import("smac", "smac.env", "StarCraft2Env")(map_name=name)
+    return _import("smac", "smac.env", "StarCraft2Env")(map_name=name, seed=seed)
 
 
 def _distribution(name: str, units: int = 5) -> dict[str, Any]:
@@ -100,6 +101,7 @@ class SmacAdapter:
             obs_low=[-1.0] * obs_size,
             obs_high=[1.0] * obs_size,
             reward_range=[0.0 if positive else None, highest],
+            readings=[obs_size] * agents,
             masks_actions=True,
             agents_die=True,
             has_wins=True,
@@ -128,6 +130,10 @@ class SmacAdapter:
         except Exception as error:
             raise EnvError(f"step raised {describe(error)}", step=self.steps) from error
         return self._step(float(reward), bool(terminated), info)
+
+    def close(self) -> None:
+        """End the game."""
+        self.env.close()
 
     def _step(self, reward: float, ended: bool, info: dict[str, Any]) -> HostStep:
         timeouts = self._timeouts()

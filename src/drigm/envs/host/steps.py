@@ -19,6 +19,7 @@ class Facts(NamedTuple):
     obs_low: list[float | None]  # [O], None where a reading has no bound
     obs_high: list[float | None]
     reward_range: list[float | None]
+    readings: list[int]  # how many of the O readings each agent has; the rest is padding
     masks_actions: bool
     agents_die: bool
     has_wins: bool

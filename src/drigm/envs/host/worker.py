@@ -6,6 +6,7 @@ a JSON line, then arrays.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import os
@@ -39,7 +40,7 @@ class Slot:
     """One environment: resets when its episode is over, on seeds of its own."""
 
     def __init__(self, kind: str, name: str, seed: int) -> None:
-        self.env = adapt(kind, name)
+        self.env = adapt(kind, name, seed)
         self.seeds = np.random.default_rng(seed)
         self.over = True
 
@@ -89,6 +90,12 @@ class Worker:
         ]
         return {}, pack(self.slots[0].env.facts, shown)
 
+    def close(self) -> None:
+        """Close every environment; one that fails to does not keep the others open."""
+        for slot in self.slots:
+            with contextlib.suppress(Exception):
+                slot.env.close()
+
     def _on(self, slot: int, call: Any, argument: Any) -> HostStep:
         try:
             return call(argument)
@@ -104,6 +111,7 @@ def serve(connection: Connection) -> None:
         try:
             message = connection.recv_bytes()
         except (EOFError, OSError):
+            worker.close()
             return
         head, _, data = message.partition(b"\n")
         request = json.loads(head)
