@@ -6,7 +6,7 @@ import os
 import time
 
 import numpy as np
-from gymnasium.spaces import Box, Dict, Discrete
+from gymnasium.spaces import Box, Dict, Discrete, MultiBinary
 from pettingzoo import ParallelEnv
 
 
@@ -35,6 +35,8 @@ class Meeting(ParallelEnv):
         return self.wide if agent == "b" else self.spaces[agent]
 
     def action_space(self, agent):
+        if self.fault == "binary":
+            return MultiBinary(3)
         return Discrete(3 if agent == "b" else 2)
 
     def reset(self, seed=None, options=None):
@@ -80,6 +82,16 @@ class Meeting(ParallelEnv):
         infos = {agent: {} for agent in acted}
         if self.fault == "info_mask" and 1 in self.agents:
             infos[1] = {"action_mask": np.array([0, 1], np.int8)}
+        if over and self.fault == "no_last":
+            seen = {}
+        if over and self.fault == "last_mask":
+            infos = {agent: {"action_mask": np.zeros(3 if agent == "b" else 2, np.int8)} for agent in acted}
+        if bad == "range":
+            rewards[acted[0]] = 5.0
+        if bad == "none":
+            rewards[acted[0]] = None
+        if bad == "columns":
+            terminations = False
         if bad == "nan":
             rewards[acted[0]] = float("nan")
         if bad == "missing" and 1 in seen:

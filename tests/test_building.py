@@ -176,7 +176,7 @@ def test_every_building(name):
     assert 0 < np.abs(after.state[:-4] - 22).max() < 10
     assert env.spec.reward_range[0] < after.reward < 0
     assert jax.tree.structure(first) == jax.tree.structure(after)
-    assert [leaf.dtype for leaf in first] == [leaf.dtype for leaf in after]
+    assert [leaf.dtype for leaf in jax.tree.leaves(first)] == [leaf.dtype for leaf in jax.tree.leaves(after)]
 
 
 def test_one_vmap_over_cities_and_days_equals_single_runs():

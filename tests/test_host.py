@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import parallel_envs
 import pytest
+from gymnasium.spaces import Box, Dict
 from pettingzoo import AECEnv
 
 import drigm
 from drigm.cli import main
 from drigm.envs.host.parallel_env import ParallelAdapter
 from drigm.envs.host_vector import HostSource, HostVector
-from drigm.envs.hosted import hosted, name_of
+from drigm.envs.hosted import hosted, name_of, spec_of
 from drigm.errors import UserError
+from drigm.host_loop import Liar, blank
+from drigm.networks import make_agents
 
 FILE = Path(__file__).parent / "parallel_envs.py"
 MEETING = f"pettingzoo:{FILE}:meeting"
@@ -71,6 +76,56 @@ def test_a_mask_in_the_info_holds():
     env = ParallelAdapter(parallel_envs.Meeting(fault="info_mask"), "meeting")
     np.testing.assert_array_equal(env.reset(0).avail_actions[0], [True, True, False])
     np.testing.assert_array_equal(env.step(np.zeros(2, int)).avail_actions[0], [False, True, False])
+
+
+def test_a_last_mask_that_allows_nothing_frees_all_actions():
+    """The last value of a cut episode is bootstrapped over the agent's own actions, not over none."""
+    env = ParallelAdapter(parallel_envs.Meeting(fault="last_mask"), "meeting")
+    env.reset(0)
+    last = [env.step(np.zeros(2, int)) for _ in range(5)][-1]
+    assert last.truncated
+    np.testing.assert_array_equal(last.avail_actions[0], [True, True, False])
+    assert last.alive[0]
+
+
+def test_bounds_that_leave_out_zero():
+    class Warm(parallel_envs.Meeting):
+        def __init__(self):
+            super().__init__()
+            self.spaces[1] = Box(273.0, 313.0, (2,), np.float32)
+            self.spaces["b"] = Box(280.0, 300.0, (1,), np.float32)
+            self.wide = Dict({"observation": self.spaces["b"], "action_mask": Box(0, 1, (3,), np.int8)})
+
+    spec = spec_of("pettingzoo", ParallelAdapter(Warm(), "warm").facts)
+    np.testing.assert_allclose(spec.obs_offset, [293.0, 293.0])
+    np.testing.assert_allclose(spec.obs_scale, [20.0, 20.0])
+    np.testing.assert_array_equal(spec.readings, [[True, True], [True, False]])
+
+
+def test_noise_spares_padding():
+    spec = spec_of("pettingzoo", ParallelAdapter(parallel_envs.Meeting(), "meeting").facts)
+    liar = Liar(spec, {"obs_noise": jnp.float32(1.0)})
+    agents = make_agents(jax.random.key(0), spec, 4, share_parameters=False, ordered=False)
+    shown = liar.begin(agents, jax.random.key(1), blank(spec, 3)).timestep.obs
+    np.testing.assert_array_equal(shown[:, 1, 1], 0.0)
+    assert (np.asarray(shown[:, 0]) != 0.0).all()
+
+
+def test_a_script_without_a_guard_does_not_multiply(tmp_path):
+    """Workers import the script that holds the environment; its own training must not start again in them."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import sys\n"
+        f"sys.path.insert(0, {str(FILE.parent)!r})\n"
+        "import drigm\n"
+        "from parallel_envs import Meeting\n"
+        "class Mine(Meeting):\n"
+        "    pass\n"
+        "drigm.train(Mine, 'vdn', steps=100, quiet=True)\n"
+    )
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=120, cwd=tmp_path)
+    assert done.returncode != 0
+    assert "__name__ == '__main__'" in done.stderr
 
 
 def test_agents_that_take_turns_are_refused():
@@ -129,6 +184,11 @@ def test_vector_equals_one_environment_and_keeps_its_slots():
         ("unknown", "agent 'stranger', at step 2: it is not one of possible_agents"),
         ("mask", "agent 'b', at step 2: its action mask allows nothing"),
         ("spaces", "at reset: its spaces or possible_agents are not what they were"),
+        ("range", "agent 1, at step 2: its reward 5 is outside the reward_range 0 to 1"),
+        ("none", "agent 1, at step 2: its reward is None"),
+        ("columns", "at step 2: terminations are bool; a dict by agent is needed"),
+        ("no_last", "agent 1, at step 5: it is missing in the observations (the last one"),
+        ("binary", "agent 1, its action space is MultiBinary(3)"),
         ("endless", "has not ended after 50 steps"),
         ("unseeded", "reset(seed) does not repeat itself"),
     ],

@@ -237,6 +237,19 @@ def test_smax_parameters_reach_the_battle():
 # --- suites --------------------------------------------------------------------------------------------------------
 
 
+def test_a_delayed_building_starts_without_power():
+    env = make_env("building:OfficeSmall/Tucson")
+    params = env.episode(env.params, jnp.int32(0))
+    late = wrap(env._replace(params=params), {"action_delay": 1.0})
+    idle = jnp.full(env.spec.num_agents, 100, jnp.int32)  # level 100 of 200 is no power
+    full = jnp.full(env.spec.num_agents, 199, jnp.int32)
+    state, _ = late.reset(jax.random.key(0), late.params)
+    plain, _ = env.reset(jax.random.key(0), params)
+    _, delayed = jax.jit(late.step)(jax.random.key(0), state, full, late.params)
+    _, resting = jax.jit(env.step)(jax.random.key(0), plain, idle, params)
+    np.testing.assert_allclose(delayed.reward, resting.reward, rtol=1e-6)
+
+
 def test_suites_of_an_environment():
     building = make_env("building:OfficeSmall/Tucson")
     assert {"climate", "season", "noise", "parameters", "nominal"} <= set(suite_names(building))
