@@ -12,6 +12,8 @@ from drigm.errors import UserError
 
 pytest.importorskip("pettingzoo")
 KEY = jax.random.key(0)
+# PettingZoo's own tests import its games by a way of making them that PettingZoo is about to drop.
+pytestmark = pytest.mark.filterwarnings("ignore:The old environment creation API:DeprecationWarning")
 
 
 @pytest.mark.parametrize("options", [{}, {"continuous": True}, {"ac_map": [0, 1, 0, 0, 1, 1]}], ids=str)

@@ -159,7 +159,10 @@ def test_the_preset_paper_fills_in_what_is_not_said(asked):
 
 # (arguments, what the message must contain)
 REFUSED = {
-    "unknown kind of env": (["--env", "house:OfficeSmall"], "choose one of building, probe"),
+    "unknown kind of env": (
+        ["--env", "house:OfficeSmall"],
+        "one of building, mpe, pettingzoo, probe, smac, smax",
+    ),
     "env without a kind": (["--env", "OfficeSmall"], "drigm list"),
     "unknown probe": (["--env", "probe:nothing"], "discount"),
     "unknown city": (["--env", "building:OfficeSmall/Atlantis"], "Tucson"),

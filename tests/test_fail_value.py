@@ -8,7 +8,7 @@ from small import LEARN, train_all
 from drigm.envs import make_env
 from drigm.envs.api import Shift
 from drigm.envs.tabular import detour
-from drigm.evaluate import episode_returns
+from drigm.evaluate import episode_scores
 from drigm.exact import TabularProblem, policy_values
 from drigm.targets import auto_fail_value
 
@@ -59,5 +59,5 @@ def test_fail_value_0_goes_on_and_auto_quits(fail_value, undiscounted):
     env = make_env(config.env)
     state, _ = train_all(config, env, seeds=(0, 1, 2), rho=(RHO,) * 3)
     agents = jax.tree.map(lambda x: x[0], state.learner.average.agents)
-    returns = episode_returns(env, agents, [Shift("nominal", env.params)])
+    returns = episode_scores(env, agents, [Shift("nominal", env.params)])
     np.testing.assert_allclose(returns, undiscounted, rtol=1e-5)

@@ -17,7 +17,17 @@ from drigm.types import TimeStep
 
 QUIT = 2  # any agent that picks this terminates the episode; without it, three steps truncate it
 LIMIT = 3
-SPEC = make_spec(agents=2, obs=2, state=1, actions=3, masks_actions=True, episode_limit=LIMIT, reward_scale=1.0)
+# Rewards without a bound: values that tell where they come from are far outside of any.
+SPEC = make_spec(
+    reward_range=(-1e9, 1e9),
+    agents=2,
+    obs=2,
+    state=1,
+    actions=3,
+    masks_actions=True,
+    episode_limit=LIMIT,
+    reward_scale=1.0,
+)
 SPEC = SPEC._replace(state_offset=np.zeros(1, np.float32), state_scale=np.ones(1, np.float32))
 
 
