@@ -38,7 +38,7 @@ def _building_parts() -> dict[str, list[str]]:
 # Battles: long episodes with a reward at the end, sudden deaths, actions without an order.
 BATTLES = MappingProxyType(
     {
-        "steps": 1_200_000,
+        "steps": 2_000_000,
         "gamma": 0.99,
         "share_parameters": True,
         "num_envs": 64,
