@@ -10,7 +10,7 @@ import numpy as np
 from drigm.errors import UserError
 from drigm.progress import Progress
 from drigm.report.content import Method, Study, changed
-from drigm.report.curves import Band, learning_bands
+from drigm.report.curves import Band, leaders, learning_bands
 from drigm.report.kept import cached_alignment
 from drigm.report.page import Html, Section, escape, figure_html, paragraph, slug, table_html
 from drigm.statistics import per_world
@@ -22,7 +22,7 @@ def runs_section(studies: Sequence[Study]) -> Section:
     rows = [_run_row(method, run) for study in studies for method in study.methods for run in method.runs]
     columns = {
         "method": "Method",
-        "env": "Environment",
+        **({"env": "Environment"} if len(studies) > 1 else {}),
         "seeds": "Seeds",
         "steps": "Steps per seed",
         "time": "Training",
@@ -46,16 +46,14 @@ def learning_section(study: Study, suffix: str = "") -> Section:
         body = paragraph("No episode ended while these runs trained, so there is nothing to draw.")
         return Section("Learning", f"learning{suffix}", body)
     name = study.score_name
-    best = max(bands, key=lambda label: bands[label].intervals[-1].estimate)
-    last = bands[best].intervals[-1].estimate
-    title = f"{best} ends {'highest, ' if len(bands) > 1 else ''}at {last:.3f}"
+    title = leaders({label: band.intervals[-1] for label, band in bands.items()}, "at the end")
     figure = learning_bands(bands, ylabel=f"{name} while exploring", title=title)
     alt = f"{name} of the exploring team over environment steps. " + "; ".join(
         f"{label} ends at {band.intervals[-1].estimate:.3f}" for label, band in bands.items()
     )
     caption = (
         f"{name} of the team while it explores, mean over seeds; bands are pointwise 95 % bootstrap intervals over "
-        f"whole seeds (none for a single seed). Values far below what comes after the first fifth are cut."
+        f"whole seeds (none for a single seed). Values far below those after the first third are cut."
     )
     return Section("Learning", f"learning{suffix}", figure_html(figure, alt, caption), {"curves": figure})
 
@@ -146,19 +144,20 @@ def _run_row(method: Method, run: Run) -> dict[str, object]:
     devices = facts.get("devices", [])
     system = f"{len(devices)} × {str(devices[0]).partition(':')[0]}" if devices else ""
     packages = ", ".join(f"{name} {versions[name]}" for name in ("drigm", "jax") if versions.get(name))
+    python = f"Python {facts['python']}" if "python" in facts else ""
     commit = str(facts.get("commit") or "")
+    ran_on = ", ".join(filter(None, [system, python, packages]))
+    shown = commit[:8] + ("+" if commit.endswith("+") else "")
     return {
         "method": method.label,
         "env": run.config.env,
         "seeds": seed_range(run.seeds),
-        "steps": run.config.steps,
+        "steps": f"{run.config.steps:,}",
         "time": duration(seconds),
         "rate": None if np.isnan(rate) else round(rate),
-        "settings": Html(f'<span class="faint">{escape(settings or "none")}</span>'),
-        "system": ", ".join(filter(None, [system, f"Python {facts['python']}" if "python" in facts else "", packages])),
-        "commit": Html(f"<code>{escape(commit[:8] + ('+' if commit.endswith('+') else ''))}</code>")
-        if commit
-        else None,
+        "settings": Html(f'<span class="wrap faint">{escape(settings or "none")}</span>'),
+        "system": Html(f'<span class="wrap faint">{escape(ran_on)}</span>'),
+        "commit": Html(f"<code>{escape(shown)}</code>") if commit else None,
         "path": Html(f"<code>{escape(run.path)}</code>"),
     }
 
