@@ -131,7 +131,7 @@ def collect(runs: Sequence[Run], shifts: str | None = None) -> list[Study]:
 
 
 def ordered(pools: Sequence[list[Run]]) -> list[list[Run]]:
-    """Return the pools by factorization in the order given; within it those without robustness first, then by radius."""
+    """Return the pools by factorization as they came; within one, teams without robustness first, then by radius."""
     factorizations = list(dict.fromkeys(pool[0].config.factorization for pool in pools))
 
     def place(pool: list[Run]) -> tuple:

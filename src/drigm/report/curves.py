@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -145,7 +145,7 @@ def _band(ax: Axes, band: Band, index: int, marker: str = "") -> None:
     ax.plot(x, estimate, color=color(index), linestyle=_dashes(index), linewidth=1.9, marker=marker, markersize=4.5)
 
 
-def _dashes(index: int) -> str:
+def _dashes(index: int) -> Literal["-", "--"]:
     """Beyond the palette's colours lines are dashed."""
     return "-" if index < len(PALETTE) else "--"
 
