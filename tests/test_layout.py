@@ -34,6 +34,7 @@ FLOW = (
     ("host_evaluate",),
     ("checkpoint",),
     ("run_directory",),
+    ("training",),
     ("train",),
     ("evaluate",),
     ("references", "exact", "statistics", "alignment"),
