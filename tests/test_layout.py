@@ -45,6 +45,8 @@ FLOW = (
     ("",),
     ("side_by_side",),
     ("demo",),
+    ("reproduce",),
+    ("commands",),
     ("cli",),
     ("__main__",),
 )
