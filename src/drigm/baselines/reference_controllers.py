@@ -16,7 +16,7 @@ from drigm.envs.api import Environment
 from drigm.envs.building import FULL_PRECISION, BuildingParams, BuildingState
 from drigm.envs.shifts import shift_suite, stack_params
 from drigm.errors import check
-from drigm.types import Array
+from drigm.types import Array, TimeStep
 
 Controller = Callable[[BuildingState, BuildingParams], Array]
 """``controller(env_state, params) -> joint action [N] int32``."""
@@ -79,14 +79,7 @@ def controller_scores(env: Environment, controller: Controller, shifts: str = "c
     episodes = jnp.arange(env.num_eval_episodes, dtype=jnp.int32)
 
     def episode_return(params: BuildingParams, index: Array) -> Array:
-        params = env.episode(params, index)
-        state, _ = env.reset(jax.random.key(0), params)
-
-        def body(state: BuildingState, _: None) -> tuple[BuildingState, Array]:
-            state, timestep = env.step(jax.random.key(0), state, controller(state, params), params)
-            return state, timestep.reward
-
-        return jnp.sum(jax.lax.scan(body, state, None, env.spec.episode_limit)[1])
+        return jnp.sum(controlled_day(env, controller, params, index)[0].reward)
 
     def world_return(params: BuildingParams) -> Array:
         return jax.vmap(episode_return, in_axes=(None, 0))(params, episodes)
@@ -94,6 +87,21 @@ def controller_scores(env: Environment, controller: Controller, shifts: str = "c
     returns = jax.jit(lambda stacked: jax.lax.map(world_return, stacked))(stack_params(worlds))
     means = np.asarray(env.score(returns)).mean(axis=1)
     return {world.name: float(mean) for world, mean in zip(worlds, means, strict=True)}
+
+
+def controlled_day(
+    env: Environment, controller: Controller, params: BuildingParams, episode: Array
+) -> tuple[TimeStep, Array]:
+    """Play protocol episode number ``episode`` with ``controller``; returns as `rollout.greedy_episode`."""
+    params = env.episode(params, episode)
+    state, _ = env.reset(jax.random.key(0), params)
+
+    def body(state: BuildingState, _: None) -> tuple[BuildingState, tuple[TimeStep, Array]]:
+        action = controller(state, params)
+        state, timestep = env.step(jax.random.key(0), state, action, params)
+        return state, (timestep, action)
+
+    return jax.lax.scan(body, state, None, env.spec.episode_limit)[1]
 
 
 def _levels(env: Environment) -> np.ndarray:

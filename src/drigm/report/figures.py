@@ -74,7 +74,7 @@ def learning_curves(
         ax = figure.add_subplot()
         ax.set_xlabel("Environment steps")
         ax.set_ylabel(ylabel)
-        ax.xaxis.set_major_formatter(lambda x, _: _steps(x))
+        ax.xaxis.set_major_formatter(lambda x, _: step_label(x))
         means = {label: _mean_over_seeds(seeds) for label, seeds in known.items()}
         last = max((float(steps[-1]) for steps, _, _ in means.values()), default=0.0)
         for i, (label, (steps, mean, _)) in enumerate(means.items()):
@@ -133,7 +133,7 @@ def shift_bars(
         if reference is not None:
             handles.append(ax.axhline(reference, color=INK, linewidth=1.0, linestyle=(0, (4, 3))))
             labels.append(f"one-step optimum, {reference:g}")
-        ax.set_xticks(range(len(cities)), [_spaced(city) for city in cities])
+        ax.set_xticks(range(len(cities)), [spaced(city) for city in cities])
         ax.tick_params(axis="x", length=0)
         ax.set_xlim(-0.55, len(cities) - 0.45)
         if any(score.mean < FLOOR for row in scores.values() for score in row.values()):
@@ -141,7 +141,7 @@ def shift_bars(
         ax.set_ylabel(ylabel)
         notes = ["Whiskers: one standard error over seeds."]
         if do_nothing:
-            each = ", ".join(f"{_signed(score)} in {_spaced(city)}" for city, score in do_nothing.items())
+            each = ", ".join(f"{_signed(score)} in {spaced(city)}" for city, score in do_nothing.items())
             notes.append(f"Doing nothing scores {each}.")
         inches = figure.get_figwidth()
         ax.set_xlabel(wrapped(" ".join(notes), inches - 0.6, 8), fontsize=8, loc="left")
@@ -199,7 +199,7 @@ def building_day(day: BuildingDay, *, title: str | None = None) -> Figure:
             ticks=[-1, 0, 1],
             format=lambda x, _: {-1: "full cooling", 0: "off", 1: "full heating"}[round(x)],
         )
-        figure.suptitle(f"One day in {_spaced(day.place)}" if title is None else title, x=0.01, ha="left", fontsize=11)
+        figure.suptitle(f"One day in {spaced(day.place)}" if title is None else title, x=0.01, ha="left", fontsize=11)
         ends = [*np.asarray(day.policies[-1].zone_temperature, float)[-1].tolist(), day.target]
         labels = [*day.zones, f"target, {day.target:g} °C"]
         label_ends(figure, grid[0, -1], labels, ends, [*colors, INK], x=first[2].get_xlim()[1])
@@ -274,11 +274,11 @@ def _highest(scores: Mapping[str, Mapping[str, Score]]) -> str:
         return "Score under shift"
     means = {method: float(np.mean([row[city].mean for city in cities])) for method, row in scores.items()}
     best = max(means, key=means.__getitem__)
-    where = f"over {len(cities)} cities" if len(cities) > 1 else f"in {_spaced(*cities)}"
+    where = f"over {len(cities)} cities" if len(cities) > 1 else f"in {spaced(*cities)}"
     return f"{best} has the highest mean score {where}: {means[best]:.3f}"
 
 
-def _spaced(city: str) -> str:
+def spaced(city: str) -> str:
     """Return ``New York`` for ``NewYork``."""
     return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", city)
 
@@ -287,6 +287,6 @@ def _signed(x: float) -> str:
     return f"{x:.3g}".replace("-", "\N{MINUS SIGN}")
 
 
-def _steps(x: float) -> str:
+def step_label(x: float) -> str:
     """Return 150k for 150,000 and 1.5M for 1,500,000."""
     return f"{x / 1e6:g}M" if x >= 1e6 else f"{x / 1e3:g}k" if x >= 1e3 else f"{x:g}"

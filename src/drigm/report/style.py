@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import matplotlib
 import numpy as np
@@ -84,6 +84,12 @@ def save(figure: Figure, path: str | Path, *, dpi: int = 200) -> Path:
         # No date, so that the same data gives the same file.
         figure.savefig(path, dpi=dpi, metadata={"Date": None} if path.suffix.lower() == ".svg" else None)
     return path
+
+
+def write_svg(figure: Figure, stream: TextIO) -> None:
+    """Write ``figure`` as SVG for a page: text as text and no background."""
+    with matplotlib.rc_context({**_RC, "svg.fonttype": "none"}):
+        figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None})
 
 
 def color(index: int) -> str:

@@ -47,7 +47,7 @@ def format_table(rows: Sequence[Row], columns: Columns = None, *, title: str = "
         stream: where the text will be printed.
     """
     out: TextIO = sys.stdout if stream is None else stream
-    headings, cells, right = _layout(rows, columns)
+    headings, cells, right = layout(rows, columns)
     if _is_terminal(out):
         text = _ruled(headings, cells, right, out)
     else:
@@ -58,14 +58,14 @@ def format_table(rows: Sequence[Row], columns: Columns = None, *, title: str = "
 
 def markdown_table(rows: Sequence[Row], columns: Columns = None) -> str:
     """Return ``rows`` as a Markdown table, padded so that its source reads well too; arguments as `format_table`."""
-    headings, cells, right = _layout(rows, columns)
+    headings, cells, right = layout(rows, columns)
     headings, *cells = [[cell.replace("|", r"\|") for cell in line] for line in [headings, *cells]]
     widths = [max(3, width) for width in _widths(headings, cells)]
     rule = ["-" * (width - 1) + (":" if r else "-") for width, r in zip(widths, right, strict=True)]
     return "\n".join(f"| {' | '.join(_pad(line, widths, right))} |" for line in [headings, rule, *cells])
 
 
-def _layout(rows: Sequence[Row], columns: Columns) -> tuple[list[str], list[list[str]], list[bool]]:
+def layout(rows: Sequence[Row], columns: Columns = None) -> tuple[list[str], list[list[str]], list[bool]]:
     """Return headings, cells as text, and which columns hold numbers only (and so stand right-aligned)."""
     if columns is None:
         columns = list(dict.fromkeys(key for row in rows for key in row))
@@ -83,7 +83,7 @@ def _cell(value: object) -> str:
     if value is None:
         return MISSING
     if isinstance(value, Score | int) or not _is_number(value):
-        return str(value)
+        return value if isinstance(value, str) else str(value)  # as it is: a page marks its own texts by their type
     return _number(float(value))  # pyright: ignore[reportArgumentType]  (a float, or a scalar of NumPy or JAX)
 
 

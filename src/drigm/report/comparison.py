@@ -1,0 +1,139 @@
+"""The section of statistics: aggregates of each method, and what robustness gained and cost against its baseline."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+
+import numpy as np
+
+from drigm.report.content import Method, Study
+from drigm.report.page import Html, Section, escape, paragraph, table_html
+from drigm.statistics import (
+    Interval,
+    cvar,
+    difference,
+    iqm,
+    mean,
+    median,
+    nominal_cost,
+    optimality_gap,
+    probability_of_improvement,
+    significant,
+    stratified_bootstrap,
+    worst_per_seed,
+    worst_world,
+)
+
+TAIL = 1 / 3  # the share of worlds whose mean is the CVaR
+BEST = 1.0  # a perfect score, of buildings and of battles
+FEW = 10  # seeds below which a percentile interval is notably too narrow
+
+
+def statistics_section(study: Study, suffix: str = "") -> Section:
+    """Return the aggregates of every method, and its comparison with the non-robust one where there is one."""
+    with_gap = study.name.startswith("building:") or study.env.spec.has_wins
+    columns = {
+        "method": "Method",
+        "seeds": "Seeds",
+        "iqm": "IQM",
+        "mean": "Mean",
+        "median": "Median",
+        **({"gap": f"Optimality gap to {BEST:g}"} if with_gap else {}),
+        "worst": "Worst world",
+        "cvar": "Worst third of worlds (CVaR)",
+    }
+    rows = [aggregate_row(method, with_gap) for method in study.methods]
+    body = [_reading(study), table_html(rows, columns), *_comparisons(study)]
+    return Section("Statistics", f"statistics{suffix}", "".join(body))
+
+
+def aggregate_row(method: Method, with_gap: bool) -> dict[str, object]:
+    """Return a method's aggregates over seeds and worlds, each an `Interval`."""
+    whole = functools.partial(stratified_bootstrap, method.scores, whole_seeds=True)
+    return {
+        "method": method.label,
+        "seeds": len(method.seeds),
+        "iqm": whole(iqm),
+        "mean": whole(mean),
+        "median": whole(median),
+        "gap": whole(functools.partial(optimality_gap, limit=BEST)) if with_gap else None,
+        "worst": worst_world(method.scores),
+        "cvar": cvar(method.scores, TAIL),
+    }
+
+
+def comparison_row(method: Method, baseline: Method) -> dict[str, object]:
+    """Return what a method gains and costs against its non-robust baseline, with verdicts by the intervals."""
+    everywhere = probability_of_improvement(method.scores, baseline.scores, whole_seeds=True)
+    worst = probability_of_improvement(worst_per_seed(method.scores), worst_per_seed(baseline.scores))
+    cost = cost_of(method, baseline)
+    return {
+        "method": method.label,
+        "against": baseline.label,
+        "everywhere": everywhere,
+        "verdict": verdict(everywhere),
+        "worst": worst,
+        "worst_verdict": verdict(worst),
+        "cost": cost,
+        "cost_verdict": verdict(Interval(-cost.estimate, -cost.high, -cost.low), 0.0),
+    }
+
+
+def verdict(interval: Interval, level: float = 0.5) -> Html:
+    """Return ``better``, ``worse`` or ``no difference``, as the interval says; ``one seed`` where there is none."""
+    if np.isnan(interval.low):
+        return Html('<span class="verdict open">one seed</span>')
+    if not significant(interval, level):
+        return Html('<span class="verdict">no difference</span>')
+    word = "better" if interval.estimate > level else "worse"
+    return Html(f'<span class="verdict {word}">{word}</span>')
+
+
+def cost_of(method: Method, baseline: Method) -> Interval:
+    """Return the nominal cost of robustness, paired where both have the same seeds."""
+    seeds, others = method.seeds, baseline.seeds
+    shared = sorted(set(seeds) & set(others))
+    if len(shared) < 2:
+        return difference(baseline.nominal, method.nominal)
+    return nominal_cost(_of_seeds(method.nominal, seeds, shared), _of_seeds(baseline.nominal, others, shared))
+
+
+def _of_seeds(scores: np.ndarray, seeds: Sequence[int], wanted: Sequence[int]) -> np.ndarray:
+    return scores[[list(seeds).index(seed) for seed in wanted]]
+
+
+def _comparisons(study: Study) -> list[Html]:
+    pairs = [(method, baseline) for method in study.methods if (baseline := study.baseline_of(method)) is not None]
+    if not pairs:
+        text = "No comparison: there is no non-robust run with the same settings otherwise."
+        return [Html("<h3>Against the non-robust team</h3>"), paragraph(text)]
+    columns = {
+        "method": "Method",
+        "against": "Against",
+        "everywhere": "P(improvement), all worlds",
+        "verdict": "All worlds",
+        "worst": "P(improvement), worst world",
+        "worst_verdict": "Worst world",
+        "cost": "Nominal cost",
+        "cost_verdict": "Where nothing shifts",
+    }
+    rows = [comparison_row(*pair) for pair in pairs]
+    note = paragraph(
+        "P(improvement) is the probability that a seed of the method scores higher than one of the non-robust team;",
+        "0.5 is no difference. The nominal cost is what the method scores less where nothing shifts.",
+        "A verdict says better or worse only where the 95 % interval leaves out no difference.",
+    )
+    return [Html("<h3>Against the non-robust team</h3>"), note, table_html(rows, columns)]
+
+
+def _reading(study: Study) -> Html:
+    fewest = min(len(method.seeds) for method in study.methods)
+    text = [
+        f"Over seeds and the {len(study.worlds)} worlds of suite {study.suite!r}, with 95 % bootstrap intervals that",
+        "draw whole seeds, because one trained team plays all worlds.",
+    ]
+    if fewest < FEW:
+        short = "a single seed has no interval" if fewest == 1 else "the true mean lies outside more often than in 5 %"
+        text.append(f"With as few seeds as here ({fewest}) read intervals with care: {short}.")
+    return paragraph(*map(escape, text))
