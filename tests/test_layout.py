@@ -34,6 +34,7 @@ FLOW = (
     ("host_evaluate",),
     ("checkpoint",),
     ("run_directory",),
+    ("training",),
     ("train",),
     ("evaluate",),
     ("references", "exact", "statistics", "alignment"),
@@ -44,6 +45,8 @@ FLOW = (
     ("",),
     ("side_by_side",),
     ("demo",),
+    ("reproduce",),
+    ("commands",),
     ("cli",),
     ("__main__",),
 )

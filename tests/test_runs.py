@@ -32,7 +32,7 @@ import importlib, os, sys, time
 from pathlib import Path
 from drigm.cli import main
 
-importlib.import_module("drigm.train").CHECKPOINT_SECONDS = 0.0
+importlib.import_module("drigm.training").CHECKPOINT_SECONDS = 0.0
 replace, checkpoints = os.replace, []
 
 def replace_but_not_the_third(source, target):
@@ -144,7 +144,7 @@ def test_killed_and_resumed_is_bitwise_the_uninterrupted_run(whole, copy):
 
 def test_killed_later_in_the_run_and_resumed(whole, copy, monkeypatch):
     """From a checkpoint after learning has begun, taken in this process; and killed once more before the next."""
-    module = importlib.import_module("drigm.train")  # as an attribute of the package, `train` is the function
+    module = importlib.import_module("drigm.training")  # as an attribute of the package, `train` is the function
     monkeypatch.setattr(module, "CHECKPOINT_SECONDS", 0.0)
     saved = []
 

@@ -1,4 +1,4 @@
-"""The command line: drigm train, evaluate, report, verify, check-env, list."""
+"""The command line: drigm train, evaluate, report, verify, reproduce, check-env, list."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 from drigm.alignment import verify_run
 from drigm.baselines import BASELINES
+from drigm.commands import reproduce
 from drigm.config import FIELDS
 from drigm.devices import cache_compilations, use_cores
 from drigm.envs import KINDS, Kind, make_env, smax
@@ -88,6 +89,7 @@ def _parser() -> argparse.ArgumentParser:
     proof.add_argument("--quiet", action="store_true", help="show no progress")
     proof.set_defaults(run=_verify)
 
+    reproduce.add(commands)
     page = commands.add_parser("report", help="one HTML page about trained teams, with everything in it")
     page.add_argument(
         "directories", metavar="RUN", nargs="+", help="finished runs; equal settings are pooled over seeds"

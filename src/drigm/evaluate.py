@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from importlib.metadata import version
 from typing import NamedTuple
 
 import jax
@@ -18,6 +19,7 @@ from drigm.host_evaluate import host_outcomes
 from drigm.networks import RecurrentAgents
 from drigm.progress import Progress
 from drigm.rollout import Outcome
+from drigm.run_directory import write_text
 from drigm.train import Run
 from drigm.types import Array, PyTree, TimeStep
 
@@ -69,6 +71,30 @@ def evaluate(run: Run, shifts: str | None = None, perturb: Grid | None = None, *
     with Progress(f"{suite}, {len(tried)} worlds", len(tried), quiet=quiet) as progress:
         scores = episode_scores(env, run.weights().agents, tried, progress.update).mean(axis=-1)  # [W, K]
     return Evaluation(suite, [shift_score(world.name, row) for world, row in zip(tried, scores, strict=True)])
+
+
+def cached_evaluation(
+    run: Run, shifts: str | None = None, perturb: Grid | None = None, *, quiet: bool = False
+) -> Evaluation:
+    """Return `evaluate` (run, shifts, perturb), from ``scores/`` in the run directory if it stands there already.
+
+    A finished run's weights no longer change; what another version of drigm wrote is computed anew.
+    """
+    suite = shifts or ("nominal" if perturb else default_suite(run.env))
+    named = {name: [float(x) for x in strengths] for name, strengths in (perturb or {}).items()}
+    key = {"suite": suite, "perturb": named, "version": version("drigm")}
+    strengths = "".join(f"-{name}={','.join(f'{x:g}' for x in values)}" for name, values in named.items())
+    file = run.path / "scores" / f"{suite}{strengths}.json"
+    try:
+        found = json.loads(file.read_text())
+        if found["key"] == key and [len(s["per_seed"]) for s in found["scores"]].count(len(run.seeds)):
+            return Evaluation(suite, [ShiftScore(**score) for score in found["scores"]])
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # not there, or not ours
+    result = evaluate(run, shifts, perturb, quiet=quiet)
+    file.parent.mkdir(exist_ok=True)
+    write_text(file, json.dumps({"key": key, "scores": [score._asdict() for score in result.scores]}, indent=2))
+    return result
 
 
 def episode_scores(

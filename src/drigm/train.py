@@ -1,18 +1,17 @@
-"""The host loop: compiled chunks, and between them the log, the progress display and the checkpoint."""
+"""From settings to finished runs: what a config means, and training it, alone or together with others."""
 
 from __future__ import annotations
 
+import hashlib
 import math
-import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from drigm.baselines import BASELINES
-from drigm.checkpoint import load_metadata, load_tree, save_tree
 from drigm.config import TrainConfig, validate
 from drigm.devices import require_backend, use_cores
 from drigm.envs import HOSTED, KINDS, make_env
@@ -21,25 +20,11 @@ from drigm.envs.shifts import SOURCES
 from drigm.errors import UserError, check, choose
 from drigm.factorizations import FACTORIZATIONS
 from drigm.host_loop import make_host_train
-from drigm.learner import LearnerState
-from drigm.loop import ChunkSums, RunState, StoppedError, Train, epsilon_at, make_train
-from drigm.networks import RecurrentAgents
+from drigm.loop import RunState, Train, make_train
 from drigm.presets import PRESETS, with_preset
-from drigm.progress import Progress
 from drigm.run_directory import RunDirectory, seeds_of
-from drigm.types import PyTree
+from drigm.training import Member, Session, Weights, axes, check_together, method_name, train_session, weights_of
 from drigm.uncertainty import SETS
-
-CHUNKS = 100  # rows of metrics.csv
-CHECKPOINT_SECONDS = 30.0
-
-
-class Weights(NamedTuple):
-    """What a finished seed keeps."""
-
-    agents: RecurrentAgents
-    mixer: PyTree
-    dual: PyTree
 
 
 class Run(NamedTuple):
@@ -59,7 +44,7 @@ class Run(NamedTuple):
 
     def weights(self) -> Weights:
         """Return the weights of all seeds, stacked on a leading axis [K]."""
-        like = jax.eval_shape(lambda s: _weights(s.learner), _one_seed(self.config, self.env))
+        like = jax.eval_shape(lambda s: weights_of(s.learner), _one_seed(self.config, self.env))
         seeds = [self.directory.load_weights(seed, like) for seed in self.seeds]
         return jax.tree.map(lambda *leaves: jnp.stack([jnp.asarray(x) for x in leaves]), *seeds)
 
@@ -81,13 +66,6 @@ def settle(settings: dict[str, Any]) -> TrainConfig:
     radius = config.uncertainty in SETS and SETS[config.uncertainty].max_rho > 0.0
     check(not radius or "rho" in filled, "rho", None, f"give the radius of {config.uncertainty}")
     return config
-
-
-def method_name(config: TrainConfig) -> str:
-    """Return ``qmix tv rho 0.2``, and the baseline where there is one."""
-    baseline = "" if config.baseline == "none" else f" {config.baseline}"
-    radius = f" rho {config.rho:g}" if config.rho else ""
-    return f"{config.factorization} {config.uncertainty}{baseline}{radius}"
 
 
 def resolve(config: TrainConfig) -> tuple[TrainConfig, Environment]:
@@ -161,8 +139,8 @@ def train_run(config: TrainConfig, path: Path, *, quiet: bool = False) -> Run:
     programs = programs_of(config, env)  # before anything is written: it may refuse
     directory = RunDirectory(path)
     directory.create(config)
-    state = _start(programs, config, quiet=quiet)
-    return _finish(config, env, directory, programs, state, tick=0, quiet=quiet)
+    train_session(_alone(Run(directory, config, env), programs, quiet=quiet))
+    return Run(directory, config, env)
 
 
 def resume_run(path: Path, *, quiet: bool = False) -> Run:
@@ -175,21 +153,43 @@ def resume_run(path: Path, *, quiet: bool = False) -> Run:
     use_cores(config.shards)
     require_backend()
     config, env = resolve(config)
-    if directory.is_finished(config):
-        return Run(directory, config, env)
-    programs = programs_of(config, env)
-    state, tick = _start(programs, config, quiet=quiet), 0
-    if directory.checkpoint_file.exists():
-        metadata = load_metadata(directory.checkpoint_file)
-        text = metadata.get("tick", "")
-        known = text.isdecimal() and int(text) <= config.ticks
-        check(known, f"{directory.checkpoint_file}: tick", text, f"it must be a whole number from 0 to {config.ticks}")
-        tick = int(text)
-        saved = load_tree(directory.checkpoint_file, state)
-        state = jax.tree.map(lambda x, like: jax.device_put(x, like.sharding), saved, state)
-    for seed in seeds_of(config):
-        directory.drop_metrics_after(seed, tick * config.num_envs)
-    return _finish(config, env, directory, programs, state, tick=tick, quiet=quiet)
+    run = Run(directory, config, env)
+    if not directory.is_finished(config):
+        train_session(_alone(run, programs_of(config, env), quiet=quiet))
+    return run
+
+
+def train_together(configs: Mapping[Path, TrainConfig], folder: Path, *, quiet: bool = False) -> list[Run]:
+    """Train runs that differ in radius and seeds alone as one compiled program, each into its own run directory.
+
+    Finished runs stay as they are, unfinished ones go on from the checkpoint that the same set of runs left in
+    ``folder``: call it again, with the same arguments, after whatever stopped it.
+
+    Args:
+        configs: by run directory.
+        folder: for the checkpoint of all.
+        quiet: show no progress.
+
+    Raises:
+        UserError: as `train_run`; two configs differ in anything else; a directory holds another run.
+    """
+    shards = [validate(config).shards for config in configs.values()]
+    use_cores(shards[0])
+    require_backend()
+    resolved = {path: resolve(config) for path, config in configs.items()}
+    runs = [Run(RunDirectory(path), config, env) for path, (config, env) in resolved.items()]
+    check_together([run.config for run in runs])
+    for run in runs:
+        _claim(run)
+    missing = [run for run in runs if not run.directory.is_finished(run.config)]
+    if missing:
+        together = "\n".join(str(run.path) for run in missing)
+        file = folder / f"checkpoint-{hashlib.sha256(together.encode()).hexdigest()[:12]}.safetensors"
+        members = [Member(run.config, run.directory) for run in missing]
+        programs = programs_of(missing[0].config, missing[0].env)
+        again = f"the same command (the checkpoint is in {folder})"
+        train_session(Session(members, missing[0].env, programs, file, again, quiet))
+    return runs
 
 
 def load_run(path: str | Path) -> Run:
@@ -199,149 +199,22 @@ def load_run(path: str | Path) -> Run:
     return Run(directory, config, env)
 
 
-def _axes(config: TrainConfig) -> tuple[jax.Array, jax.Array]:
-    seeds = jnp.asarray(seeds_of(config), jnp.int32)
-    return seeds, jnp.full(seeds.shape, config.rho, jnp.float32)
+def _alone(run: Run, programs: Train, *, quiet: bool) -> Session:
+    """A session of one run, which keeps its own checkpoint."""
+    member = Member(run.config, run.directory)
+    again = f"drigm train --resume {run.path}"
+    return Session([member], run.env, programs, run.directory.checkpoint_file, again, quiet)
 
 
-def _start(programs: Train, config: TrainConfig, *, quiet: bool) -> RunState:
-    """Return the state before the first tick; where a baseline fits something first, say so."""
-    if BASELINES[config.baseline].reward_models is None:
-        return programs.init(*_axes(config))
-    with Progress(f"{config.baseline}: fitting reward estimators", config.seeds, quiet=quiet) as progress:
-        state = jax.block_until_ready(programs.init(*_axes(config)))
-        progress.update(config.seeds)
-    return state
+def _claim(run: Run) -> None:
+    """Make the run's directory, unless it holds this very run."""
+    if not run.directory.config_file.exists():
+        run.directory.create(run.config)
+    elif validate(run.directory.load_config()) != run.config:
+        raise UserError(f"run: {str(run.path)!r} has other settings; move it away or give another directory.")
 
 
 def _one_seed(config: TrainConfig, env: Environment) -> RunState:
     """The shapes of one seed's state."""
-    state = programs_of(config, env).shapes(*_axes(config))
+    state = programs_of(config, env).shapes(*axes([config]))
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[2:], x.dtype), state)
-
-
-def _finish(
-    config: TrainConfig,
-    env: Environment,
-    directory: RunDirectory,
-    programs: Train,
-    state: RunState,
-    *,
-    tick: int,
-    quiet: bool,
-) -> Run:
-    """Train from ``tick`` to the end; an interrupted run goes on from its last checkpoint."""
-    try:
-        state = _train(config, env, directory, programs, state, tick=tick, quiet=quiet)
-    finally:
-        programs.close()
-    _save_finished(config, directory, state)
-    return Run(directory, config, env)
-
-
-def _train(
-    config: TrainConfig,
-    env: Environment,
-    directory: RunDirectory,
-    programs: Train,
-    state: RunState,
-    *,
-    tick: int,
-    quiet: bool,
-) -> RunState:
-    """Return the state after the last tick; chunk by chunk it is logged, shown and saved."""
-    chunk = max(1, config.ticks // CHUNKS)
-    label = f"{method_name(config)} x{config.seeds}"
-    saved_at = time.monotonic()
-    with Progress(label, config.steps, quiet=quiet, start=min(tick * config.num_envs, config.steps)) as progress:
-        if tick == 0:
-            for note in (*env.notes, "compiling"):
-                progress.note(note)
-        while tick < config.ticks:
-            ticks = min(chunk, config.ticks - tick)
-            began = time.monotonic()
-            try:
-                state, sums = jax.block_until_ready(programs.chunk(state, jnp.int32(tick), jnp.int32(ticks)))
-            except StoppedError as stop:
-                save_tree(directory.checkpoint_file, stop.state, {"tick": str(stop.tick)})
-                raise UserError(f"{stop} What was learnt is kept: drigm train --resume {directory.path}") from None
-            except KeyboardInterrupt:
-                raise KeyboardInterrupt(f"stopped; continue with drigm train --resume {directory.path}") from None
-            tick += ticks
-            steps = min(tick * config.num_envs, config.steps)
-            rate = ticks * config.num_envs * config.seeds / (time.monotonic() - began)
-            rows = _metric_rows(config, env, sums, steps, float(epsilon_at(config, jnp.int32(tick))), rate)
-            _log(directory, config, rows)
-            progress.update(steps, **_shown(rows))
-            _refuse_divergence(config, sums, steps)
-            if time.monotonic() - saved_at > CHECKPOINT_SECONDS and tick < config.ticks:
-                save_tree(directory.checkpoint_file, state, {"tick": str(tick)})
-                saved_at = time.monotonic()
-    return state
-
-
-def _metric_rows(
-    config: TrainConfig, env: Environment, sums: ChunkSums, step: int, epsilon: float, rate: float
-) -> list[dict[str, float]]:
-    """One row of metrics per seed; the sums have leading axes [shards, K] and are equal on every shard."""
-    sums = jax.tree.map(lambda x: np.asarray(x)[0], sums)
-    rows = []
-    for k in range(config.seeds):
-        count, updates = float(sums.episodes.episodes[k]), float(sums.updates[k])
-        mean = float(sums.episodes.returns[k]) / count if count else math.nan
-        means = {
-            name: float(value[k]) / updates if updates else math.nan for name, value in sums.metrics._asdict().items()
-        }
-        wins = float(sums.episodes.wins[k]) / count if count and env.spec.has_wins else math.nan
-        score = wins if env.spec.has_wins else float(env.score(jnp.float32(mean)))
-        row = {
-            "step": step,
-            "return": mean,
-            "score": score,
-            "win_rate": wins,
-            "episodes": count,
-            **means,
-            "epsilon": epsilon,
-            "steps_per_s": rate,
-        }
-        rows.append(row)
-    return rows
-
-
-def _log(directory: RunDirectory, config: TrainConfig, rows: list[dict[str, float]]) -> None:
-    for seed, row in zip(seeds_of(config), rows, strict=True):
-        directory.append_metrics(seed, row)
-
-
-def _shown(rows: list[dict[str, float]]) -> dict[str, float]:
-    """The means over seeds that the progress display shows."""
-    shown = {}
-    for name in ("return", "score", "loss", "epsilon"):
-        values = [row[name] for row in rows if math.isfinite(row[name])]
-        if values:
-            shown[name] = sum(values) / len(values)
-    return shown
-
-
-def _refuse_divergence(config: TrainConfig, sums: ChunkSums, step: int) -> None:
-    loss = np.asarray(sums.metrics.loss)[0]  # 0 where nothing was learnt in the chunk
-    for seed, finite in zip(seeds_of(config), np.isfinite(loss), strict=True):
-        rate = config.learning_rate
-        check(
-            bool(finite),
-            "learning_rate",
-            rate,
-            f"the loss of seed {seed} became infinite by step {step}; give a smaller one",
-        )
-
-
-def _weights(learner: LearnerState) -> Weights:
-    return Weights(learner.average.agents, learner.average.mixer, learner.dual)
-
-
-def _save_finished(config: TrainConfig, directory: RunDirectory, state: RunState) -> None:
-    """Write each seed's weights (all shards hold the same), then drop the checkpoint they replace."""
-    weights = jax.tree.map(lambda x: np.asarray(x[0]), _weights(state.learner))
-    for k, seed in enumerate(seeds_of(config)):
-        directory.save_weights(seed, jax.tree.map(lambda x: x[k], weights))  # noqa: B023 (used at once)
-    directory.checkpoint_file.unlink(missing_ok=True)

@@ -1,0 +1,146 @@
+"""One page, and the same numbers as files, out of everything that was trained."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from drigm import statistics as st
+from drigm.report.page import Html, Section, escape, figure_html, paragraph, save_figures, table_html, write_page
+from drigm.report.tables import markdown_table
+from drigm.reproduce import figures
+from drigm.reproduce.compare import NOTE, beside_paper, every_world, plain, question_rows, questions, worlds_of
+from drigm.reproduce.runner import Outcome, Scored, write_scores, write_timings
+from drigm.run_directory import write_text
+from drigm.verify import Verification
+
+
+class Files(NamedTuple):
+    """What a reproduction leaves."""
+
+    page: Path
+    table: Path
+    scores: Path
+    timing: Path
+    marl_eval: Path
+
+
+def write_outcome(out: Path, scale: str, outcome: Outcome, verification: Verification | None) -> Files:
+    """Write the page, its figures, and the tables as Markdown, CSV and marl-eval's JSON into ``out``."""
+    files = Files(out / "report.html", out / "table.md", out / "scores.csv", out / "timing.csv", out / "marl_eval.json")
+    out.mkdir(parents=True, exist_ok=True)
+    buildings, battles = outcome.of("climate"), outcome.of("noise")
+    write_scores(outcome, files.scores)
+    write_timings(outcome, files.timing)
+    write_text(files.table, markdown(buildings, battles, verification))
+    write_text(files.marl_eval, json.dumps(st.marl_eval_json(records(buildings + battles))))
+    sections = page_sections(outcome, verification)
+    write_page(files.page, "The paper, reproduced", lead(scale, outcome), sections)
+    save_figures(sections, out / "figures")
+    return files
+
+
+def lead(scale: str, outcome: Outcome) -> str:
+    """Return what the page is about, in two sentences."""
+    runs, seconds = (sum(getattr(t, name) for t in outcome.timings) for name in ("runs", "seconds"))
+    small = " A smoke run: every part works, no team has learnt enough to mean anything." if scale == "smoke" else ""
+    return f"{runs} runs trained and scored in {seconds / 60:.0f} minutes, scale {scale}.{small}"
+
+
+def page_sections(outcome: Outcome, verification: Verification | None) -> list[Section]:
+    """Return the sections for whatever was trained."""
+    buildings, battles = outcome.of("climate"), outcome.of("noise")
+    sections = []
+    if buildings:
+        sections += [_paper(buildings), _environments(buildings), _verdicts("buildings", buildings)]
+        sections += _radii(buildings)
+    if battles:
+        sections += [_battles(battles), _verdicts("battles", battles)]
+    if verification is not None:
+        sections.append(Section("The counterexample", "counterexample", Html(f"<pre>{escape(verification)}</pre>")))
+    if outcome.timings:
+        rows = [{"group": t.group, "runs": t.runs, "minutes": t.seconds / 60} for t in outcome.timings]
+        said = paragraph("Training and scoring, compilation included, on this machine.")
+        sections.append(Section("How long it took", "timing", said + table_html(rows)))
+    return sections
+
+
+def markdown(buildings: Sequence[Scored], battles: Sequence[Scored], verification: Verification | None) -> str:
+    """Return all tables as Markdown."""
+    parts = []
+    if buildings:
+        parts += ["## Beside the paper\n", markdown_table(plain(beside_paper(buildings)))]
+        parts += ["\n## Every city\n", markdown_table(every_world(buildings))]
+        parts += ["\n## Did robustness pay?\n", NOTE + "\n", markdown_table(plain(question_rows(questions(buildings))))]
+    if battles:
+        parts += ["\n## Battles under noise\n", markdown_table(every_world(battles))]
+        parts += ["\n## Did robustness pay in battles?\n", markdown_table(plain(question_rows(questions(battles))))]
+    if verification is not None:
+        parts += ["\n## The counterexample\n", f"```\n{verification}\n```"]
+    return "\n".join(parts)
+
+
+def records(scored: Sequence[Scored]) -> list[st.SeedRecord]:
+    """Return every final score in marl-eval's terms: a world is a task, the whole training one step count."""
+    found = []
+    for one in scored:
+        config = one.run.config
+        for world in one.evaluation.scores:
+            for seed, score in zip(one.run.seeds, world.per_seed, strict=True):
+                values = {"score": [score]}
+                environment = config.env.partition(":")[0]
+                found.append(st.SeedRecord(environment, world.name, one.title, seed, [config.steps], values, values))
+    return found
+
+
+def _paper(buildings: Sequence[Scored]) -> Section:
+    said = paragraph(
+        "Each cell of the paper's main table, what its authors' released networks score in our simulator, and what drigm",
+        "trains with the same budget and protocol. Paper and networks: mean and standard error of five seeds; drigm: mean",
+        "with 95 % interval.",
+    )
+    cities = table_html(every_world(buildings), caption="Every method in every city: mean and standard error over seeds.")
+    return Section("Beside the paper", "paper", said + table_html(beside_paper(buildings)) + cities)
+
+
+def _environments(buildings: Sequence[Scored]) -> Section:
+    figure = figures.environments(buildings)
+    body = figure_html(figure, "Scores in environments 1 to 6, by factorization and method", "Bands: 95 % intervals over seeds.")
+    return Section("Environments 1 to 6", "environments", body, {"environments": figure})
+
+
+def _radii(buildings: Sequence[Scored]) -> list[Section]:
+    """A section for each factorization with at least two radii of one set."""
+    sections = []
+    for factorization in dict.fromkeys(one.run.config.factorization for one in buildings):
+        varied = [o.run.config for o in buildings if o.run.config.factorization == factorization and o.run.config.rho]
+        if len({(c.uncertainty, c.rho) for c in varied}) < 4:
+            continue
+        cities = worlds_of(buildings[0])
+        about = {"Tucson (training)": cities.index("Tucson"), "New York": cities.index("NewYork"), "worst city": None}
+        figure = figures.radii(buildings, factorization, about)
+        body = figure_html(figure, f"Score of {factorization.upper()} against the radius", "Bands: 95 % intervals over seeds.")
+        name = f"radii-{factorization}"
+        sections.append(Section(f"The radius, {factorization.upper()}", name, body, {name: figure}))
+    return sections
+
+
+def _battles(battles: Sequence[Scored]) -> Section:
+    drawn = {"noise": figures.noise(battles), "radius": figures.battle_radii(battles)}
+    said = paragraph(
+        "SMAX 3s vs 5z, 512 greedy battles in each world. Rewards are positive, so the fail value is 0 and contamination is the",
+        "plain discount gamma (1 - rho) itself.",
+    )
+    body = said + figure_html(drawn["noise"], "Battles won against the noise", "Bands: 95 % intervals over seeds.")
+    body += figure_html(drawn["radius"], "Battles won against the radius, for each noise")
+    return Section("Battles under noise", "battles", body + table_html(every_world(battles)), drawn)
+
+
+def _verdicts(where: str, scored: Sequence[Scored]) -> Section:
+    rows = question_rows(questions(scored))
+    counted = [row["in the worst world"] for row in rows]
+    told = ", ".join(f"{counted.count(v)} {v}" for v in ("better", "no difference", "worse"))
+    said = paragraph(f"Robust methods in their worst world, against their baselines: {told}.", NOTE)
+    return Section(f"Did robustness pay in {where}?", f"verdicts-{where}", said + table_html(rows))

@@ -1,0 +1,145 @@
+"""Training and scoring a study group by group, each run once, however often it is stopped and started."""
+
+from __future__ import annotations
+
+import csv
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from drigm.config import TrainConfig
+from drigm.evaluate import Evaluation, cached_evaluation
+from drigm.reproduce.studies import Group, title
+from drigm.run_directory import RunDirectory
+from drigm.train import Run, train_together
+
+
+class Scored(NamedTuple):
+    """A finished run with its scores."""
+
+    run: Run
+    evaluation: Evaluation
+
+    @property
+    def title(self) -> str:
+        return title(self.run.config)
+
+
+class Timing(NamedTuple):
+    """What a group took: seconds in this and earlier sessions, compilation and scoring included."""
+
+    group: str
+    runs: int  # seeds of all radii
+    seconds: float
+
+
+class Outcome(NamedTuple):
+    """Everything that was trained."""
+
+    scored: dict[str, list[Scored]]  # by group
+    timings: list[Timing]
+
+    def of(self, suite: str) -> list[Scored]:
+        """Return the runs that were scored in ``suite``."""
+        return [one for found in self.scored.values() for one in found if one.evaluation.suite == suite]
+
+
+def plan_text(groups: Sequence[Group], runs: Path) -> str:
+    """Return what will be trained and about how long it will take, before anything begins."""
+    lines, left, total = [], 0.0, 0
+    for group in groups:
+        done = sum(config.seeds for config in group.configs if _finished(folder_of(runs, group, config), config))
+        seeds = sum(config.seeds for config in group.configs)
+        seconds = group.cost * (seeds - done)
+        left, total = left + seconds, total + seeds
+        radii = [f"{config.rho:g}" for config in group.configs if config.rho]
+        state = "finished" if done == seeds else f"{_minutes(seconds)}{f', {done} finished' if done else ''}"
+        about = f"rho {', '.join(radii)}; " if radii else ""
+        lines.append(f"  {group.name:<22} {seeds:>3} runs of {group.configs[0].steps:,} steps  ({about}{state})")
+    head = f"{total} runs, below {runs}; about {_minutes(left)} on two cores like those it was timed on:"
+    return "\n".join([head, *lines])
+
+
+def train_groups(groups: Sequence[Group], runs: Path, say: Callable[[str], None] | None = None) -> Outcome:
+    """Train what is missing and score what is not scored, group by group; returns the whole outcome.
+
+    Args:
+        groups: what to train; see `drigm.reproduce.studies.groups`.
+        runs: where the run directories are.
+        say: is told one line before each group.
+
+    Raises:
+        UserError: a run directory holds another run, or a training diverged.
+        KeyboardInterrupt: with a message that says how to continue.
+    """
+    say = say or (lambda line: print(line, file=sys.stderr, flush=True))
+    scored: dict[str, list[Scored]] = {}
+    spent, expected = 0.0, 0.0
+    for number, group in enumerate(groups, 1):
+        due = sum(c.seeds for c in group.configs if not _finished(folder_of(runs, group, c), c))
+        ratio = spent / expected if expected else 1.0  # how this machine compares with the one that was timed
+        rest = sum(g.cost * sum(c.seeds for c in g.configs if not _done(runs, g, c)) for g in groups[number - 1 :])
+        say(f"[{number}/{len(groups)}] {group.name}; about {_minutes(rest * ratio)} left")
+        began = time.monotonic()
+        paths = {folder_of(runs, group, config): config for config in group.configs}
+        finished = train_together(paths, runs / group.name)
+        scored[group.name] = [Scored(run, cached_evaluation(run, group.suite)) for run in finished]
+        seconds = time.monotonic() - began
+        if due:
+            spent, expected = spent + seconds, expected + due * group.cost
+            _add_seconds(runs / group.name / "seconds.txt", seconds)
+    return Outcome(scored, [_timing(runs, group) for group in groups])
+
+
+def folder_of(runs: Path, group: Group, config: TrainConfig) -> Path:
+    """Return the run directory of one radius of ``group``: named after radius and seeds."""
+    return runs / group.name / f"rho-{config.rho:g}-seeds-{config.seeds}"
+
+
+def write_scores(outcome: Outcome, file: Path) -> None:
+    """Write every score as CSV: one row for each method, world and seed."""
+    with open(file, "w", newline="") as out:
+        writer = csv.writer(out)
+        writer.writerow(["method", "factorization", "uncertainty", "baseline", "rho", "suite", "world", "seed", "score"])
+        for one in (one for found in outcome.scored.values() for one in found):
+            c = one.run.config
+            for world in one.evaluation.scores:
+                for seed, score in zip(one.run.seeds, world.per_seed, strict=True):
+                    method = [one.title, c.factorization, c.uncertainty, c.baseline, f"{c.rho:g}"]
+                    writer.writerow([*method, one.evaluation.suite, world.name, seed, f"{score:.5f}"])
+
+
+def write_timings(outcome: Outcome, file: Path) -> None:
+    """Write how long each group took, on how many cores."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    with open(file, "w", newline="") as out:
+        writer = csv.writer(out)
+        writer.writerow(["group", "runs", "seconds", "seconds_per_run", "cores"])
+        for t in outcome.timings:
+            writer.writerow([t.group, t.runs, f"{t.seconds:.0f}", f"{t.seconds / t.runs:.1f}", cores])
+
+
+def _done(runs: Path, group: Group, config: TrainConfig) -> bool:
+    return _finished(folder_of(runs, group, config), config)
+
+
+def _finished(path: Path, config: TrainConfig) -> bool:
+    return RunDirectory(path).is_finished(config)
+
+
+def _timing(runs: Path, group: Group) -> Timing:
+    file = runs / group.name / "seconds.txt"
+    seconds = sum(map(float, file.read_text().split())) if file.exists() else 0.0
+    return Timing(group.name, sum(config.seeds for config in group.configs), seconds)
+
+
+def _add_seconds(file: Path, seconds: float) -> None:
+    with open(file, "a") as out:
+        out.write(f"{seconds:.1f}\n")
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

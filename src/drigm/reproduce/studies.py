@@ -1,0 +1,143 @@
+"""What the paper measured, as data: methods, radii, worlds, and how much of it each scale trains.
+
+A method is a setting of `drigm train`. Methods that differ in radius alone form one `Group`: one compiled program.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from drigm.config import TrainConfig
+from drigm.presets import PAPER_RHO
+from drigm.train import method_name, settle
+
+FACTORIZATIONS = ("vdn", "qmix", "qtran")
+# The radii of the released networks' ablation, 0 (the non-robust row) apart.
+CONTAMINATION_GRID = (0.004, 0.008, 0.012, 0.016, 0.02)
+TV_GRID = (0.1, 0.2, 0.3, 0.4, 0.5)
+RADII_OF = ("qmix",)  # whose radii are varied; the paper's grids are largest there
+BATTLE_RADII = (0.01, 0.03, 0.1)
+BUILDING_ENV = "building:OfficeSmall/Tucson"
+BATTLE_ENV = "smax:3s_vs_5z"
+BATTLE_STEPS = 1_200_000
+PARTS = ("table", "radii", "battles", "counterexample")
+
+
+class Group(NamedTuple):
+    """Runs that differ in radius (and seeds) alone.
+
+    Attributes:
+        name: of its folder.
+        configs: one per radius.
+        suite: the worlds that they are scored in.
+        cost: seconds of one seed of one radius, training and scoring, on the two cores of a small machine.
+    """
+
+    name: str
+    configs: tuple[TrainConfig, ...]
+    suite: str
+    cost: float
+
+
+class Scale(NamedTuple):
+    """How much is trained.
+
+    Attributes:
+        seeds: of every method.
+        steps: environment steps in buildings and in battles; 0 for the full budget.
+        factorizations: in the table.
+        radii: how many of each grid.
+        battle_radii: how many of the battles' radii.
+        problems: random problems on which the theorem is checked.
+    """
+
+    seeds: int
+    building_steps: int
+    battle_steps: int
+    factorizations: tuple[str, ...]
+    radii: int
+    battle_radii: int
+    problems: int
+
+
+SCALES = {
+    "smoke": Scale(2, 3_840, 20_000, ("vdn",), 1, 1, 20),
+    "paper": Scale(5, 172_800, BATTLE_STEPS, FACTORIZATIONS, 5, 3, 200),
+}
+# Seconds of one seed at full budget on two cores, measured by this very command (results/paper/timing.csv).
+SECONDS = {"vdn": 60.0, "qmix": 70.0, "qtran": 110.0, "battles": 150.0}
+
+
+def groups(parts: Sequence[str], scale: Scale, seeds: int | None = None) -> list[Group]:
+    """Return what has to be trained for ``parts``, nothing twice.
+
+    Args:
+        parts: of `PARTS`.
+        scale: one of `SCALES`.
+        seeds: instead of the scale's.
+    """
+    count = seeds or scale.seeds
+    found: list[Group] = []
+    if {"table", "radii"} & set(parts):
+        for factorization in scale.factorizations:
+            found += _building_groups(factorization, parts, scale, count)
+    if "battles" in parts:
+        found += _battle_groups(scale, count)
+    return found
+
+
+def _building_groups(factorization: str, parts: Sequence[str], scale: Scale, seeds: int) -> list[Group]:
+    """The rows of the table with this factorization, and the radii around them."""
+    varied = "radii" in parts and (factorization in RADII_OF or len(scale.factorizations) == 1)
+    if "table" not in parts and not varied:
+        return []
+    own = {name: PAPER_RHO[factorization, name] for name in ("contamination", "tv")}
+    grids = {"contamination": CONTAMINATION_GRID[: scale.radii], "tv": TV_GRID[: scale.radii]}
+    radii = {name: sorted({*([own[name]] if "table" in parts else []), *(grids[name] if varied else [])}) for name in own}
+    kinds: list[tuple[str, dict[str, Any], list[float]]] = [
+        ("non-robust", {"uncertainty": "nominal"}, [0.0]),
+        ("contamination", {"uncertainty": "contamination"}, radii["contamination"]),
+        ("tv", {"uncertainty": "tv"}, radii["tv"]),
+    ]
+    if "table" in parts:
+        # Not in the paper, but nothing robust is worth its name without it: the plain discount gamma (1 - rho).
+        kinds.append(("short-horizon", {"baseline": "short_horizon"}, [own["tv"]]))
+        kinds.append(("groupdr", {"baseline": "groupdr"}, [0.0]))
+    common = {"env": BUILDING_ENV, "factorization": factorization, "steps": scale.building_steps, "seeds": seeds}
+    cost = SECONDS[factorization] * scale.building_steps / SCALES["paper"].building_steps
+    return [
+        Group(f"{factorization}-{name}", _configs({**common, **settings}, rhos), "climate", cost)
+        for name, settings, rhos in kinds
+    ]
+
+
+def _battle_groups(scale: Scale, seeds: int) -> list[Group]:
+    radii = BATTLE_RADII[: scale.battle_radii]
+    kinds: list[tuple[str, dict[str, Any], Sequence[float]]] = [
+        ("non-robust", {"uncertainty": "nominal"}, [0.0]),
+        ("contamination", {"uncertainty": "contamination"}, radii),
+        ("tv", {"uncertainty": "tv"}, radii),
+        ("short-horizon", {"baseline": "short_horizon"}, radii[:2][-1:]),
+    ]
+    common = {"env": BATTLE_ENV, "factorization": "vdn", "steps": scale.battle_steps, "seeds": seeds}
+    cost = SECONDS["battles"] * scale.battle_steps / BATTLE_STEPS
+    return [
+        Group(f"battles-{name}", _configs({**common, **settings}, rhos), "noise", cost)
+        for name, settings, rhos in kinds
+    ]
+
+
+def _configs(settings: dict[str, Any], radii: Sequence[float]) -> tuple[TrainConfig, ...]:
+    return tuple(settle({**settings, "rho": rho}) for rho in radii)
+
+
+def title(config: TrainConfig) -> str:
+    """Return what a table calls a method: ``QMIX-TV 0.2``, ``VDN, gamma (1 - 0.5)``, ``QTRAN, GroupDR``, ``VDN``."""
+    team = config.factorization.upper()
+    if config.baseline == "short_horizon":
+        return f"{team}, gamma (1 - {config.rho:g})"
+    if config.baseline == "groupdr":
+        return f"{team}, GroupDR"
+    sets = {"nominal": "", "tv": f"-TV {config.rho:g}", "contamination": f"-contamination {config.rho:g}"}
+    return team + sets[config.uncertainty] if config.baseline == "none" else method_name(config)

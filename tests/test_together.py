@@ -1,0 +1,101 @@
+"""Runs that train as one program are the runs they would be alone, and are never trained twice."""
+
+from __future__ import annotations
+
+import importlib
+
+import numpy as np
+import pytest
+from small import SMALL
+
+from drigm.checkpoint import load_metadata
+from drigm.errors import UserError
+from drigm.evaluate import cached_evaluation, evaluate
+from drigm.train import train_run, train_together
+
+CONFIG = SMALL.replace(env="probe:recall", uncertainty="tv", rho=0.3, seeds=2)
+
+
+def configs(folder, *radii):
+    return {folder / f"rho-{rho}": CONFIG.replace(rho=rho) for rho in radii}
+
+
+def flat(run):
+    import jax
+
+    return np.concatenate([np.ravel(np.asarray(leaf, np.float64)) for leaf in jax.tree.leaves(run.weights())])
+
+
+@pytest.fixture(scope="module")
+def together(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("together")
+    return train_together(configs(folder, 0.0, 0.3), folder, quiet=True)
+
+
+def test_each_run_is_what_it_is_alone(together, tmp_path):
+    for rho, run in zip((0.0, 0.3), together, strict=True):
+        alone = train_run(CONFIG.replace(rho=rho), tmp_path / str(rho), quiet=True)
+        np.testing.assert_allclose(flat(run), flat(alone), rtol=1e-4, atol=1e-5)
+        rows, others = (r.directory.read_metrics(1) for r in (run, alone))
+        assert [row["step"] for row in rows] == [row["step"] for row in others]
+        assert run.config == alone.config
+    assert not np.allclose(flat(together[0]), flat(together[1]), atol=1e-4)  # the radius reached the targets
+    assert not list(together[0].path.parent.glob("checkpoint*"))
+
+
+def test_finished_runs_are_not_trained_again(together):
+    folder = together[0].path.parent
+    before = {run.path: run.directory.weights_file(0).stat().st_mtime_ns for run in together}
+    again = train_together(configs(folder, 0.0, 0.3, 0.6), folder, quiet=True)
+    assert {run.path: run.directory.weights_file(0).stat().st_mtime_ns for run in again[:2]} == before
+    assert again[2].directory.is_finished(again[2].config)
+
+
+def test_stopped_and_called_again_is_bitwise_the_uninterrupted_session(together, tmp_path, monkeypatch):
+    training = importlib.import_module("drigm.training")
+    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
+    saved, save = [], training.save_tree
+
+    def save_and_stop(path, tree, metadata):
+        save(path, tree, metadata)
+        saved.append(int(metadata["tick"]))
+        if len(saved) == 20:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "save_tree", save_and_stop)
+    with pytest.raises(KeyboardInterrupt):
+        train_together(configs(tmp_path, 0.0, 0.3), tmp_path, quiet=True)
+    monkeypatch.setattr(training, "save_tree", save)
+    (file,) = tmp_path.glob("checkpoint*")
+    assert load_metadata(file) == {"tick": str(saved[-1])}
+    for run, other in zip(train_together(configs(tmp_path, 0.0, 0.3), tmp_path, quiet=True), together, strict=True):
+        for seed in run.seeds:
+            assert run.directory.weights_file(seed).read_bytes() == other.directory.weights_file(seed).read_bytes()
+            assert len(run.directory.read_metrics(seed)) == len(other.directory.read_metrics(seed))
+    assert not list(tmp_path.glob("checkpoint*"))
+
+
+def test_runs_that_differ_in_more_are_refused(tmp_path):
+    others = configs(tmp_path, 0.0) | {tmp_path / "other": CONFIG.replace(gamma=0.5)}
+    with pytest.raises(UserError, match=r"gamma: 0\.5 is not allowed"):
+        train_together(others, tmp_path, quiet=True)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_directory_with_another_run_is_refused(together):
+    with pytest.raises(UserError, match="has other settings"):
+        train_together({together[0].path: CONFIG.replace(rho=0.1)}, together[0].path.parent, quiet=True)
+
+
+def test_scores_are_kept_and_are_those_of_evaluate(together, monkeypatch):
+    run = together[1]
+    assert cached_evaluation(run, "nominal", quiet=True) == evaluate(run, "nominal", quiet=True)
+    grid = {"obs_noise": [0.0, 0.5]}
+    noisy = cached_evaluation(run, "nominal", grid, quiet=True)
+    module = importlib.import_module("drigm.evaluate")
+    monkeypatch.setattr(module, "evaluate", None)  # from now on, everything comes from the files
+    assert cached_evaluation(run, "nominal", grid, quiet=True) == noisy
+    file = run.path / "scores" / "nominal.json"
+    file.write_text(file.read_text().replace('"version": "', '"version": "0.0.0-'))
+    with pytest.raises(TypeError):  # another version's scores are computed anew
+        cached_evaluation(run, "nominal", quiet=True)
