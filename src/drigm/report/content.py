@@ -13,8 +13,7 @@ from drigm.config import FIELDS, TrainConfig
 from drigm.envs.api import Environment
 from drigm.envs.shifts import worlds
 from drigm.errors import UserError
-from drigm.evaluate import Evaluation
-from drigm.report.kept import cached_evaluation
+from drigm.evaluate import Evaluation, cached_evaluation
 from drigm.train import Run, settle
 
 SHORT = {"tv": "TV", "chi2": "χ²", "kl": "KL"}

@@ -26,6 +26,8 @@ def leaders(summaries: Mapping[str, Interval], where: str) -> str:
     level = [name for name, i in others if i.estimate == best.estimate]
     if level:
         return f"{len(level) + 1} methods are level {where}, at {best.estimate:.3f}"
+    if math.isnan(best.low):
+        return f"{label} is highest {where}, at {best.estimate:.3f} (one seed: no interval)"
     near = [name for name, i in others if not best.low > i.high]  # also where a single seed has no interval
     if not near:
         return f"{label} is best {where}, at {best.estimate:.3f}"
