@@ -17,11 +17,12 @@ from drigm.networks import RecurrentAgents
 from drigm.progress import Progress
 from drigm.report.content import Study
 from drigm.report.page import Html, Section, data_html, escape, paragraph
-from drigm.report.style import FAINT_INK, color, drawing
+from drigm.report.style import FAINT_INK, RULE, color, drawing
 from drigm.rollout import row_of
 from drigm.types import Array, PyTree
 
 KIND = "smax:"
+SCRIPTS = ("player.js", "battle.js")
 TRIED = 32  # protocol battles among which a won and a lost one are looked for
 MOVES = 5  # SMAX's first actions: four directions and stop; the others attack
 STILLS = 4  # moments of the still figure
@@ -56,17 +57,21 @@ def battle_section(study: Study, suffix: str = "") -> Section | None:
     if not study.name.startswith(KIND):
         return None
     battles = battles_of(study)
-    name = f"battle-data{suffix}"
+    figures = {"moments": battle_figure(battles[0])}
+    return Section("A battle", f"battle{suffix}", battles_html(battles, suffix), figures, SCRIPTS)
+
+
+def battles_html(battles: Sequence[Battle], suffix: str = "") -> Html:
+    """Return the part of a page that battle.js fills with the battles."""
     note = paragraph(
         "Every unit acts greedily on its own history. Circles are units, rings their health; a line is an attack,",
         "bright in the step in which a shot falls. Blue is the trained team, orange JaxMARL's heuristic enemy.",
         f"For each method: protocol battle 1, and the first of {TRIED} that ended otherwise, if there is one.",
     )
+    name = f"battle-data{suffix}"
     widget = f'<div class="live battle" data-source="{escape(name)}"></div>'
     noscript = "<noscript><p>The replay needs JavaScript; everything else on this page does not.</p></noscript>"
-    body = note + data_html(name, [battle_data(b) for b in battles]) + Html(widget + noscript)
-    figures = {"moments": battle_figure(battles[0])}
-    return Section("A battle", f"battle{suffix}", body, figures, ("player.js", "battle.js"))
+    return Html(note + data_html(name, [battle_data(b) for b in battles]) + widget + noscript)
 
 
 def battles_of(study: Study) -> list[Battle]:
@@ -180,10 +185,13 @@ def battle_figure(battle: Battle) -> Figure:
     moments: Sequence[int] = np.unique(np.linspace(0, last, STILLS).round().astype(int)).tolist()
     low, high = battle.positions.min(axis=(0, 1)) - 1.5, battle.positions.max(axis=(0, 1)) + 1.5
     aspect = float((high[1] - low[1]) / (high[0] - low[0]))
-    with drawing(7.0, 0.9 + 7.0 / len(moments) * min(1.6, aspect)) as figure:
+    with drawing(7.0, 0.7 + 7.0 / len(moments) * min(1.6, aspect)) as figure:
         for ax, frame in zip(figure.subplots(1, len(moments), squeeze=False)[0], moments, strict=True):
             ax.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), aspect="equal", xticks=[], yticks=[])
             ax.set_title(f"{frame * SECONDS:g} s")
+            ax.grid(False)
+            for side in ax.spines.values():
+                side.set(visible=True, color=RULE)
             for unit, position in enumerate(battle.positions[frame]):
                 share = float(battle.health[frame, unit] / battle.full[unit])
                 side = color(0 if unit < battle.allies else 1)

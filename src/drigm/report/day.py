@@ -22,6 +22,7 @@ from drigm.report.plan import Floor, floors, zone_names
 from drigm.rollout import greedy_episode
 
 KIND = "building:"
+SCRIPTS = ("player.js", "day.js")
 MANY = 30  # zones beyond which every third step is shown
 FIGURE_ZONES = 12  # zones that a still figure can name
 
@@ -54,18 +55,22 @@ def day_section(study: Study, suffix: str = "") -> Section | None:
     targets = np.asarray(study.env.params.target)
     days = lived_days(study)
     still = still_step(days[0], targets)
-    name = f"day-data{suffix}"
     data = day_data(days, targets, floors(zones), zone_names(zones.names), still)
+    figures = {"day": _still_figure(days[0], zones.names, targets)} if len(zones.names) <= FIGURE_ZONES else {}
+    return Section("A day in the building", f"day{suffix}", day_html(data, suffix), figures, SCRIPTS)
+
+
+def day_html(data: dict[str, Any], suffix: str = "") -> Html:
+    """Return the part of a page that day.js fills with what `day_data` returned."""
     note = paragraph(
         "The same day, lived by two policies. Each zone is coloured by its distance from the target;",
         "the strips below show what the heating (up, orange) and the cooling (down, blue) of every zone did.",
         "Of several seeds the one with the median score is shown.",
     )
+    name = f"day-data{suffix}"
     widget = f'<div class="live day" data-source="{escape(name)}"></div>'
     noscript = "<noscript><p>The plan needs JavaScript; everything else on this page does not.</p></noscript>"
-    figures = {"day": _still_figure(days[0], zones.names, targets)} if len(zones.names) <= FIGURE_ZONES else {}
-    body = note + data_html(name, data) + Html(widget + noscript)
-    return Section("A day in the building", f"day{suffix}", body, figures, ("player.js", "day.js"))
+    return Html(note + data_html(name, data) + widget + noscript)
 
 
 def lived_days(study: Study) -> list[Day]:

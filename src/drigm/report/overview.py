@@ -9,12 +9,14 @@ import numpy as np
 
 from drigm.errors import UserError
 from drigm.progress import Progress
-from drigm.report.content import Method, Study, changed
+from drigm.report.content import NAMED, Method, Study, changed
 from drigm.report.curves import Band, leaders, learning_bands
 from drigm.report.kept import cached_alignment
 from drigm.report.page import Html, Section, escape, figure_html, paragraph, slug, table_html
 from drigm.statistics import per_world
 from drigm.train import Run
+
+SHARED = ("env", "steps", "settings", "system", "commit")  # columns that become a sentence where all runs agree
 
 
 def runs_section(studies: Sequence[Study]) -> Section:
@@ -22,21 +24,25 @@ def runs_section(studies: Sequence[Study]) -> Section:
     rows = [_run_row(method, run) for study in studies for method in study.methods for run in method.runs]
     columns = {
         "method": "Method",
-        **({"env": "Environment"} if len(studies) > 1 else {}),
+        "env": "Environment",
         "seeds": "Seeds",
         "steps": "Steps per seed",
         "time": "Training",
         "rate": "Steps/s per seed",
-        "settings": "Settings that differ from the defaults",
+        "settings": "Not the default",
         "system": "Ran on",
         "commit": "Commit",
         "path": "Directory",
     }
+    shared = {key: rows[0][key] for key in SHARED if all(row[key] == rows[0][key] for row in rows)}
     note = paragraph(
         "Runs that differ in nothing but their seeds count as one method.",
-        "Training time and speed are those of metrics.csv: all seeds of a run train at once, compilation included.",
+        "All seeds of a run train at once; times and speeds are those of metrics.csv, compilation included.",
     )
-    return Section("What was run", "runs", note + table_html(rows, columns))
+    every = [f"{columns[key]}: {cell}." for key, cell in shared.items() if cell is not None]
+    common = paragraph("In all of them:", *map(Html, every)) if every else Html()
+    left = {key: title for key, title in columns.items() if key not in shared}
+    return Section("What was run", "runs", note + common + table_html(rows, left))
 
 
 def learning_section(study: Study, suffix: str = "") -> Section:
@@ -139,7 +145,8 @@ def _curve(run: Run, seed: int, column: str) -> tuple[np.ndarray, np.ndarray]:
 def _run_row(method: Method, run: Run) -> dict[str, object]:
     facts = system_facts_of(run)
     seconds, rate = training_time(run.directory.read_metrics(run.seeds[0]))
-    settings = ", ".join(f"{k} {v:g}" if isinstance(v, float) else f"{k} {v}" for k, v in changed(run.config).items())
+    told = changed(run.config, but=(*NAMED, "steps"))
+    settings = ", ".join(f"{k} {v:g}" if isinstance(v, float) else f"{k} {v}" for k, v in told.items())
     versions = facts.get("versions", {})
     devices = facts.get("devices", [])
     system = f"{len(devices)} × {str(devices[0]).partition(':')[0]}" if devices else ""
@@ -150,7 +157,7 @@ def _run_row(method: Method, run: Run) -> dict[str, object]:
     shown = commit[:8] + ("+" if commit.endswith("+") else "")
     return {
         "method": method.label,
-        "env": run.config.env,
+        "env": escape(run.config.env),
         "seeds": seed_range(run.seeds),
         "steps": f"{run.config.steps:,}",
         "time": duration(seconds),
