@@ -1,4 +1,4 @@
-"""The pictures of the paper's study: six environments, the radius, and battles under noise, each with 95 % intervals."""
+"""The pictures of the paper's study: six environments, the radius, battles under noise; each with 95 % intervals."""
 
 from __future__ import annotations
 
@@ -115,7 +115,11 @@ def _curve_points(scored: Sequence[Scored], factorization: str, method: str) -> 
         if one.run.config.factorization == factorization and method_of(one.run.config) == method
     }
     plain = find(scored, factorization, "nominal", 0.0)
-    return dict(sorted(({0.0: matrix(plain)} | found).items())) if plain is not None and found else dict(sorted(found.items()))
+    return (
+        dict(sorted(({0.0: matrix(plain)} | found).items()))
+        if plain is not None and found
+        else dict(sorted(found.items()))
+    )
 
 
 def _curve(ax: Axes, x, scores: np.ndarray, hue: str, label: str):
@@ -140,7 +144,11 @@ def _radius(scored: Sequence[Scored], factorization: str, method: str) -> float 
     """The radius that is drawn: the paper's, or the discount's own."""
     if method != "short_horizon":
         return None
-    found = [o.run.config.rho for o in scored if o.run.config.factorization == factorization and method_of(o.run.config) == method]
+    found = [
+        o.run.config.rho
+        for o in scored
+        if o.run.config.factorization == factorization and method_of(o.run.config) == method
+    ]
     return found[0] if found else None
 
 
