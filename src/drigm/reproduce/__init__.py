@@ -54,7 +54,9 @@ def reproduce_paper(
     use_cores()
     cache_compilations()
     outcome = train_groups(todo, out / "runs", say)
-    verification = verify(problems=SCALES[scale].problems, learned=SCALES[scale].learned) if "counterexample" in parts else None
+    verification = (
+        verify(problems=SCALES[scale].problems, learned=SCALES[scale].learned) if "counterexample" in parts else None
+    )
     from drigm.reproduce.page import write_outcome  # matplotlib: a second that the plan need not wait for
 
     return write_outcome(out, scale, outcome, verification)
