@@ -287,7 +287,7 @@ def test_a_randomised_team_is_scored_in_the_nominal_world(monkeypatch, tmp_path)
 def test_the_lowest_prediction_is_the_target(quick_fit, asked):
     """The estimators know each source world, and never the test world, whose reward of -50 would show."""
     env = toy()
-    models = jax.tree.map(lambda x: x[0], groupdr.fit(env, False, jnp.array([3])))
+    models = jax.tree.map(lambda x: x[0], groupdr.fit(env, False, 200_000, jnp.array([3])))
     assert asked == ["sources"]
     assert jax.tree.leaves(models.networks)[0].shape[0] == len(GAINS)
     keys = jax.random.split(jax.random.key(0), 3)

@@ -52,6 +52,8 @@ FLOW = (
 )
 
 # Pickle runs code that a file brings along; torch has no place beside JAX.
+# One script reads other people's networks; an interpreter of the user's runs it, drigm's own never imports it.
+TORCH_SCRIPT = Path("reproduce", "torch_to_arrays.py")
 BANNED = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve", "torch"}
 
 
@@ -165,7 +167,7 @@ def test_nothing_imports_pickle_or_torch():
     banned = [
         f"{found.file.relative_to(SOURCE)}:{found.line} imports {found.module}"
         for found in imports(SOURCE)
-        if found.module.split(".")[0] in BANNED
+        if found.module.split(".")[0] in BANNED and found.file.relative_to(SOURCE) != TORCH_SCRIPT
     ]
     assert not banned, "\n" + "\n".join(banned)
 

@@ -7,61 +7,22 @@ network in float64 earns -990.40, drigm -990.39, and the recorded float32 run -1
 tolerance, while each city's published score must agree to its third decimal.
 """
 
+import csv
 from pathlib import Path
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from drigm.envs.building import PROTOCOL_DAYS, building
 from drigm.envs.shifts import shift_suite, stack_params
+from drigm.reproduce.authors import city_returns, grouped, reproduce_authors
 
 NETWORKS = Path(__file__).resolve().parents[2] / "shared" / "reference" / "networks"
-HISTORY = 8
 TOLERANCE = 1e-3  # relative, of a day's return
 TIED = 0.03  # share of days that rounding may send another way
 
 pytestmark = pytest.mark.skipif(not NETWORKS.is_dir(), reason=f"no reference networks in {NETWORKS}")
-
-
-def lstm_input(net, obs, previous_action):
-    """The input part of one agent's LSTM gates [256] for one (observation [5], previous action index) pair."""
-    hidden = net["fc1_weight"][:, :5] @ obs + net["fc1_weight"][:, 5 + previous_action] + net["fc1_bias"]
-    bias = net["lstm_bias_ih_l0"] + net["lstm_bias_hh_l0"]
-    return net["lstm_weight_ih_l0"] @ jax.nn.relu(hidden) + bias
-
-
-def greedy(net, window):
-    """One agent's greedy action from the gate inputs [8, 256] of its history, LSTM started at zero."""
-
-    def cell(carry, gate_input):
-        hidden, memory = carry
-        i, f, g, o = jnp.split(gate_input + net["lstm_weight_hh_l0"] @ hidden, 4)
-        memory = jax.nn.sigmoid(f) * memory + jax.nn.sigmoid(i) * jnp.tanh(g)
-        return (jax.nn.sigmoid(o) * jnp.tanh(memory), memory), None
-
-    (hidden, _), _ = jax.lax.scan(cell, (jnp.zeros(64), jnp.zeros(64)), window)
-    return jnp.argmax(net["fc_out_weight"] @ jax.nn.relu(hidden) + net["fc_out_bias"])
-
-
-def team_return(env, net, params, day):
-    """Sum of the team's rewards over the episode that starts at ``day``."""
-    key = jax.random.key(0)
-    state, first = env.reset(key, params._replace(days=day[None]))
-    nothing = jax.vmap(lstm_input, in_axes=(0, None, None))(net, jnp.zeros(5), 0)
-    window = jnp.repeat(nothing[:, None], HISTORY, axis=1)
-
-    def step(carry, _):
-        state, obs, previous, window = carry
-        newest = jax.vmap(lstm_input)(net, obs, previous)
-        window = jnp.concatenate([window[:, 1:], newest[:, None]], axis=1)
-        action = jax.vmap(greedy)(net, window)
-        state, time_step = env.step(key, state, action, params)
-        return (state, time_step.obs, action, window), time_step.reward
-
-    start = (state, first.obs, jnp.zeros(6, jnp.int32), window)
-    return jax.lax.scan(step, start, length=env.spec.episode_limit)[1].sum()
 
 
 @pytest.mark.parametrize("name", ["vdn_0.0_0", "qmix_tv_0.2_10"])
@@ -73,9 +34,7 @@ def test_authors_networks_earn_what_they_earned_in_sustaingym(name):
     shifts = shift_suite(env, "climate")
     np.testing.assert_array_equal(data["days"], PROTOCOL_DAYS)
 
-    over_days = jax.vmap(lambda params, day: team_return(env, net, params, day), in_axes=(None, 0))
-    over_cities = jax.jit(jax.vmap(over_days, in_axes=(0, None)))
-    returns = np.asarray(over_cities(stack_params(shifts), jnp.asarray(PROTOCOL_DAYS)))
+    returns = np.asarray(city_returns(env)(net, stack_params(shifts), jnp.asarray(PROTOCOL_DAYS)))
 
     order = [[shift.name for shift in shifts].index(str(city)) for city in data["cities"]]
     error = np.abs(returns[order] / data["team_return"] - 1)
@@ -85,3 +44,19 @@ def test_authors_networks_earn_what_they_earned_in_sustaingym(name):
     assert np.median(error) < 1e-4
     assert np.mean(error > TOLERANCE) <= TIED
     np.testing.assert_allclose(scores, published, rtol=0, atol=5e-4)
+
+
+def test_reproduce_authors_scores_a_folder(tmp_path):
+    (tmp_path / "some").mkdir()
+    for name, to in (("vdn_0.0_0", "some/vdn_0.0_0"), ("vdn_0.0_0", "some/vdn_0.0_1"), ("qmix_tv_0.2_10", "qmix_10")):
+        (tmp_path / f"{to}.npz").write_bytes((NETWORKS / f"{name}.npz").read_bytes())
+    found = reproduce_authors(tmp_path)
+    assert [score.name for score in found] == ["qmix_10", "some/vdn_0.0_0", "some/vdn_0.0_1"]
+    assert {name: len(teams) for name, teams in grouped(found).items()} == {"qmix": 1, "some/vdn_0.0": 2}
+    published = {}  # their scores, computed from the networks elsewhere
+    with open(NETWORKS.parent / "authors_networks_scores.csv", newline="") as file:
+        for row in csv.DictReader(file):
+            published[row["factorization"], row["uncertainty"], row["rho"], row["seed"]] = row
+    for team, key in zip(found, (("qmix", "tv", "0.2", "10"), ("vdn", "contamination", "0.0", "0")), strict=False):
+        for city, score in team.scores.items():
+            assert score == pytest.approx(float(published[key][city]), abs=6e-4), (team.name, city)

@@ -137,7 +137,9 @@ class Learner(NamedTuple):
     def _loss(self, params: Params, window: Row, batch: Batch, y_tm1: Array) -> tuple[Array, Array]:
         """Return the masked mean squared TD error, with the consistency loss if there is one, and the mean Q_tot."""
         method = self.method
-        features = unroll_window(params.agents, window, method.config.burn_in)[:-1]
+        # The last step only serves as the target's next history: nothing here looks at it.
+        taken_in = jax.tree.map(lambda x: x[:-1], window)
+        features = unroll_window(params.agents, taken_in, method.config.burn_in)
         taken = team_of(params.agents, features, batch.action_tm1, batch.state_tm1, batch.alive_tm1)
         q_tot = method.factorization.joint_value(params.mixer, taken)
         loss = jnp.square(q_tot - y_tm1)

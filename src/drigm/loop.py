@@ -104,7 +104,7 @@ def make_train(config: TrainConfig, env: Environment) -> Train:
     start, shapes = compiled_start(init, mesh)
     if baseline.reward_models is None:
         return Train(start, step, shapes)
-    fit = functools.partial(baseline.reward_models, nominal, config.preset in LEAKY_PRESETS)
+    fit = functools.partial(baseline.reward_models, nominal, config.preset in LEAKY_PRESETS, config.steps)
 
     def start_with_models(seeds: Array, rho: Array) -> RunState:
         state, models = start(seeds, rho), fit(seeds)

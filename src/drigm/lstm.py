@@ -7,11 +7,16 @@ one per step.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from drigm.types import Array
+
+UNROLL = 16  # steps of a window that are written out; longer ones loop over as many at a time
 
 
 @jax.custom_vjp
@@ -57,7 +62,8 @@ def _forward(gates_in: Array, keep: Array, weight: Array, hidden: Array, cell: A
         hidden_next = o * tanh_cell
         return (hidden_next, cell_next), (hidden_next, t, cell, tanh_cell)
 
-    (_, last_cell), (outputs, t, cell_before, tanh_cell) = jax.lax.scan(step, (hidden, cell), (gates_in, keep))
+    steps = _over_time(step, (hidden, cell), (gates_in, keep))
+    (_, last_cell), (outputs, t, cell_before, tanh_cell) = steps
     return (outputs, last_cell), (keep, weight, hidden, outputs, t, cell_before, tanh_cell)
 
 
@@ -80,10 +86,15 @@ def _backward(residuals, cotangents):
 
     zeros = jnp.zeros_like(hidden)
     inputs = (d_outputs, t, cell_before, tanh_cell, keep)
-    (d_hidden, d_cell), d_gates = jax.lax.scan(step, (zeros, zeros), inputs, reverse=True)
+    (d_hidden, d_cell), d_gates = _over_time(step, (zeros, zeros), inputs, reverse=True)
     before = jnp.concatenate([hidden[None], outputs[:-1]]) * keep[..., None]
     d_weight = jnp.einsum("gnh,gnk->ghk", _time_into_rows(before), _time_into_rows(d_gates))
     return d_gates, None, d_weight, d_hidden, d_cell
+
+
+def _over_time(step: Callable[..., Any], carry: Any, inputs: Any, *, reverse: bool = False) -> Any:
+    """`jax.lax.scan`, written out: a loop copies what it carries and stacks, and its slices do not vectorise."""
+    return jax.lax.scan(step, carry, inputs, reverse=reverse, unroll=UNROLL)
 
 
 def _time_into_rows(x: Array) -> Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from drigm.agreement import Agreement, learned_agreement
@@ -44,23 +45,24 @@ class Verification(NamedTuple):
         return "\n".join([*lines, "Everything holds." if self.holds else "NOT everything holds."])
 
 
-def verify(*, quiet: bool = False, **theorem: Any) -> Verification:
+def verify(*, quiet: bool = False, learned: Sequence[str] = LEARNED, **theorem: Any) -> Verification:
     """Return the outcome of all three checks; takes about a minute.
 
     Args:
         quiet: show no progress.
+        learned: the factorizations that are trained on a problem solved exactly.
         theorem: passed on to `drigm.exact.check_theorem`, such as ``problems=2000``.
     """
-    with Progress("verify", 2 + len(LEARNED), quiet=quiet) as progress:
+    with Progress("verify", 2 + len(learned), quiet=quiet) as progress:
         progress.note("counterexample")
         example = solve_counterexample()
         progress.update(1)
         progress.note("random problems")
         report = check_theorem(**theorem)
         progress.update(2)
-        learned = []
-        for done, factorization in enumerate(LEARNED, 3):
+        agreements = []
+        for done, factorization in enumerate(learned, 3):
             progress.note(f"training {factorization}")
-            learned.append(learned_agreement(gamble_problem(), factorization, LEARNED_SET, LEARNED_RHO))
+            agreements.append(learned_agreement(gamble_problem(), factorization, LEARNED_SET, LEARNED_RHO))
             progress.update(done)
-    return Verification(example, report, learned)
+    return Verification(example, report, agreements)

@@ -30,7 +30,7 @@ class Baseline(NamedTuple):
         about: one line for `drigm list`.
         uncertainty: replaces the run's uncertainty set (the run's must then be nominal; its rho is this one's).
         environment: ``environment(env, num_envs) -> env`` that the team trains in; it is scored in the nominal one.
-        reward_models: ``reward_models(env, leaky, seeds [K]) -> RewardModels`` with a leading seed axis, fitted
+        reward_models: ``reward_models(env, leaky, steps, seeds [K]) -> RewardModels`` with a leading seed axis, fitted
             before training.
         needs_sources: it cannot do without the environment's suite ``sources``.
         private: each agent takes the worst case of its own value instead of the team's.
@@ -40,6 +40,6 @@ class Baseline(NamedTuple):
     about: str
     uncertainty: UncertaintySet | None = None
     environment: Callable[[Environment, int], Environment] = same_environment
-    reward_models: Callable[[Environment, bool, Array], RewardModels] | None = None
+    reward_models: Callable[[Environment, bool, int, Array], RewardModels] | None = None
     needs_sources: bool = False
     private: bool = False

@@ -29,6 +29,7 @@ LEAKY_SUITE = "climate"  # the test cities
 WIDTH = 128
 NUM_ENVS, STEPS = 64, 576  # data per world: two days of a building in 64 parallel environments
 UPDATES, BATCH = 4_000, 256
+STEPS_PER_UPDATE = 40  # of the run: all of `UPDATES` from 160,000 steps on
 STEP_SIZE = 3e-3
 KEEP = 0.8  # chance that an agent's action stays, more or less, what it was: temperatures far from the start
 HOLD_WIDTH = 0.05  # of the range of ordered actions
@@ -42,18 +43,21 @@ class Data(NamedTuple):
     reward: Array  # [D] scaled
 
 
-def fit(env: Environment, leaky: bool, seeds: Array) -> RewardModels:
+def fit(env: Environment, leaky: bool, steps: int, seeds: Array) -> RewardModels:
     """Return estimators [K, W] for the seeds [K] and the source worlds of ``env`` (the test cities, if ``leaky``).
+
+    A run of few ``steps`` gets estimators of few updates: a glance at a method should cost little.
 
     Raises:
         UserError: the environment has no suite ``sources`` (or ``climate``, if leaky).
     """
     worlds = stack_params(shift_suite(env, LEAKY_SUITE if leaky else SOURCES))
     count = jax.tree.leaves(worlds)[0].shape[0]
+    updates = min(UPDATES, max(1, steps // STEPS_PER_UPDATE))
 
     def one(seed: Array) -> DualNetwork:
         keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), 1), count)
-        return jax.lax.map(lambda x: _fit_world(env, *x), (keys, worlds))
+        return jax.lax.map(lambda x: _fit_world(env, updates, *x), (keys, worlds))
 
     return RewardModels(jax.jit(lambda s: jax.lax.map(one, s))(seeds))
 
@@ -64,13 +68,13 @@ def lowest_reward(models: RewardModels, state: Array, action: Array) -> Array:
     return jnp.min(predictions, axis=0)
 
 
-def _fit_world(env: Environment, key: Array, params: PyTree) -> DualNetwork:
+def _fit_world(env: Environment, updates: int, key: Array, params: PyTree) -> DualNetwork:
     """Fit the estimator of one world to the squared error."""
     k_data, k_network, k_batches = jax.random.split(key, 3)
     data = collect(env, k_data, params)
     ordered = env.spec.action_values is not None
     network = make_dual(k_network, env.spec, WIDTH, ordered=ordered)
-    optimizer = optax.adam(optax.cosine_decay_schedule(STEP_SIZE, UPDATES))
+    optimizer = optax.adam(optax.cosine_decay_schedule(STEP_SIZE, updates))
 
     def loss_of(network: DualNetwork, batch: Data) -> Array:
         return jnp.mean(jnp.square(network(batch.state, batch.action)[0] - batch.reward))
@@ -82,7 +86,7 @@ def _fit_world(env: Environment, key: Array, params: PyTree) -> DualNetwork:
         return descend(optimizer, grads, opt_state, network), None
 
     start = network, start_of(optimizer, network)
-    return jax.lax.scan(body, start, jax.random.split(k_batches, UPDATES))[0][0]
+    return jax.lax.scan(body, start, jax.random.split(k_batches, updates))[0][0]
 
 
 def collect(env: Environment, key: Array, params: PyTree) -> Data:

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import json
+import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from drigm.errors import UserError
-from drigm.reproduce import PARTS, SCALES, reproduce_paper
+from drigm.report.tables import Score, format_table
+from drigm.reproduce import PARTS, SCALES, plan, plan_text, reproduce_paper
+from drigm.reproduce.authors import grouped, reproduce_authors
 
 
 def add(commands: Any) -> None:
@@ -21,6 +27,12 @@ def add(commands: Any) -> None:
     paper.add_argument("--out", metavar="DIR", help="default: runs/reproduce-SCALE; call it again to go on there")
     paper.add_argument("--plan", action="store_true", help="only say what would be trained and how long it takes")
     paper.set_defaults(run=_paper)
+    authors = what.add_parser("authors", help="convert and score the networks that the paper's authors released")
+    authors.add_argument("directory", metavar="DIR", help="is searched for .npz, .pt, .pth and .th files")
+    authors.add_argument("--out", metavar="DIR", help="keep the converted networks there, as .npz")
+    authors.add_argument("--torch-python", default="", metavar="PYTHON", help="an interpreter that has PyTorch")
+    authors.add_argument("--json", action="store_true", help="one object per team: name, scores")
+    authors.set_defaults(run=_authors)
 
 
 def _paper(options: argparse.Namespace) -> int:
@@ -28,9 +40,31 @@ def _paper(options: argparse.Namespace) -> int:
     parts = [part.strip() for part in options.parts.split(",") if part.strip()]
     if not parts:
         raise UserError(f"parts: {options.parts!r} is not allowed; give some of {', '.join(PARTS)}.")
-    files = reproduce_paper(out, options.scale, parts, options.seeds, plan_only=options.plan)
-    if files is not None:
-        print(files.table.read_text(encoding="utf-8"))
-        for path in files:
-            print(path)
+    if options.plan:
+        print(plan_text(plan(options.scale, parts, options.seeds), out / "runs"))
+        return 0
+    files = reproduce_paper(out, options.scale, parts, options.seeds, say=_say)
+    print(files.table.read_text(encoding="utf-8"))
+    for path in files:
+        print(path)
     return 0
+
+
+def _authors(options: argparse.Namespace) -> int:
+    out = Path(options.out) if options.out else None
+    found = reproduce_authors(options.directory, out, torch_python=options.torch_python)
+    if options.json:
+        print(json.dumps([score._asdict() for score in found], indent=2))
+        return 0
+    rows = []
+    for name, teams in grouped(found).items():
+        cells = {city: np.array([team.scores[city] for team in teams]) for city in teams[0].scores}
+        errors = {city: x.std() / np.sqrt(len(x)) if len(x) > 1 else np.nan for city, x in cells.items()}
+        scores = {city: Score(float(x.mean()), float(errors[city])) for city, x in cells.items()}
+        rows.append({"networks": name, "seeds": len(teams), **scores})
+    print(format_table(rows))
+    return 0
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

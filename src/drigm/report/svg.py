@@ -9,10 +9,12 @@ import re
 
 from matplotlib.figure import Figure
 
-from drigm.report.style import FAINT_INK, INK, PALETTE, RULE, write_svg
+from drigm.report.style import FAINT_INK, INK, ON_DARK, PALETTE, RULE, write_svg
 
 # The colours of `style` by the names that page.css gives them.
-_NAMES = {INK: "ink", FAINT_INK: "faint", RULE: "rule"} | {color: f"c{i}" for i, color in enumerate(PALETTE)}
+_NAMES = {INK: "ink", FAINT_INK: "faint", RULE: "rule", ON_DARK: "on"} | {
+    color: f"c{i}" for i, color in enumerate(PALETTE)
+}
 PIXELS = 115  # per inch, of a screen wide enough; figures are drawn for 72 to 96
 _COLORS = re.compile("|".join(_NAMES), re.IGNORECASE)
 _BY_HEX = {color.lower(): f"var(--{name})" for color, name in _NAMES.items()}

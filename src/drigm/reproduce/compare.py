@@ -16,9 +16,9 @@ from drigm.reproduce.runner import Scored
 REPETITIONS = 10_000
 METHODS = ("nominal", "groupdr", "tv", "contamination")  # the rows of the paper's table, under the references' names
 NOTE = (
-    "Intervals are 95 % bootstrap intervals over seeds. P(better): probability that a run of the first method scores higher "
-    "than one of the second. With five seeds each, such an interval finds a difference between equal methods in about 8 "
-    "of 100 comparisons."
+    "Intervals are 95 % bootstrap intervals over seeds. P(better): probability that a run of the first method scores "
+    "higher than one of the second. With five seeds each, such an interval finds a difference between equal methods in "
+    "about 8 of 100 comparisons."
 )
 
 
@@ -68,6 +68,7 @@ def matrix(one: Scored) -> np.ndarray:
 
 
 def worlds_of(one: Scored) -> list[str]:
+    """Return the names of the worlds that a run was scored in."""
     return [world.name for world in one.evaluation.scores]
 
 
@@ -103,7 +104,11 @@ def beside_paper(scored: Sequence[Scored]) -> list[dict[str, Any]]:
 def every_world(scored: Sequence[Scored]) -> list[dict[str, Any]]:
     """Return a row for each method with its score in every world; in buildings then those of others."""
     rows: list[dict[str, Any]] = [
-        {"method": one.title, "seeds": len(one.run.seeds), **{w.name: Score(w.mean, w.se) for w in one.evaluation.scores}}
+        {
+            "method": one.title,
+            "seeds": len(one.run.seeds),
+            **{w.name: Score(w.mean, w.se) for w in one.evaluation.scores},
+        }
         for one in scored
     ]
     if not scored or scored[0].evaluation.suite != "climate":
@@ -116,7 +121,9 @@ def every_world(scored: Sequence[Scored]) -> list[dict[str, Any]]:
             if cells:
                 rows.append({"method": f"authors' {factorization.upper()} {method}", "seeds": 5, **cells})
     for controller in CONTROLLERS:
-        rows.append({"method": controller.replace("_", " "), **{c: Score(controller_score(c, controller)) for c in cities}})
+        rows.append(
+            {"method": controller.replace("_", " "), **{c: Score(controller_score(c, controller)) for c in cities}}
+        )
     return rows
 
 

@@ -1,4 +1,4 @@
-"""The pictures of the paper's study: six environments, the radius, and battles under noise, each with 95 % intervals."""
+"""The pictures of the paper's study: six environments, the radius, battles under noise; each with 95 % intervals."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from drigm.reproduce.runner import Scored
 # The paper's figure numbers its environments in this order.
 PAPER_ORDER = ("Tucson", "Tampa", "Honolulu", "ElPaso", "PortAngeles", "NewYork")
 SHOWN = ("nominal", "contamination", "tv", "short_horizon", "groupdr")
+FLOOR = -0.3  # below it, a team has learnt nothing that is worth looking at
 SETS = {"contamination": "contamination", "tv": "TV", "short_horizon": "gamma (1 - rho)"}
 
 
@@ -38,9 +39,11 @@ def environments(scored: Sequence[Scored]) -> Figure:
             ax.set(title=factorization.upper(), xlim=(-0.2, 5.2))
             ax.set_xticks(range(6), [f"{i}\n{_spaced(city)}" for i, city in enumerate(PAPER_ORDER, 1)], fontsize=7)
         lowest = min(float(matrix(one).mean(axis=0).min()) for one in scored)
-        panels[0].set_ylim(bottom=max(0.3, min(lowest - 0.03, 0.9)))
+        panels[0].set_ylim(max(FLOOR, min(lowest - 0.03, 0.4)), 1.02)
         panels[0].set_ylabel("Score")
-        figure.legend(handles.values(), handles, loc="outside lower center", ncols=6, fontsize=8, frameon=False)
+        figure.legend(
+            handles.values(), handles, loc="outside lower center", ncols=2 * len(names), fontsize=8, frameon=False
+        )
     return figure
 
 
@@ -61,8 +64,9 @@ def radii(scored: Sequence[Scored], factorization: str, about: Mapping[str, int 
                 values = [m.min(axis=1) if world is None else m[:, world] for m in points.values()]
                 _curve(ax, list(points), np.stack(values, axis=1), color(index), label)
             ax.set(xlabel="Radius rho (0: non-robust)", title=f"{factorization.upper()}, {SETS[name]}")
+            ax.set_xticks(list(points), [f"{rho:g}" for rho in points])
         panels[0].set_ylabel("Score")
-        panels[-1].legend(fontsize=8)
+        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(about), fontsize=8)
     return figure
 
 
@@ -115,7 +119,11 @@ def _curve_points(scored: Sequence[Scored], factorization: str, method: str) -> 
         if one.run.config.factorization == factorization and method_of(one.run.config) == method
     }
     plain = find(scored, factorization, "nominal", 0.0)
-    return dict(sorted(({0.0: matrix(plain)} | found).items())) if plain is not None and found else dict(sorted(found.items()))
+    return (
+        dict(sorted(({0.0: matrix(plain)} | found).items()))
+        if plain is not None and found
+        else dict(sorted(found.items()))
+    )
 
 
 def _curve(ax: Axes, x, scores: np.ndarray, hue: str, label: str):
@@ -140,7 +148,11 @@ def _radius(scored: Sequence[Scored], factorization: str, method: str) -> float 
     """The radius that is drawn: the paper's, or the discount's own."""
     if method != "short_horizon":
         return None
-    found = [o.run.config.rho for o in scored if o.run.config.factorization == factorization and method_of(o.run.config) == method]
+    found = [
+        o.run.config.rho
+        for o in scored
+        if o.run.config.factorization == factorization and method_of(o.run.config) == method
+    ]
     return found[0] if found else None
 
 

@@ -35,10 +35,10 @@ def write_outcome(out: Path, scale: str, outcome: Outcome, verification: Verific
     write_scores(outcome, files.scores)
     write_timings(outcome, files.timing)
     write_text(files.table, markdown(buildings, battles, verification))
-    write_text(files.marl_eval, json.dumps(st.marl_eval_json(records(buildings + battles))))
     sections = page_sections(outcome, verification)
     write_page(files.page, "The paper, reproduced", lead(scale, outcome), sections)
     save_figures(sections, out / "figures")
+    write_text(files.marl_eval, json.dumps(st.marl_eval_json(records(buildings + battles))))
     return files
 
 
@@ -91,23 +91,29 @@ def records(scored: Sequence[Scored]) -> list[st.SeedRecord]:
             for seed, score in zip(one.run.seeds, world.per_seed, strict=True):
                 values = {"score": [score]}
                 environment = config.env.partition(":")[0]
-                found.append(st.SeedRecord(environment, world.name, one.title, seed, [config.steps], values, values))
+                algorithm = one.title.replace(",", "")  # marl-eval allows no comma
+                record = st.SeedRecord(environment, world.name, algorithm, seed, [config.steps], values, values)
+                found.append(record)
     return found
 
 
 def _paper(buildings: Sequence[Scored]) -> Section:
     said = paragraph(
-        "Each cell of the paper's main table, what its authors' released networks score in our simulator, and what drigm",
-        "trains with the same budget and protocol. Paper and networks: mean and standard error of five seeds; drigm: mean",
-        "with 95 % interval.",
+        "Each cell of the paper's main table, what its authors' released networks score in our simulator, and what",
+        "drigm trains with the same budget and protocol. Paper and networks: mean and standard error of five seeds;",
+        "drigm: mean with 95 % interval.",
     )
-    cities = table_html(every_world(buildings), caption="Every method in every city: mean and standard error over seeds.")
+    cities = table_html(
+        every_world(buildings), caption="Every method in every city: mean and standard error over seeds."
+    )
     return Section("Beside the paper", "paper", said + table_html(beside_paper(buildings)) + cities)
 
 
 def _environments(buildings: Sequence[Scored]) -> Section:
     figure = figures.environments(buildings)
-    body = figure_html(figure, "Scores in environments 1 to 6, by factorization and method", "Bands: 95 % intervals over seeds.")
+    body = figure_html(
+        figure, "Scores in environments 1 to 6, by factorization and method", "Bands: 95 % intervals over seeds."
+    )
     return Section("Environments 1 to 6", "environments", body, {"environments": figure})
 
 
@@ -121,7 +127,9 @@ def _radii(buildings: Sequence[Scored]) -> list[Section]:
         cities = worlds_of(buildings[0])
         about = {"Tucson (training)": cities.index("Tucson"), "New York": cities.index("NewYork"), "worst city": None}
         figure = figures.radii(buildings, factorization, about)
-        body = figure_html(figure, f"Score of {factorization.upper()} against the radius", "Bands: 95 % intervals over seeds.")
+        body = figure_html(
+            figure, f"Score of {factorization.upper()} against the radius", "Bands: 95 % intervals over seeds."
+        )
         name = f"radii-{factorization}"
         sections.append(Section(f"The radius, {factorization.upper()}", name, body, {name: figure}))
     return sections
@@ -130,8 +138,8 @@ def _radii(buildings: Sequence[Scored]) -> list[Section]:
 def _battles(battles: Sequence[Scored]) -> Section:
     drawn = {"noise": figures.noise(battles), "radius": figures.battle_radii(battles)}
     said = paragraph(
-        "SMAX 3s vs 5z, 512 greedy battles in each world. Rewards are positive, so the fail value is 0 and contamination is the",
-        "plain discount gamma (1 - rho) itself.",
+        "SMAX 3s vs 5z, 512 greedy battles in each world. Rewards are positive, so the fail value is 0 and",
+        "contamination is the plain discount gamma (1 - rho) itself.",
     )
     body = said + figure_html(drawn["noise"], "Battles won against the noise", "Bands: 95 % intervals over seeds.")
     body += figure_html(drawn["radius"], "Battles won against the radius, for each noise")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import os
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -63,7 +62,7 @@ def plan_text(groups: Sequence[Group], runs: Path) -> str:
     return "\n".join([head, *lines])
 
 
-def train_groups(groups: Sequence[Group], runs: Path, say: Callable[[str], None] | None = None) -> Outcome:
+def train_groups(groups: Sequence[Group], runs: Path, say: Callable[[str], None] = lambda line: None) -> Outcome:
     """Train what is missing and score what is not scored, group by group; returns the whole outcome.
 
     Args:
@@ -75,7 +74,6 @@ def train_groups(groups: Sequence[Group], runs: Path, say: Callable[[str], None]
         UserError: a run directory holds another run, or a training diverged.
         KeyboardInterrupt: with a message that says how to continue.
     """
-    say = say or (lambda line: print(line, file=sys.stderr, flush=True))
     scored: dict[str, list[Scored]] = {}
     spent, expected = 0.0, 0.0
     for number, group in enumerate(groups, 1):
@@ -103,7 +101,9 @@ def write_scores(outcome: Outcome, file: Path) -> None:
     """Write every score as CSV: one row for each method, world and seed."""
     with open(file, "w", newline="") as out:
         writer = csv.writer(out)
-        writer.writerow(["method", "factorization", "uncertainty", "baseline", "rho", "suite", "world", "seed", "score"])
+        writer.writerow(
+            ["method", "factorization", "uncertainty", "baseline", "rho", "suite", "world", "seed", "score"]
+        )
         for one in (one for found in outcome.scored.values() for one in found):
             c = one.run.config
             for world in one.evaluation.scores:
@@ -142,4 +142,10 @@ def _add_seconds(file: Path, seconds: float) -> None:
 
 
 def _minutes(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+    return (
+        f"{seconds:.0f} s"
+        if seconds < 90
+        else f"{seconds / 60:.0f} min"
+        if seconds < 5400
+        else f"{seconds / 3600:.1f} h"
+    )

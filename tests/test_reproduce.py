@@ -1,0 +1,169 @@
+"""`drigm reproduce paper`: what it plans, what it puts beside the paper's numbers, and what it says of them.
+
+The runs here are invented: their scores are chosen so that the answers are known.
+"""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import json
+
+import numpy as np
+import pytest
+
+from drigm.cli import main
+from drigm.errors import UserError
+from drigm.evaluate import Evaluation, shift_score
+from drigm.references import authors_score, paper_score
+from drigm.reproduce import PARTS, SCALES, plan, plan_text
+from drigm.reproduce.compare import against, beside_paper, every_world, questions
+from drigm.reproduce.page import page_sections, records, write_outcome
+from drigm.reproduce.runner import Outcome, Scored, Timing, folder_of
+from drigm.reproduce.studies import CONTAMINATION_GRID, FACTORIZATIONS, TV_GRID, title
+from drigm.run_directory import RunDirectory
+from drigm.statistics import marl_eval_json
+from drigm.train import Run
+
+CITIES = ("Tucson", "Tampa", "Honolulu", "ElPaso", "PortAngeles", "NewYork")
+NOISES = tuple(f"obs_noise={x}" for x in (0, 0.05, 0.1, 0.2, 0.4))
+
+
+def invented(config, folder, suite, level=0.9):
+    """A run whose seed k scores ``level`` + k / 1000, a hundredth less in each further world."""
+    worlds = CITIES if suite == "climate" else NOISES
+    scores = [shift_score(w, level - i / 100 + np.arange(config.seeds) / 1000) for i, w in enumerate(worlds)]
+    return Scored(Run(RunDirectory(folder), config, None), Evaluation(suite, scores))
+
+
+@pytest.fixture
+def outcome(tmp_path):
+    """The whole study; robust teams score 0.05 more than the others."""
+    scored = {}
+    for group in plan():
+        more = 0.05 if group.configs[0].uncertainty != "nominal" else 0.0
+        scored[group.name] = [
+            invented(c, folder_of(tmp_path, group, c), group.suite, 0.85 + more) for c in group.configs
+        ]
+    return Outcome(scored, [Timing(name, 5, 60.0) for name in scored])
+
+
+def test_the_plan_trains_everything_that_the_paper_did_and_nothing_twice():
+    configs = [config for group in plan() for config in group.configs]
+    assert len({title(c) + c.env for c in configs}) == len(configs)
+    table = [c for group in plan(parts=["table"]) for c in group.configs]
+    assert all(c.seeds == 5 and c.steps == 172_800 for c in table)
+    asked = {(c.factorization, c.uncertainty, c.baseline, c.rho) for c in table}
+    for factorization, radii in (("vdn", (0.008, 0.5)), ("qmix", (0.012, 0.2)), ("qtran", (0.02, 0.2))):
+        assert (factorization, "nominal", "none", 0.0) in asked
+        assert (factorization, "nominal", "groupdr", 0.0) in asked
+        assert (factorization, "contamination", "none", radii[0]) in asked
+        assert (factorization, "tv", "none", radii[1]) in asked
+        assert (factorization, "nominal", "short_horizon", radii[1]) in asked
+    varied = {(c.uncertainty, c.rho) for c in configs if c.factorization == "qmix" and c.baseline == "none"}
+    assert varied >= {("contamination", r) for r in CONTAMINATION_GRID} | {("tv", r) for r in TV_GRID}
+    assert {c.uncertainty for c in configs if c.env.startswith("smax")} == {"nominal", "tv", "contamination"}
+
+
+def test_runs_of_a_group_share_a_program():
+    from drigm.training import check_together
+
+    for group in plan():
+        check_together(group.configs)
+
+
+def test_the_plan_says_what_and_how_long(tmp_path):
+    groups = plan("paper", ["table"], 2)
+    text = plan_text(groups, tmp_path)
+    assert "30 runs" in text.splitlines()[0]
+    assert len(text.splitlines()) == 1 + len(groups)
+    assert "vdn-tv" in text
+    assert "rho 0.5" in text
+
+
+@pytest.mark.parametrize("change", [{"scale": "huge"}, {"parts": ["tables"]}, {"seeds": 0}])
+def test_bad_requests_are_refused(change):
+    with pytest.raises(UserError, match=next(iter(change))):
+        plan(**change)
+
+
+def test_every_number_of_the_papers_table_has_its_row(outcome):
+    rows = beside_paper(outcome.of("climate"))
+    methods = ("nominal", "groupdr", "tv", "contamination")
+    keys = itertools.product(FACTORIZATIONS, methods, ("Tucson", "NewYork"))
+    cells = {(f, m, city): paper_score(city, f, m) for f, m, city in keys}
+    assert len(rows) == len(cells)
+    for row, (key, published) in zip(rows, cells.items(), strict=True):
+        if published is not None:
+            assert row["paper"].mean == published.mean, key
+            assert row["drigm - paper"] == f"{row['drigm'].estimate - published.mean:+.3f}"
+        assert row["authors' networks"].mean == authors_score(key[2], key[0], key[1]).mean
+        assert row["drigm"].low <= row["drigm"].estimate <= row["drigm"].high
+    tv = next(row for row in rows if row["factorization"] == "QMIX" and row["method"] == "TV 0.2")
+    assert tv["drigm"].estimate == pytest.approx(0.9 + 0.002)
+
+
+def test_a_method_that_was_not_trained_is_missing_and_not_made_up(outcome):
+    some = [one for one in outcome.of("climate") if one.run.config.baseline != "groupdr"]
+    rows = [row for row in beside_paper(some) if row["method"] == "GroupDR"]
+    assert len(rows) == 6
+    assert all("drigm" not in row for row in rows)
+
+
+def test_verdicts_follow_the_intervals(outcome, tmp_path):
+    asked = {(a.first, a.second): a for a in questions(outcome.of("climate"))}
+    assert asked["QMIX-TV 0.2", "QMIX"].verdict == "better"
+    assert asked["QMIX-TV 0.2", "QMIX"].worst.estimate == pytest.approx(0.05)
+    assert ("QMIX-TV 0.2", "QMIX, gamma (1 - 0.2)") in asked
+    config = plan()[0].configs[0]
+    low, same, high = (invented(config, tmp_path, "climate", level) for level in (0.5, 0.9, 0.9))
+    assert against(low, high).verdict == "worse"
+    assert against(same, high).verdict == "no difference"
+    assert against(same, high).probability.estimate == 0.5
+
+
+def test_controllers_and_authors_stand_below_ours(outcome):
+    rows = every_world(outcome.of("climate"))
+    names = [row["method"] for row in rows]
+    assert names[-2:] == ["do nothing", "one step optimum"]
+    assert "authors' QMIX tv" in names
+    assert all(set(CITIES) <= set(row) for row in rows)
+
+
+def test_everything_is_written(outcome, tmp_path):
+    files = write_outcome(tmp_path / "out", "paper", outcome, None)
+    page = files.page.read_text()
+    for section in page_sections(outcome, None):
+        assert f'id="{section.id}"' in page
+    assert "The radius, QMIX" in page
+    assert "://" not in page.replace("http://www.w3.org", "")  # it opens offline
+    with open(files.scores, newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == sum(c.seeds * (6 if g.suite == "climate" else 5) for g in plan() for c in g.configs)
+    assert len(list((tmp_path / "out" / "figures").glob("*.svg"))) == 4
+    assert json.loads(files.marl_eval.read_text()) == marl_eval_json(
+        records(outcome.of("climate") + outcome.of("noise"))
+    )
+    assert "drigm - paper" in files.table.read_text()
+
+
+def test_the_command_line_plans_and_refuses(capsys, tmp_path):
+    assert main(["reproduce", "paper", "--plan", "--scale", "smoke", "--out", str(tmp_path)]) == 0
+    assert "vdn-groupdr" in capsys.readouterr().out
+    assert main(["reproduce", "paper", "--parts", "tables", "--out", str(tmp_path)]) == 2
+    assert f"choose one of {', '.join(PARTS)}" in capsys.readouterr().err
+    assert main(["reproduce", "authors", str(tmp_path)]) == 2
+    assert "holds no network" in capsys.readouterr().err
+    (tmp_path / "net.pth").write_bytes(b"")
+    assert main(["reproduce", "authors", str(tmp_path)]) == 2
+    assert "--torch-python" in capsys.readouterr().err
+    assert not list(tmp_path.glob("runs"))
+
+
+def test_smoke_runs_every_kind_of_thing():
+    methods = {(c.env.partition(":")[0], c.uncertainty, c.baseline) for g in plan("smoke") for c in g.configs}
+    alone = {(name, "none") for name in ("nominal", "tv", "contamination")}
+    compared = {("nominal", name) for name in ("groupdr", "short_horizon")}
+    assert {m[1:] for m in methods if m[0] == "building"} == alone | compared
+    assert {m[1] for m in methods if m[0] == "smax"} == {"nominal", "tv"}
+    assert SCALES["paper"].seeds >= 5
