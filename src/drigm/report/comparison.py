@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from drigm.report.content import Method, Study
-from drigm.report.page import Html, Section, escape, paragraph, table_html
+from drigm.report.page import Html, Section, escape, interval_html, paragraph, table_html
 from drigm.statistics import (
     Interval,
     cvar,
@@ -63,7 +64,7 @@ def aggregate_row(method: Method, with_gap: bool) -> dict[str, object]:
     }
 
 
-def comparison_row(method: Method, baseline: Method) -> dict[str, object]:
+def comparison_row(method: Method, baseline: Method) -> dict[str, Any]:
     """Return what a method gains and costs against its non-robust baseline, with verdicts by the intervals."""
     everywhere = probability_of_improvement(method.scores, baseline.scores, whole_seeds=True)
     worst = probability_of_improvement(worst_per_seed(method.scores), worst_per_seed(baseline.scores))
@@ -112,19 +113,22 @@ def _comparisons(study: Study) -> list[Html]:
         "method": "Method",
         "against": "Against",
         "everywhere": "P(improvement), all worlds",
-        "verdict": "All worlds",
         "worst": "P(improvement), worst world",
-        "worst_verdict": "Worst world",
         "cost": "Nominal cost",
-        "cost_verdict": "Where nothing shifts",
     }
-    rows = [comparison_row(*pair) for pair in pairs]
+    rows = [_with_verdicts(comparison_row(*pair)) for pair in pairs]
     note = paragraph(
         "P(improvement) is the probability that a seed of the method scores higher than one of the non-robust team;",
         "0.5 is no difference. The nominal cost is what the method scores less where nothing shifts.",
         "A verdict says better or worse only where the 95 % interval leaves out no difference.",
     )
     return [Html("<h3>Against the non-robust team</h3>"), note, table_html(rows, columns)]
+
+
+def _with_verdicts(row: dict[str, Any]) -> dict[str, Any]:
+    """A row as it is shown: each interval under its verdict."""
+    verdicts = {"everywhere": "verdict", "worst": "worst_verdict", "cost": "cost_verdict"}
+    return row | {key: Html(f"{row[name]}<br>{interval_html(row[key])}") for key, name in verdicts.items()}
 
 
 def _reading(study: Study) -> Html:

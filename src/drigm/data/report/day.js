@@ -16,7 +16,7 @@
         "aria-label": `Floor plan, ${floor.title}: zones coloured by temperature` }, cell);
       for (const room of floor.rooms) {
         const shape = el("polygon", { points: room.points.map(p => `${(left + p[0] * scale).toFixed(1)},${(p[1] * scale).toFixed(1)}`).join(" "),
-          class: "room", "data-zone": room.zone, stroke: "var(--card)", "stroke-width": 1.6, "stroke-linejoin": "round" }, svg);
+          class: "room", "data-zone": room.zone, stroke: "var(--rule)", "stroke-width": 1.6, "stroke-linejoin": "round" }, svg);
         const title = el("title", {}, shape), size = single ? 13 : room.size * scale, texts = [];
         if (size) {
           const x = left + room.middle[0] * scale, top = room.middle[1] * scale - size * 1.15 * room.lines.length / 2;
@@ -68,7 +68,7 @@
   function column(parent, data, state, side) {
     const box = el("div", { class: "policy" }, parent);
     const labels = data.days[0].policies.map(p => p.label);
-    choice(box, side ? "Policy on the right" : "Policy on the left", labels, state.policy, i => { state.policy = i; fill(); state.redraw(); });
+    choice(box, side ? "Policy on the right" : "Policy on the left", labels, state.policy, i => { state.policy = i; state.redraw(); });
     const inside = el("div", {}, box);
     const colors = data.zones.map((_, z) => `var(--c${z % 8})`);
     let movers = [], readout;
@@ -79,7 +79,7 @@
       readout = el("p", { class: "readout" }, inside);
       const paint = plan(inside, data);
       el("p", { class: "label" }, inside, "Zone temperatures (°C), target dashed");
-      const near = policy.t.flat().filter(v => Math.abs(v - data.target) < 12), range = span([...near, data.target], 0.5);
+      const range = state.range();
       const ticks = ends(range).filter(t => Math.abs(t.at - data.target) > 0.12 * (range[1] - range[0]));
       const inner = lines(inside, { alt: `Zone temperatures of ${policy.label} over the day`, range, height: 104, times,
         ticks: [...ticks, { at: data.target, text: `${data.target}°`, strong: true }],
@@ -134,8 +134,10 @@
     weather();
     root.append(out, pair);
     legend(root, data);
-    const redraw = () => columns.forEach(c => c.move(here));
-    const states = [0, 1].map(policy => ({ policy, day: () => day, redraw }));
+    const redraw = () => columns.forEach(c => { c.fill(); c.move(here); });
+    // Both columns share their scale, so that they can be compared.
+    const range = () => span([data.target, ...states.flatMap(s => data.days[day].policies[s.policy].t.flat())], 0.5);
+    const states = [0, 1].map(policy => ({ policy, day: () => day, redraw, range }));
     columns = states.map((state, side) => column(pair, data, state, side));
     controls.draw();
   }
