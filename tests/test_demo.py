@@ -73,13 +73,14 @@ def test_table_fits_a_narrow_terminal():
 
 def test_report_files(tmp_path):
     day = tmp_path / "day.png"
+    day.write_bytes(b"\x89PNG")
     files = demo.write_report(tmp_path, evaluations(), day, smoke=True)
     assert files.bars.read_bytes().startswith(b"\x89PNG")
     saved = json.loads(files.scores.read_text())
     assert saved["smoke"] is True
     assert saved["rows"][0]["Tucson"] == {"mean": 0.9, "se": None}
     page = files.page.read_text()
-    for part in ("scores.png", "day.png", "0.520 ± 0.048", "smoke"):
+    for part in ("Score of each team in Tucson, ", "data:image/png;base64,", "0.520 ± 0.048", "smoke"):
         assert part in page
 
 

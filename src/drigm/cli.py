@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 from drigm.alignment import verify_run
 from drigm.baselines import BASELINES
-from drigm.commands import reproduce
+from drigm.commands import report, reproduce
 from drigm.config import FIELDS
 from drigm.devices import cache_compilations, use_cores
 from drigm.envs import KINDS, Kind, make_env, smax
@@ -90,15 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     proof.set_defaults(run=_verify)
 
     reproduce.add(commands)
-    page = commands.add_parser("report", help="one HTML page about trained teams, with everything in it")
-    page.add_argument(
-        "directories", metavar="RUN", nargs="+", help="finished runs; equal settings are pooled over seeds"
-    )
-    page.add_argument("-o", "--out", default="report.html", metavar="FILE", help="the page (default: report.html)")
-    page.add_argument("--shifts", help="suite of worlds (default: climate, else noise), see drigm list")
-    page.add_argument("--figures", metavar="DIR", help="write every figure there too, as SVG and PNG")
-    page.set_defaults(run=_report)
-
+    report.add(commands)
     inspect = commands.add_parser("check-env", help="explain what an environment does wrong, in sentences")
     inspect.add_argument("env", metavar="ENV", help="pettingzoo:package.module:factory, or smac:MAP")
     inspect.add_argument("--episodes", type=int, default=3, help="of random play (default: 3)")
@@ -172,16 +164,6 @@ def _evaluate(options: argparse.Namespace) -> int:
     cache_compilations()
     result = evaluate(load_run(options.directory), options.shifts, parse_grid(" ".join(options.perturb)))
     print(result.to_json() if options.json else result)
-    return 0
-
-
-def _report(options: argparse.Namespace) -> int:
-    from drigm.report.sections import write_report  # matplotlib: a second that other commands need not take
-
-    use_cores()
-    cache_compilations()
-    runs = [load_run(directory) for directory in options.directories]
-    print(write_report(runs, options.out, options.shifts, options.figures))
     return 0
 
 

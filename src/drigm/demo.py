@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 import argparse
-import html
 import io
 import itertools
 import json
@@ -32,7 +31,7 @@ from drigm.envs.shifts import shift_suite
 from drigm.errors import UserError
 from drigm.evaluate import Evaluation, evaluate, greedy_day
 from drigm.references import CONTROLLERS, authors_score, controller_score, paper_score
-from drigm.report.tables import Score, format_table, markdown_table
+from drigm.report.tables import Score, format_table
 from drigm.run_directory import write_text
 from drigm.side_by_side import Task, TaskError, train_side_by_side
 from drigm.train import Run, load_run
@@ -243,6 +242,7 @@ def coldest_day(out_temp: np.ndarray) -> tuple[int, np.ndarray]:
 def write_report(out: Path, evaluations: Mapping[str, Evaluation], day: Path, *, smoke: bool) -> Files:
     """Write the bar chart, the scores as JSON, and a page that shows everything; return the files."""
     from drigm.report.figures import shift_bars
+    from drigm.report.page import Section, figure_html, paragraph, table_html, write_page
     from drigm.report.style import save
 
     files = Files(out / "report.html", out / "scores.png", day, out / "scores.json")
@@ -251,12 +251,23 @@ def write_report(out: Path, evaluations: Mapping[str, Evaluation], day: Path, *,
         found = {city: authors_score(city, "qmix", team.method) for city in CITIES}
         bars[f"{team.label}, authors' networks"] = {c: Score(*r) for c, r in found.items() if r is not None}
     title = f"A smoke run of {SMOKE_STEPS:,} steps: both teams have hardly begun" if smoke else None
-    save(shift_bars(bars, title=title), files.bars, dpi=150)
+    chart = shift_bars(bars, title=title)
+    save(chart, files.bars, dpi=150)
     rows = table_rows(evaluations)
     write_text(files.scores, json.dumps({"smoke": smoke, "rows": [_plain(row) for row in rows]}, indent=2))
     headings = {"": "score", **{city: spaced(city) for city in CITIES}}
-    body = html.escape(markdown_table(rows, headings))
-    write_text(files.page, _PAGE.format(note=html.escape(note(smoke)), table=body, bars=files.bars.name, day=day.name))
+    cities = ", ".join(f"{spaced(s.name)}" for s in next(iter(evaluations.values())).scores)
+    scores = Section(
+        "Scores",
+        "scores",
+        figure_html(chart, f"Score of each team in {cities}; the numbers stand in the table below")
+        + table_html(rows, headings)
+        + paragraph(note(smoke)),
+    )
+    alt = f"Zone temperatures and powers of both teams on a cold day in {spaced(DAY_CITY)}"
+    sections = [scores, Section("The coldest day", "day", figure_html(day, alt))]
+    lead = "A robust and an ordinary team learnt side by side, and met five cities that they had never seen."
+    write_page(files.page, "Trained in Tucson, scored in six cities", lead, sections)
     return files
 
 
@@ -265,18 +276,6 @@ def _plain(row: Mapping[str, object]) -> dict[str, object]:
     scores = {name: value for name, value in row.items() if isinstance(value, Score)}
     cells = {city: {"mean": s.mean, "se": None if math.isnan(s.se) else s.se} for city, s in scores.items()}
     return {"name": row[""], **cells}
-
-
-_PAGE = """<!doctype html>
-<html lang="en"><meta charset="utf-8"><title>drigm demo</title>
-<style>body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem }}
-pre {{ overflow-x: auto; font-size: 13px }} img {{ max-width: 100% }}</style>
-<h1>Trained in Tucson, scored in six cities</h1>
-<img src="{bars}" alt="Score of each team in each city">
-<pre>{table}</pre>
-<p>{note}</p>
-<img src="{day}" alt="Zone temperatures and powers on a cold day in New York">
-</html>"""
 
 
 def open_page(page: Path) -> None:

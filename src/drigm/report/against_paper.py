@@ -19,9 +19,14 @@ def paper_section(study: Study, suffix: str = "") -> Section | None:
     """Return our scores above the paper's and its authors' networks', or None for any other protocol."""
     if study.name != PROTOCOL or study.worlds != list(PROTOCOL_CITIES):
         return None
-    rows = [_ours(study, method) for method in study.methods]
-    for source, look in (("paper", paper_score), ("authors' networks", authors_score)):
-        rows += [row for key in _keys(study) if (row := _theirs(study, key, source, look)) is not None]
+    rows, told = [], set()
+    for method in study.methods:
+        rows.append(_ours(study, method))
+        key = _key(method)
+        if key not in told:  # methods of several radii share the paper's one
+            sources = (("paper", paper_score), ("authors' networks", authors_score))
+            rows += [row for source, look in sources if (row := _theirs(study, key, source, look)) is not None]
+        told.add(key)
     rows += [_controller(study, name) for name in CONTROLLERS]
     columns = {"method": "Method", "source": "From", **{world: spaced(world) for world in study.worlds}}
     note = paragraph(
@@ -36,15 +41,17 @@ def paper_section(study: Study, suffix: str = "") -> Section | None:
 def _ours(study: Study, method: Method) -> dict[str, object]:
     intervals = per_world(method.scores)
     source = f"these runs, {len(method.seeds)} seed{'s' if len(method.seeds) > 1 else ''}"
-    return {"method": method.label, "source": source, **dict(zip(study.worlds, intervals, strict=True))}
+    return {
+        "method": method.label,
+        "source": Html(f"<b>{source}</b>"),
+        **dict(zip(study.worlds, intervals, strict=True)),
+    }
 
 
-def _keys(study: Study) -> list[tuple[str, str]]:
-    """The factorization and the reference's name of the method, of each method that the paper may have."""
-    configs = [method.config for method in study.methods]
-    return list(
-        dict.fromkeys((c.factorization, c.uncertainty if c.baseline == "none" else c.baseline) for c in configs)
-    )
+def _key(method: Method) -> tuple[str, str]:
+    """What the references call the method: its factorization and its set, or its baseline."""
+    config = method.config
+    return config.factorization, config.uncertainty if config.baseline == "none" else config.baseline
 
 
 def _theirs(study: Study, key: tuple[str, str], source: str, look: Look) -> dict[str, object] | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -17,11 +17,12 @@ from drigm.networks import RecurrentAgents
 from drigm.progress import Progress
 from drigm.report.content import Study
 from drigm.report.page import Html, Section, data_html, escape, paragraph
-from drigm.report.style import FAINT_INK, color, drawing
+from drigm.report.style import FAINT_INK, RULE, color, drawing
 from drigm.rollout import row_of
 from drigm.types import Array, PyTree
 
 KIND = "smax:"
+SCRIPTS = ("player.js", "battle.js")
 TRIED = 32  # protocol battles among which a won and a lost one are looked for
 MOVES = 5  # SMAX's first actions: four directions and stop; the others attack
 STILLS = 4  # moments of the still figure
@@ -56,60 +57,80 @@ def battle_section(study: Study, suffix: str = "") -> Section | None:
     if not study.name.startswith(KIND):
         return None
     battles = battles_of(study)
-    name = f"battle-data{suffix}"
+    figures = {"moments": battle_figure(battles[0])}
+    return Section("A battle", f"battle{suffix}", battles_html(battles, suffix), figures, SCRIPTS)
+
+
+def battles_html(battles: Sequence[Battle], suffix: str = "") -> Html:
+    """Return the part of a page that battle.js fills with the battles."""
     note = paragraph(
         "Every unit acts greedily on its own history. Circles are units, rings their health; a line is an attack,",
         "bright in the step in which a shot falls. Blue is the trained team, orange JaxMARL's heuristic enemy.",
         f"For each method: protocol battle 1, and the first of {TRIED} that ended otherwise, if there is one.",
     )
+    name = f"battle-data{suffix}"
     widget = f'<div class="live battle" data-source="{escape(name)}"></div>'
     noscript = "<noscript><p>The replay needs JavaScript; everything else on this page does not.</p></noscript>"
-    body = note + data_html(name, [battle_data(b) for b in battles]) + Html(widget + noscript)
-    return Section(
-        "A battle", f"battle{suffix}", body, {"battle": battle_figure(battles[0])}, ("player.js", "battle.js")
-    )
+    return Html(note + data_html(name, [battle_data(b) for b in battles]) + widget + noscript)
 
 
 def battles_of(study: Study) -> list[Battle]:
     """Return the battles that the section shows, of each method's median seed."""
     found = []
+    play = player(study.env)
     with Progress("battles", len(study.methods)) as progress:
         for done, method in enumerate(study.methods, 1):
             run, place = method.median_seed
-            agents = jax.tree.map(lambda x, k=place: x[k], run.weights().agents)
-            won = _outcomes(study.env, agents)
-            other = np.flatnonzero(won != won[0])
-            for episode in [0, *other[:1].tolist()]:
-                found.append(record(study.env, agents, method.label, episode))
+            traces = play(jax.tree.map(lambda x, k=place: x[k], run.weights().agents))
+            wins = np.array(
+                [bool(won[: _length(ended)].any()) for ended, won in zip(traces.ended, traces.won, strict=True)]
+            )
+            other = np.flatnonzero(wins != wins[0])
+            found += [battle_of(study.env, method.label, traces, i) for i in (0, *other[:1].tolist())]
             progress.update(done)
     return found
 
 
-def record(env: Environment, agents: RecurrentAgents, label: str, episode: int) -> Battle:
-    """Play protocol battle number ``episode`` and keep what a replay shows, up to its end."""
-    first, (states, ended, won) = jax.jit(lambda a, i: _trace(env, a, i))(agents, jnp.int32(episode))
-    length = int(np.argmax(np.asarray(ended))) + 1 if np.asarray(ended).any() else len(ended)
-    frames = jax.tree.map(lambda x, y: np.concatenate([np.asarray(x)[None], np.asarray(y)[:length]]), first, states)
-    world = _world(env)
-    types = np.asarray(frames.unit_types[0])
-    targets = attacked(frames.prev_attack_actions, env.spec.num_agents)
-    cooldown = frames.unit_weapon_cooldowns
+class Traces(NamedTuple):
+    """E battles, step by step: the units' states before the first action and after each of L, ends and wins."""
+
+    first: PyTree  # [E, ...]
+    states: PyTree  # [E, L, ...]
+    ended: np.ndarray  # [E, L]
+    won: np.ndarray  # [E, L]
+
+
+def player(env: Environment) -> Callable[[RecurrentAgents], Traces]:
+    """Return a function that plays the first protocol battles with the agents of one seed; compiled once."""
+    episodes = jnp.arange(TRIED, dtype=jnp.int32)
+    play = jax.jit(lambda agents: jax.vmap(lambda i: _trace(env, agents, i))(episodes))
+    return lambda agents: jax.tree.map(np.asarray, play(agents))
+
+
+def battle_of(env: Environment, label: str, traces: Traces, episode: int) -> Battle:
+    """Return what a replay shows of protocol battle number ``episode``, up to its end."""
+    length = _length(traces.ended[episode])
+    frames = jax.tree.map(
+        lambda x, y: np.concatenate([x[episode][None], y[episode, :length]]), traces.first, traces.states
+    )
+    alive, cooldown = frames.unit_alive, frames.unit_weapon_cooldowns
+    none = np.zeros_like(alive[:1])
+    targets = np.where(
+        np.concatenate([none, alive[:-1]]), attacked(frames.prev_attack_actions, env.spec.num_agents), -1
+    )
     # A weapon that has fired waits again; one that has not only counts down.
-    rose = cooldown[1:] > cooldown[:-1] - SECONDS / 2
-    alive = frames.unit_alive
-    active = np.concatenate([np.zeros_like(alive[:1]), alive[:-1]])
-    targets = np.where(active, targets, -1)
-    fired = np.concatenate([np.zeros_like(alive[:1]), rose]) & (targets >= 0)
+    fired = np.concatenate([none, cooldown[1:] > cooldown[:-1] - SECONDS / 2]) & (targets >= 0)
+    types = frames.unit_types[0]
     return Battle(
         label=label,
         episode=episode,
-        won=bool(np.asarray(won)[length - 1]),
+        won=bool(traces.won[episode, length - 1]),
         allies=env.spec.num_agents,
         types=types,
-        full=np.asarray(frames.unit_health[0]),
-        radius=np.asarray(world.unit_type_radiuses)[types],
-        positions=np.asarray(frames.unit_positions),
-        health=np.maximum(np.asarray(frames.unit_health), 0.0),
+        full=frames.unit_health[0],
+        radius=np.asarray(_world(env).unit_type_radiuses)[types],
+        positions=frames.unit_positions,
+        health=np.maximum(frames.unit_health, 0.0),
         targets=targets,
         fired=fired,
     )
@@ -130,7 +151,7 @@ def battle_data(battle: Battle) -> dict[str, Any]:
     low = battle.positions.min(axis=(0, 1)) - 1.5
     size = battle.positions.max(axis=(0, 1)) + 1.5 - low
     return {
-        "label": f"{battle.label}: battle {battle.episode + 1}, {battle.outcome}",
+        "label": title_of(battle),
         "outcome": battle.outcome,
         "allies": battle.allies,
         "seconds": SECONDS,
@@ -153,16 +174,24 @@ def battle_data(battle: Battle) -> dict[str, Any]:
     }
 
 
+def title_of(battle: Battle) -> str:
+    """Return ``VDN: battle 1, won``."""
+    return f"{battle.label}: battle {battle.episode + 1}, {battle.outcome}"
+
+
 def battle_figure(battle: Battle) -> Figure:
     """Draw a few moments of a battle, from its first to its last."""
     last = len(battle.health) - 1
     moments: Sequence[int] = np.unique(np.linspace(0, last, STILLS).round().astype(int)).tolist()
     low, high = battle.positions.min(axis=(0, 1)) - 1.5, battle.positions.max(axis=(0, 1)) + 1.5
     aspect = float((high[1] - low[1]) / (high[0] - low[0]))
-    with drawing(7.0, 0.9 + 7.0 / len(moments) * min(1.6, aspect)) as figure:
+    with drawing(7.0, 0.7 + 7.0 / len(moments) * min(1.6, aspect)) as figure:
         for ax, frame in zip(figure.subplots(1, len(moments), squeeze=False)[0], moments, strict=True):
             ax.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), aspect="equal", xticks=[], yticks=[])
             ax.set_title(f"{frame * SECONDS:g} s")
+            ax.grid(False)
+            for side in ax.spines.values():
+                side.set(visible=True, color=RULE)
             for unit, position in enumerate(battle.positions[frame]):
                 share = float(battle.health[frame, unit] / battle.full[unit])
                 side = color(0 if unit < battle.allies else 1)
@@ -172,17 +201,16 @@ def battle_figure(battle: Battle) -> Figure:
                     ax.plot(*battle.positions[frame, [unit, target]].T, color=side, linewidth=0.8)
                 if not share:
                     ax.plot(*position, marker="x", color=FAINT_INK, markersize=4)
-        figure.suptitle(
-            f"{battle.label}: battle {battle.episode + 1}, {battle.outcome}", x=0.01, ha="left", fontsize=10
-        )
+        figure.suptitle(title_of(battle), x=0.01, ha="left", fontsize=10)
     return figure
 
 
-def _trace(env: Environment, agents: RecurrentAgents, episode: Array) -> tuple[PyTree, tuple[PyTree, Array, Array]]:
-    """The units' first state, and [L, ...] their states, ends and wins: the steps of `rollout.greedy_episode`."""
+def _trace(env: Environment, agents: RecurrentAgents, episode: Array) -> Traces:
+    """One battle, by the steps of `rollout.greedy_episode`."""
     world = env._replace(params=env.episode(env.params, episode))
     key_reset, key_steps = jax.random.split(jax.random.key(episode))
     carry = rollout.start(world, agents, key_reset, 1)
+    first = carry.env_state.state
 
     def body(carry: rollout.RolloutState, key: Array) -> tuple[rollout.RolloutState, tuple[PyTree, Array, Array]]:
         memory, action = rollout.act(agents, carry.memory, row_of(world, carry))
@@ -190,17 +218,13 @@ def _trace(env: Environment, agents: RecurrentAgents, episode: Array) -> tuple[P
         step = carry.timestep
         return carry, (carry.env_state.state, step.terminated | step.truncated, jnp.asarray(step.won))
 
-    _, seen = jax.lax.scan(body, carry, jax.random.split(key_steps, env.spec.episode_limit))
-    return jax.tree.map(lambda x: x[0], carry.env_state.state), jax.tree.map(lambda x: x[:, 0], seen)
+    _, (states, ended, won) = jax.lax.scan(body, carry, jax.random.split(key_steps, env.spec.episode_limit))
+    return Traces(jax.tree.map(lambda x: x[0], first), *jax.tree.map(lambda x: x[:, 0], (states, ended, won)))
 
 
-def _outcomes(env: Environment, agents: RecurrentAgents) -> np.ndarray:
-    """Whether each of the first protocol battles was won, [TRIED]."""
-
-    def play(index: Array) -> Array:
-        return rollout.greedy_outcome(env, agents, jax.random.key(index), env.episode(env.params, index)).won
-
-    return np.asarray(jax.jit(jax.vmap(play))(jnp.arange(TRIED, dtype=jnp.int32)))
+def _length(ended: np.ndarray) -> int:
+    """The steps of a battle, by which of all steps [L] end one."""
+    return int(np.argmax(ended)) + 1 if ended.any() else len(ended)
 
 
 def _world(env: Environment) -> Any:

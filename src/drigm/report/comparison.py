@@ -81,11 +81,11 @@ def comparison_row(method: Method, baseline: Method) -> dict[str, object]:
 
 
 def verdict(interval: Interval, level: float = 0.5) -> Html:
-    """Return ``better``, ``worse`` or ``no difference``, as the interval says; ``one seed`` where there is none."""
+    """Return ``better``, ``worse`` or ``no clear difference``, as the interval says; ``one seed``: there is none."""
     if np.isnan(interval.low):
         return Html('<span class="verdict open">one seed</span>')
     if not significant(interval, level):
-        return Html('<span class="verdict">no difference</span>')
+        return Html('<span class="verdict">no clear difference</span>')
     word = "better" if interval.estimate > level else "worse"
     return Html(f'<span class="verdict {word}">{word}</span>')
 

@@ -13,15 +13,14 @@ from drigm.config import FIELDS, TrainConfig
 from drigm.envs.api import Environment
 from drigm.envs.shifts import worlds
 from drigm.errors import UserError
-from drigm.evaluate import Evaluation
-from drigm.report.kept import cached_evaluation
+from drigm.evaluate import Evaluation, cached_evaluation
 from drigm.train import Run, settle
 
 SHORT = {"tv": "TV", "chi2": "χ²", "kl": "KL"}
 # What a method is called by, and what can differ without making it another one.
 NAMED = ("env", "factorization", "uncertainty", "rho", "baseline", "seeds", "first_seed")
 RUNNING = ("env_workers", "env_python")
-# Nothing but the uncertainty set or a baseline method: a team that differs in these alone is the non-robust team of another.
+# A team without robustness that differs in these alone is the non-robust team of another.
 DUAL = ("dual_hidden", "dual_learning_rate", "dual_learning_rate_end", "dual_updates")
 ROBUST = ("uncertainty", "rho", "fail_value", "baseline", "preset", "seeds", "first_seed", *RUNNING, *DUAL)
 
@@ -127,7 +126,19 @@ def collect(runs: Sequence[Run], shifts: str | None = None) -> list[Study]:
     by_env: dict[str, list[list[Run]]] = {}
     for pool in pooled(runs):
         by_env.setdefault(pool[0].config.env, []).append(pool)
-    return [_study(name, pools, shifts) for name, pools in by_env.items()]
+    return [_study(name, ordered(pools), shifts) for name, pools in by_env.items()]
+
+
+def ordered(pools: Sequence[list[Run]]) -> list[list[Run]]:
+    """Return the pools by factorization as they came; within one, teams without robustness first, then by radius."""
+    factorizations = list(dict.fromkeys(pool[0].config.factorization for pool in pools))
+
+    def place(pool: list[Run]) -> tuple:
+        config = pool[0].config
+        plain = not _is_plain(config)
+        return factorizations.index(config.factorization), plain, config.baseline, config.uncertainty, config.rho
+
+    return sorted(pools, key=place)
 
 
 def family(config: TrainConfig) -> str:
@@ -173,17 +184,25 @@ def _label(config: TrainConfig) -> str:
     base = config.factorization.upper()
     if config.uncertainty != "nominal":
         base += f"-{SHORT.get(config.uncertainty, config.uncertainty)} {config.rho:g}"
-    return base if config.baseline == "none" else f"{base}, {config.baseline.replace('_', ' ')}"
+    if config.baseline == "none":
+        return base
+    radius = f" {config.rho:g}" if config.rho and config.uncertainty == "nominal" else ""
+    return f"{base}, {config.baseline.replace('_', ' ')}{radius}"
 
 
 def _told(config: TrainConfig, names: Sequence[str]) -> list[str]:
     of_env = changed(config)
-    return [f"{name} {_plain(of_env[name])}" for name in names if name in of_env and not _follows(name, config)]
+    names = [name for name in names if name in of_env and not _follows(name, config)]
+    return [f"{_steps(config.steps)} steps" if name == "steps" else f"{name} {_plain(of_env[name])}" for name in names]
 
 
 def _follows(name: str, config: TrainConfig) -> bool:
     """Whether a setting says nothing of its own about this method, as the dual network of one without."""
     return not config.rho and name in DUAL
+
+
+def _steps(steps: int) -> str:
+    return f"{steps / 1e6:g}M" if steps >= 1e6 else f"{steps / 1e3:g}k" if steps >= 1e4 else str(steps)
 
 
 def _plain(value: object) -> str:

@@ -4,17 +4,40 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from drigm.report.figures import spaced, step_label
-from drigm.report.style import FAINT_INK, color, drawing, label_ends, legend_above, wrapped
+from drigm.report.style import FAINT_INK, PALETTE, color, drawing, label_ends, legend_above, wrapped
 from drigm.statistics import Interval
 
 WIDTH = 6.4  # inches, so that text keeps a readable size where a page scales it to a phone
+
+
+def leaders(summaries: Mapping[str, Interval], where: str) -> str:
+    """Return who is ahead ``where``, as a title, and how many the intervals do not part from it."""
+    (label, best), *others = sorted(summaries.items(), key=lambda item: -item[1].estimate)
+    if not others:
+        return f"{label}: {best.estimate:.3f} {where}"
+    level = [name for name, i in others if i.estimate == best.estimate]
+    if level:
+        return f"{len(level) + 1} methods are level {where}, at {best.estimate:.3f}"
+    if math.isnan(best.low):
+        return f"{label} is highest {where}, at {best.estimate:.3f} (one seed: no interval)"
+    near = [name for name, i in others if not best.low > i.high]  # also where a single seed has no interval
+    if not near:
+        return f"{label} is best {where}, at {best.estimate:.3f}"
+    reached = f"{near[0]} is" if len(near) == 1 else f"{len(near)} others are"
+    return f"{label} is highest {where}, at {best.estimate:.3f}; {reached} not clearly below"
+
+
+def world_name(world: str) -> str:
+    """Return ``New York`` for ``NewYork`` and ``obs noise 0.1`` for ``obs_noise=0.1``."""
+    return spaced(world).replace("_", " ").replace("=", " ")
 
 
 class Band(NamedTuple):
@@ -38,18 +61,21 @@ class Band(NamedTuple):
 def learning_bands(bands: Mapping[str, Band], *, ylabel: str, title: str) -> Figure:
     """Draw each curve with its interval over environment steps, named at its end.
 
-    The value axis leaves out what lies far below: the first fifth of a training may start anywhere.
+    The value axis leaves out what lies far below: the first third of a training may start anywhere.
     """
     with drawing(WIDTH, 3.5) as figure:
         ax = figure.add_subplot()
         ax.set_xlabel("Environment steps")
         ax.set_ylabel(ylabel)
         ax.xaxis.set_major_formatter(lambda x, _: step_label(x))
+        last = max((band.x[-1] for band in bands.values()), default=1.0)
         for i, band in enumerate(bands.values()):
             _band(ax, band, i)
-        last = max((band.x[-1] for band in bands.values()), default=1.0)
+            if band.x[-1] < last:  # dots lead from a shorter training's end to its label
+                end = band.intervals[-1].estimate
+                ax.plot([band.x[-1], last], [end, end], color=color(i), linewidth=0.8, linestyle=":")
         ax.set_xlim(0, last)
-        _settled_limits(ax, list(bands.values()), 0.2 * last)
+        _settled_limits(ax, list(bands.values()), last / 3)
         ax.set_title(wrapped(title, WIDTH - 1.5, 10))
         ends = [float(band.arrays[1][-1]) for band in bands.values()]
         label_ends(figure, ax, list(bands), ends, [color(i) for i in range(len(bands))], x=last)
@@ -86,8 +112,7 @@ def world_intervals(
             ax.set_xticks(list(strengths))
             ax.set_xlabel(f"Strength of {worlds[-1].partition('=')[0].replace('_', ' ')}")
         figure.suptitle(wrapped(title, WIDTH, 10), x=0.01, ha="left", fontsize=10)
-        handles = [ax.plot([], [], color=color(i), marker="o", markersize=4.5)[0] for i in range(len(scores))]
-        legend_above(figure, ax, handles, list(scores))
+        legend_above(figure, ax, _keys(len(scores)), list(scores))
     return figure
 
 
@@ -110,9 +135,7 @@ def radius_curves(panels: Mapping[str, Mapping[str, Band]], *, ylabel: str, titl
             ax.set_axis_off()
         for ax in grid[:, 0]:
             ax.set_ylabel(ylabel)
-        first = grid[0, 0]
-        handles = [first.plot([], [], color=color(i), marker="o", markersize=4.5)[0] for i in range(len(names))]
-        figure.legend(handles, names, loc="outside upper left", ncols=len(names), fontsize=8.5)
+        figure.legend(_keys(len(names)), names, loc="outside lower left", ncols=len(names), fontsize=8.5)
         figure.suptitle(wrapped(title, WIDTH, 10), x=0.01, ha="left", fontsize=10)
     return figure
 
@@ -121,7 +144,17 @@ def _band(ax: Axes, band: Band, index: int, marker: str = "") -> None:
     x, estimate, low, high = band.arrays
     marker = "o" if len(x) == 1 else marker
     ax.fill_between(x, low, high, color=color(index), alpha=0.16, linewidth=0)
-    ax.plot(x, estimate, color=color(index), linewidth=1.9, marker=marker, markersize=4.5)
+    ax.plot(x, estimate, color=color(index), linestyle=_dashes(index), linewidth=1.9, marker=marker, markersize=4.5)
+
+
+def _dashes(index: int) -> Literal["-", "--"]:
+    """Beyond the palette's colours lines are dashed."""
+    return "-" if index < len(PALETTE) else "--"
+
+
+def _keys(count: int) -> list[Line2D]:
+    """What a legend shows of the first ``count`` curves."""
+    return [Line2D([], [], color=color(i), linestyle=_dashes(i), marker="o", markersize=4.5) for i in range(count)]
 
 
 def _places(ax: Axes, scores: Mapping[str, Sequence[Interval]], worlds: Sequence[str], nominal: str) -> None:
@@ -134,15 +167,11 @@ def _places(ax: Axes, scores: Mapping[str, Sequence[Interval]], worlds: Sequence
         ax.plot(x, estimate, linestyle="", marker="o", markersize=4.5, color=color(i))
     for x in np.arange(len(worlds) - 1) + 0.5:
         ax.axvline(x, color=FAINT_INK, linewidth=0.4, alpha=0.5)
-    names = [f"{_short(world)}\n(nominal)" if world == nominal else _short(world) for world in worlds]
-    many = max(map(len, names), default=0) * len(names) > 90
+    names = [f"{world_name(world)}\n(nominal)" if world == nominal else world_name(world) for world in worlds]
+    many = max((len(line) for name in names for line in name.splitlines()), default=0) * len(names) > 90
     ax.set_xticks(range(len(worlds)), names, **({"rotation": 40, "ha": "right"} if many else {}))
     ax.tick_params(axis="x", length=0)
     ax.set_xlim(-0.5, len(worlds) - 0.5)
-
-
-def _short(world: str) -> str:
-    return spaced(world).replace("_", " ")
 
 
 def _settled_limits(ax: Axes, bands: Sequence[Band], settled: float) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import functools
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -13,16 +14,20 @@ from drigm.baselines.reference_controllers import controlled_day, do_nothing, on
 from drigm.envs import building, building_data
 from drigm.envs.api import Shift
 from drigm.envs.shifts import shift_suite
-from drigm.evaluate import greedy_day
 from drigm.progress import Progress
-from drigm.report.content import Method, Study
+from drigm.report.content import Study
 from drigm.report.figures import BuildingDay, PolicyDay, building_day, spaced
 from drigm.report.page import Html, Section, data_html, escape, paragraph
-from drigm.report.plan import floors, zone_names
+from drigm.report.plan import Floor, floors, zone_names
+from drigm.rollout import greedy_episode
 
 KIND = "building:"
+SCRIPTS = ("player.js", "day.js")
 MANY = 30  # zones beyond which every third step is shown
 FIGURE_ZONES = 12  # zones that a still figure can name
+
+
+Policy = tuple[str, Callable[[Any, Any], Any]]  # its name; from a world and an episode to time-steps and actions
 
 
 class Lived(NamedTuple):
@@ -50,22 +55,26 @@ def day_section(study: Study, suffix: str = "") -> Section | None:
     targets = np.asarray(study.env.params.target)
     days = lived_days(study)
     still = still_step(days[0], targets)
-    name = f"day-data{suffix}"
-    data = day_data(days, targets, [floor._asdict() for floor in floors(zones)], zone_names(zones.names), still)
+    data = day_data(days, targets, floors(zones), zone_names(zones.names), still)
+    figures = {"day": _still_figure(days[0], zones.names, targets)} if len(zones.names) <= FIGURE_ZONES else {}
+    return Section("A day in the building", f"day{suffix}", day_html(data, suffix), figures, SCRIPTS)
+
+
+def day_html(data: dict[str, Any], suffix: str = "") -> Html:
+    """Return the part of a page that day.js fills with what `day_data` returned."""
     note = paragraph(
         "The same day, lived by two policies. Each zone is coloured by its distance from the target;",
         "the strips below show what the heating (up, orange) and the cooling (down, blue) of every zone did.",
         "Of several seeds the one with the median score is shown.",
     )
+    name = f"day-data{suffix}"
     widget = f'<div class="live day" data-source="{escape(name)}"></div>'
     noscript = "<noscript><p>The plan needs JavaScript; everything else on this page does not.</p></noscript>"
-    figures = {"day": _still_figure(days[0], zones.names, targets)} if len(zones.names) <= FIGURE_ZONES else {}
-    body = note + data_html(name, data) + Html(widget + noscript)
-    return Section("A day in the building", f"day{suffix}", body, figures, ("player.js", "day.js"))
+    return Html(note + data_html(name, data) + widget + noscript)
 
 
 def lived_days(study: Study) -> list[Day]:
-    """Return the coldest protocol day of the worst world and the hottest of the nominal one, each under all policies."""
+    """Return the coldest protocol day of the worst world and the hottest of the nominal one, under every policy."""
     with Progress("days of the building", 2 * (len(study.methods) + 2)) as progress:
         done = 0
 
@@ -77,23 +86,25 @@ def lived_days(study: Study) -> list[Day]:
         worst = study.worlds[int(np.min([m.scores.mean(axis=0) for m in study.methods], axis=0).argmin())]
         nominal = Shift(_home(study), study.env.params)
         found = {shift.name: shift for shift in _worlds(study)}
+        policies = list(_policies(study))
         return [
-            _day(study, found.get(worst, nominal), coldest=True, count=count),
-            _day(study, nominal, coldest=False, count=count),
+            _day(study, policies, found.get(worst, nominal), coldest=True, count=count),
+            _day(study, policies, nominal, coldest=False, count=count),
         ]
 
 
-def day_data(days: list[Day], targets: np.ndarray, plan: list[Any], zones: list[str], still: int) -> dict[str, Any]:
+def day_data(days: list[Day], targets: np.ndarray, plan: list[Floor], zones: list[str], still: int) -> dict[str, Any]:
     """Return what day.js draws: series by zone, rounded to what a screen can show."""
     every = 3 if len(zones) > MANY else 1
     steps = len(days[0].outdoor)
     return {
         "zones": zones,
         "target": round(float(targets.mean()), 2),
-        "floors": plan,
+        "floors": [{**floor._asdict(), "rooms": [room._asdict() for room in floor.rooms]} for floor in plan],
         "hours": 24 * every / steps,
         "still": still // every,
         "spread": _spread(days, targets),
+        "power": _power_span(days),
         "days": [
             {
                 "title": day.title,
@@ -133,12 +144,12 @@ def extreme_episode(out_temp: np.ndarray, protocol_days: np.ndarray, *, coldest:
     return found, days[found]
 
 
-def _day(study: Study, world: Shift, *, coldest: bool, count: Callable[[], None]) -> Day:
+def _day(study: Study, policies: list[Policy], world: Shift, *, coldest: bool, count: Callable[[], None]) -> Day:
     params, env = world.params, study.env
     episode, outdoor = extreme_episode(np.asarray(params.out_temp), np.asarray(params.protocol_days), coldest=coldest)
     lived = []
-    for label, play in _policies(study):
-        timesteps, actions = jax.tree.map(np.asarray, play(params, episode))
+    for label, play in policies:
+        timesteps, actions = jax.tree.map(np.asarray, play(params, jnp.int32(episode)))
         lived.append(_lived(study, label, timesteps, actions))
         count()
     number = int(np.asarray(params.protocol_days)[episode]) + 1
@@ -146,19 +157,15 @@ def _day(study: Study, world: Shift, *, coldest: bool, count: Callable[[], None]
     return Day(f"{spaced(world.name)}, day {number}: the {kind} of its {env.num_eval_episodes}", outdoor, lived)
 
 
-def _policies(study: Study) -> Iterable[tuple[str, Callable]]:
-    for method in study.methods:
-        yield method.label, _player(study, method)
+def _policies(study: Study) -> Iterator[Policy]:
+    """Every policy by its name, as a function of the world's parameters and an episode."""
     env = study.env
+    greedy = jax.jit(lambda agents, params, i: greedy_episode(env, agents, jax.random.key(i), env.episode(params, i)))
+    for method in study.methods:
+        run, place = method.median_seed
+        yield method.label, functools.partial(greedy, jax.tree.map(lambda x, k=place: x[k], run.weights().agents))
     for label, controller in (("One-step optimum", one_step_optimal(env)), ("Doing nothing", do_nothing(env))):
-        play = jax.jit(lambda params, i, c=controller: controlled_day(env, c, params, i))
-        yield label, lambda params, i, play=play: play(params, jnp.int32(i))
-
-
-def _player(study: Study, method: Method) -> Callable:
-    run, place = method.median_seed
-    agents = jax.tree.map(lambda x: x[place], run.weights().agents)
-    return lambda params, episode: greedy_day(study.env, agents, params, episode)
+        yield label, jax.jit(functools.partial(controlled_day, env, controller))
 
 
 def _lived(study: Study, label: str, timesteps: Any, actions: np.ndarray) -> Lived:
@@ -188,9 +195,15 @@ def _still_figure(day: Day, names: tuple[str, ...], targets: np.ndarray):
 
 
 def _spread(days: list[Day], targets: np.ndarray) -> float:
-    """The distance from the target at which colours end, in whole K: what learning policies nearly always keep."""
+    """The distance from the target at which colours end, in half K: what learnt policies nearly always keep."""
     far = [np.quantile(np.abs(lived.temperatures - targets), 0.98) for day in days for lived in day.lived[:-2]]
-    return float(np.clip(np.ceil(max(far, default=2.0)), 2.0, 10.0))
+    return float(np.clip(np.ceil(2 * max(far)) / 2, 0.5, 10.0))
+
+
+def _power_span(days: list[Day]) -> float:
+    """The power at which the strips end, in tenths: what any policy nearly never exceeds."""
+    most = [np.quantile(np.abs(lived.powers), 0.995) for day in days for lived in day.lived]
+    return float(np.clip(np.ceil(10 * max(most)) / 10, 0.2, 1.0))
 
 
 def _rounded(values: np.ndarray, digits: int) -> list[float]:

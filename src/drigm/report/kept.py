@@ -1,53 +1,31 @@
-"""Results that a run keeps beside its weights, so that no page has to compute them twice."""
+"""What a run keeps beside its scores, so that no page has to compute it twice."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from pathlib import Path
+from importlib.metadata import version
 
 from drigm.alignment import Alignment, verify_run
-from drigm.evaluate import Evaluation, ShiftScore, evaluate
 from drigm.run_directory import write_text
 from drigm.train import Run
 
 
-def cached_evaluation(run: Run, shifts: str | None = None) -> Evaluation:
-    """Return `evaluate`'s scores, from RUN/scores if they are there."""
-    path = run.path / "scores" / f"{shifts or 'default'}.json"
-    kept = _read(path)
-    if kept:
-        return Evaluation(kept["suite"], [ShiftScore(**row) for row in kept["scores"]])
-    found = evaluate(run, shifts)
-    _write(path, {"suite": found.suite, "scores": [score._asdict() for score in found.scores]})
-    return found
+def cached_alignment(run: Run) -> Alignment:
+    """Return `verify_run`'s result, from ``scores/alignment.json`` in the run directory if it stands there already.
 
-
-def cached_alignment(run: Run, compute: Callable[[Run], Alignment] = verify_run) -> Alignment:
-    """Return `verify_run`'s result, from RUN/scores/alignment.json if it is there.
+    What another version of drigm wrote is computed anew.
 
     Raises:
         UserError: the run's environment lives in another process.
     """
-    path = run.path / "scores" / "alignment.json"
-    kept = _read(path)
-    if kept:
-        return Alignment(**kept)
-    found = compute(run)
-    _write(path, found._asdict())
-    return found
-
-
-def _read(path: Path) -> dict | None:
+    file = run.path / "scores" / "alignment.json"
     try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError):
-        return None
-
-
-def _write(path: Path, content: dict) -> None:
-    try:
-        path.parent.mkdir(exist_ok=True)
-        write_text(path, json.dumps(content, indent=2))
-    except OSError:
-        return  # a run that may only be read is computed anew each time
+        found = json.loads(file.read_text())
+        if found.pop("version") == version("drigm"):
+            return Alignment(**found)
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # not there, or not ours
+    result = verify_run(run)
+    file.parent.mkdir(exist_ok=True)
+    write_text(file, json.dumps({"version": version("drigm"), **result._asdict()}, indent=2))
+    return result

@@ -9,12 +9,14 @@ import numpy as np
 
 from drigm.errors import UserError
 from drigm.progress import Progress
-from drigm.report.content import Method, Study, changed
-from drigm.report.curves import Band, learning_bands
+from drigm.report.content import NAMED, Method, Study, changed
+from drigm.report.curves import Band, leaders, learning_bands
 from drigm.report.kept import cached_alignment
 from drigm.report.page import Html, Section, escape, figure_html, paragraph, slug, table_html
 from drigm.statistics import per_world
 from drigm.train import Run
+
+SHARED = ("env", "steps", "settings", "system", "commit")  # columns that become a sentence where all runs agree
 
 
 def runs_section(studies: Sequence[Study]) -> Section:
@@ -27,16 +29,20 @@ def runs_section(studies: Sequence[Study]) -> Section:
         "steps": "Steps per seed",
         "time": "Training",
         "rate": "Steps/s per seed",
-        "settings": "Settings that differ from the defaults",
+        "settings": "Not the default",
         "system": "Ran on",
         "commit": "Commit",
         "path": "Directory",
     }
+    shared = {key: rows[0][key] for key in SHARED if all(row[key] == rows[0][key] for row in rows)}
     note = paragraph(
         "Runs that differ in nothing but their seeds count as one method.",
-        "Training time and speed are those of metrics.csv: all seeds of a run train at once, compilation included.",
+        "All seeds of a run train at once; times and speeds are those of metrics.csv, compilation included.",
     )
-    return Section("What was run", "runs", note + table_html(rows, columns))
+    every = [f"{columns[key]}: {cell}." for key, cell in shared.items() if cell is not None]
+    common = paragraph("In all of them:", *map(Html, every)) if every else Html()
+    left = {key: title for key, title in columns.items() if key not in shared}
+    return Section("What was run", "runs", note + common + table_html(rows, left))
 
 
 def learning_section(study: Study, suffix: str = "") -> Section:
@@ -46,16 +52,14 @@ def learning_section(study: Study, suffix: str = "") -> Section:
         body = paragraph("No episode ended while these runs trained, so there is nothing to draw.")
         return Section("Learning", f"learning{suffix}", body)
     name = study.score_name
-    best = max(bands, key=lambda label: bands[label].intervals[-1].estimate)
-    last = bands[best].intervals[-1].estimate
-    title = f"{best} ends {'highest, ' if len(bands) > 1 else ''}at {last:.3f}"
+    title = leaders({label: band.intervals[-1] for label, band in bands.items()}, "at the end")
     figure = learning_bands(bands, ylabel=f"{name} while exploring", title=title)
     alt = f"{name} of the exploring team over environment steps. " + "; ".join(
         f"{label} ends at {band.intervals[-1].estimate:.3f}" for label, band in bands.items()
     )
     caption = (
         f"{name} of the team while it explores, mean over seeds; bands are pointwise 95 % bootstrap intervals over "
-        f"whole seeds (none for a single seed). Values far below what comes after the first fifth are cut."
+        f"whole seeds (none for a single seed). Values far below those after the first third are cut."
     )
     return Section("Learning", f"learning{suffix}", figure_html(figure, alt, caption), {"curves": figure})
 
@@ -141,24 +145,26 @@ def _curve(run: Run, seed: int, column: str) -> tuple[np.ndarray, np.ndarray]:
 def _run_row(method: Method, run: Run) -> dict[str, object]:
     facts = system_facts_of(run)
     seconds, rate = training_time(run.directory.read_metrics(run.seeds[0]))
-    settings = ", ".join(f"{k} {v:g}" if isinstance(v, float) else f"{k} {v}" for k, v in changed(run.config).items())
+    told = changed(run.config, but=(*NAMED, "steps"))
+    settings = ", ".join(f"{k} {v:g}" if isinstance(v, float) else f"{k} {v}" for k, v in told.items())
     versions = facts.get("versions", {})
     devices = facts.get("devices", [])
     system = f"{len(devices)} × {str(devices[0]).partition(':')[0]}" if devices else ""
     packages = ", ".join(f"{name} {versions[name]}" for name in ("drigm", "jax") if versions.get(name))
+    python = f"Python {facts['python']}" if "python" in facts else ""
     commit = str(facts.get("commit") or "")
+    ran_on = ", ".join(filter(None, [system, python, packages]))
+    shown = commit[:8] + ("+" if commit.endswith("+") else "")
     return {
         "method": method.label,
-        "env": run.config.env,
+        "env": escape(run.config.env),
         "seeds": seed_range(run.seeds),
-        "steps": run.config.steps,
+        "steps": f"{run.config.steps:,}",
         "time": duration(seconds),
         "rate": None if np.isnan(rate) else round(rate),
-        "settings": Html(f'<span class="faint">{escape(settings or "none")}</span>'),
-        "system": ", ".join(filter(None, [system, f"Python {facts['python']}" if "python" in facts else "", packages])),
-        "commit": Html(f"<code>{escape(commit[:8] + ('+' if commit.endswith('+') else ''))}</code>")
-        if commit
-        else None,
+        "settings": Html(f'<span class="wrap faint">{escape(settings or "none")}</span>'),
+        "system": Html(f'<span class="wrap faint">{escape(ran_on)}</span>'),
+        "commit": Html(f"<code>{escape(shown)}</code>") if commit else None,
         "path": Html(f"<code>{escape(run.path)}</code>"),
     }
 

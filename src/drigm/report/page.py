@@ -112,7 +112,8 @@ def table_html(rows: Sequence[Row], columns: Columns = None, caption: object = "
     head = "".join(f'<th scope="col"{a}>{escape(cell)}</th>' for cell, a in zip(headings, align, strict=True))
     body = "".join(_table_row(line, align) for line in cells)
     note = f"<caption>{escape(caption)}</caption>" if caption else ""
-    inside = f"<table>{note}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    dense = ' class="dense"' if len(headings) > 6 else ""
+    inside = f"<table{dense}>{note}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
     return Html(f'<div class="scroll" tabindex="0">{inside}</div>')
 
 

@@ -95,9 +95,10 @@ def _floor(title: str, zones: Zones, members: np.ndarray, names: Sequence[str]) 
     rooms = []
     # Large boxes first: where boxes overlap, the small zone stays visible.
     for i in np.argsort(-np.prod(boxes[:, 2:] - boxes[:, :2], axis=1), kind="stable"):
-        others = [box for k, box in enumerate(boxes) if k != i]
-        points = [(float(x - left), float(top - y)) for x, y in outline(boxes[i], others)]
-        rooms.append(_room(int(members[i]), points, names[members[i]], width / 300))
+        others = [box for k, box in enumerate(boxes.tolist()) if k != i]
+        points = [(float(x - left), float(top - y)) for x, y in outline(boxes[i].tolist(), others)]
+        zone = int(members[i])
+        rooms.append(_room(zone, points, names[zone], width / 300))
     return Floor(title, width, height, rooms)
 
 
@@ -107,10 +108,9 @@ def _room(zone: int, points: list[Point], name: str, unit: float) -> Room:
     middle = (float(x_low + x_high) / 2, float(y_low + y_high) / 2)
     lines = _broken(name, (x_high - x_low) / unit)
     longest = max([*map(len, lines), 5])  # the temperature stands there as well
-    size = min(
-        (x_high - x_low) / (LETTER * longest + 0.4), (y_high - y_low) / (1.2 * (len(lines) + 1) + 0.2), 13 * unit
-    )
-    return Room(zone, points, lines, float(size) if size > 6 * unit else 0.0, middle)
+    widest, highest = (x_high - x_low) / (LETTER * longest + 0.4), (y_high - y_low) / (1.2 * (len(lines) + 1) + 0.2)
+    size = float(min(widest, highest, 13 * unit))
+    return Room(zone, points, lines, size if size > 6 * unit else 0.0, middle)
 
 
 def _broken(name: str, pixels: float) -> list[str]:

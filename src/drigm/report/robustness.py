@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from drigm.report.content import SHORT, Method, Study, family
-from drigm.report.curves import Band, radius_curves, world_intervals
-from drigm.report.figures import spaced
-from drigm.report.page import Html, Section, escape, figure_html, paragraph, table_html
+from drigm.report.curves import Band, leaders, radius_curves, world_intervals, world_name
+from drigm.report.page import Html, Section, figure_html, paragraph, table_html
 from drigm.statistics import Interval, mean, per_world, stratified_bootstrap, worst_world
 
 
@@ -23,10 +22,11 @@ def shifts_section(study: Study, suffix: str = "") -> Section:
         nominal=study.nominal,
         strengths=strengths(study.worlds),
         ylabel=name,
-        title=_title(study.methods),
+        title=leaders({m.label: worst_world(m.scores) for m in study.methods}, "in the worst world"),
     )
     alt = f"{name} in each world. " + "; ".join(
-        f"{label}: " + ", ".join(f"{spaced(w)} {i.estimate:.3f}" for w, i in zip(study.worlds, intervals, strict=True))
+        f"{label}: "
+        + ", ".join(f"{world_name(w)} {i.estimate:.3f}" for w, i in zip(study.worlds, intervals, strict=True))
         for label, intervals in scores.items()
     )
     caption = "Greedy play, mean over seeds; whiskers and bands are 95 % bootstrap intervals over seeds."
@@ -39,7 +39,7 @@ def radius_section(study: Study, suffix: str = "") -> Section | None:
     panels = {}
     for title, methods in _families(study.methods).items():
         plain = study.baseline_of(methods[0])
-        ordered = sorted([*([plain] if plain else []), *methods], key=_radius)
+        ordered = sorted([*methods, *filter(None, [plain])], key=_radius)
         if len(methods) > 1:
             panels[title] = {
                 "nominal": Band(*_by_radius(ordered, lambda m: per_world(m.nominal[:, None])[0])),
@@ -76,11 +76,11 @@ def strengths(worlds: Sequence[str]) -> list[float] | None:
 
 def worst_name(method: Method, worlds: Sequence[str]) -> str:
     """Return the world in which the method's mean score is lowest."""
-    return spaced(worlds[int(np.argmin(method.scores.mean(axis=0)))])
+    return world_name(worlds[int(np.argmin(method.scores.mean(axis=0)))])
 
 
 def _shift_note(study: Study) -> Html:
-    nominal = f"The nominal world is {spaced(study.nominal)}." if study.nominal in study.worlds else ""
+    nominal = f"The nominal world is {world_name(study.nominal)}." if study.nominal in study.worlds else ""
     where = "the world it was trained in is none of them" if not nominal else ""
     many = f"Suite {study.suite!r}: {len(study.worlds)} worlds"
     return paragraph(f"{many}; {where}." if where else f"{many}.", nominal)
@@ -98,27 +98,10 @@ def _shift_table(study: Study, scores: dict[str, list[Interval]]) -> Html:
                 "where": worst_name(method, study.worlds),
             }
         )
-    headings = {w: f"{spaced(w)}{' (nominal)' if w == study.nominal else ''}" for w in study.worlds}
-    columns = {
-        "method": "Method",
-        "seeds": "Seeds",
-        **headings,
-        "worst": "Each seed's worst",
-        "where": "Lowest mean in",
-    }
+    headings = {w: f"{world_name(w)}{' (nominal)' if w == study.nominal else ''}" for w in study.worlds}
+    ends = {"worst": "Each seed's worst", "where": "Lowest mean in"}
+    columns = {"method": "Method", "seeds": "Seeds", **headings, **ends}
     return table_html(rows, columns)
-
-
-def _title(methods: Sequence[Method]) -> str:
-    """Return what the picture shows: who is best where it is worst, if the intervals say so."""
-    worst = sorted(((worst_world(m.scores), m.label) for m in methods), reverse=True)
-    (best, label), *others = worst
-    if not others:
-        return f"{label}: {best.estimate:.3f} in its worst world"
-    second, runner = others[0]
-    if best.low > second.high:
-        return f"{label} is best in its worst world, at {best.estimate:.3f}"
-    return f"{label} ({best.estimate:.3f}) and {runner} ({second.estimate:.3f}) lead in their worst worlds; intervals overlap"
 
 
 def _families(methods: Sequence[Method]) -> dict[str, list[Method]]:
@@ -147,13 +130,19 @@ def _radius(method: Method) -> float:
     return method.config.rho
 
 
-def _by_radius(methods, summary) -> tuple[list[float], list[Interval]]:
+def _by_radius(methods: Sequence[Method], summary: Callable[[Method], Interval]) -> tuple[list[float], list[Interval]]:
     return [_radius(m) for m in methods], [summary(m) for m in methods]
 
 
 def _radius_title(panels: dict[str, dict[str, Band]]) -> str:
-    best = {
-        family: max(zip(panel["worst world"].intervals, panel["worst world"].x, strict=True))
-        for family, panel in panels.items()
-    }
-    return "Best in the worst world: " + "; ".join(f"{escape(f)} at ρ = {x:g}" for f, (_, x) in best.items())
+    """Return whether a radius beats the team without robustness, 0, in the worst world, and which is highest there."""
+    return ". ".join(f"{title}: {_best_radius(panel['worst world'])}" for title, panel in panels.items())
+
+
+def _best_radius(band: Band) -> str:
+    by_radius = dict(zip(band.x, band.intervals, strict=True))
+    radius, best = max(by_radius.items(), key=lambda item: (item[1].estimate, -item[0]))
+    plain = by_radius.get(0.0)
+    if plain is not None and not best.low > plain.high:
+        return "no radius is clearly above ρ = 0 in the worst world"
+    return f"highest in the worst world at ρ = {radius:g}"

@@ -82,4 +82,9 @@ def _heading(runs: Sequence[Run]) -> str:
 
 def _lead(runs: Sequence[Run]) -> str:
     seeds = sum(len(run.seeds) for run in runs)
-    return f"{len(runs)} run{'s' if len(runs) > 1 else ''}, {seeds} trained team{'s' if seeds > 1 else ''}: how they learnt, and how they hold in worlds that differ from the one they were trained in."
+    what = f"{_count(len(runs), 'run')}, {_count(seeds, 'trained team')}"
+    return f"{what}: how they hold in worlds that differ from the one they were trained in, and how they learnt."
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'s' if number > 1 else ''}"

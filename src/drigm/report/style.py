@@ -22,6 +22,7 @@ from drigm.errors import check
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#5D3A9B", "#7F7F7F")
 _DARK = {"#0072B2", "#D55E00", "#009E73", "#5D3A9B"}
 INK, FAINT_INK, RULE = "#222222", "#666666", "#E3E3E3"
+ON_DARK, ON_LIGHT = "#FFFFFF", "#1A1A1A"  # text on a fill; not `INK`, which a page in its dark scheme makes light
 
 # Cooling, off, heating: blue to vermilion through near-white, so that hue carries the sign and depth the size.
 COOL_HEAT = LinearSegmentedColormap.from_list("cool_heat", ["#00497A", "#4E9BCB", "#F7F7F7", "#F0894A", "#A63F00"])
@@ -99,7 +100,7 @@ def color(index: int) -> str:
 
 def ink_on(fill: str) -> str:
     """Return the colour in which text on ``fill``, one of the palette, reads best."""
-    return "white" if fill in _DARK else INK
+    return ON_DARK if fill in _DARK else ON_LIGHT
 
 
 def wrapped(text: str, inches: float, size: float) -> str:

@@ -9,10 +9,13 @@ import re
 
 from matplotlib.figure import Figure
 
-from drigm.report.style import FAINT_INK, INK, PALETTE, RULE, write_svg
+from drigm.report.style import FAINT_INK, INK, ON_DARK, PALETTE, RULE, write_svg
 
 # The colours of `style` by the names that page.css gives them.
-_NAMES = {INK: "ink", FAINT_INK: "faint", RULE: "rule"} | {color: f"c{i}" for i, color in enumerate(PALETTE)}
+_NAMES = {INK: "ink", FAINT_INK: "faint", RULE: "rule", ON_DARK: "on"} | {
+    color: f"c{i}" for i, color in enumerate(PALETTE)
+}
+PIXELS = 115  # per inch, of a screen wide enough; figures are drawn for 72 to 96
 _COLORS = re.compile("|".join(_NAMES), re.IGNORECASE)
 _BY_HEX = {color.lower(): f"var(--{name})" for color, name in _NAMES.items()}
 
@@ -25,7 +28,7 @@ def inline_svg(figure: Figure, alt: str) -> str:
     drawing = re.sub(r"\s*<metadata>.*?</metadata>", "", drawing[drawing.index("<svg") :], flags=re.DOTALL)
     drawing = _COLORS.sub(lambda found: _BY_HEX[found[0].lower()], drawing)
     drawing = _own_ids(drawing)
-    width, height = (inches * 96 for inches in figure.get_size_inches())
+    width, height = (inches * PIXELS for inches in figure.get_size_inches())
     box = re.search(r'viewBox="[^"]*"', drawing)
     start = f'<svg {box[0] if box else ""} role="img" aria-label="{html.escape(alt)}"'
     start += f' style="width:{width:.0f}px;aspect-ratio:{width:.0f}/{height:.0f}"'

@@ -4,23 +4,24 @@
   const { el, read, choice, player, heat, rgb, inkOn, lines } = drigm;
 
   function plan(parent, data) {
-    const rooms = [], widest = Math.max(...data.floors.map(f => f.width));
+    const rooms = [], widest = Math.max(...data.floors.map(f => f.width)), digits = data.spread <= 1 ? 2 : 1;
     const box = el("div", { class: "floors" }, parent);
     for (const floor of data.floors) {
-      const scale = 300 / widest, w = floor.width * scale, h = floor.height * scale;
-      if (data.floors.length > 1) el("p", { class: "label" }, box, floor.title);
-      const svg = el("svg", { viewBox: `-1 -1 ${302} ${h + 2}`, class: "plan", role: "img",
-        "aria-label": `Floor plan, ${floor.title}: zones coloured by temperature` }, box);
-      if (data.floors.length > 3) svg.style.maxWidth = "15rem";
-      const left = (300 - w) / 2;
+      // A floor of one zone, such as an attic, is drawn small beside the others.
+      const single = floor.rooms.length === 1 && data.floors.length > 1, full = single ? 100 : 300;
+      const scale = full / widest, w = floor.width * scale, h = floor.height * scale, left = (full - w) / 2;
+      const cell = el("div", { class: single ? "single" : "storey" }, box);
+      if (data.floors.length > 1) el("p", { class: "label" }, cell, floor.title);
+      const svg = el("svg", { viewBox: `-1 -1 ${full + 2} ${(h + 2).toFixed(1)}`, class: "plan", role: "img",
+        "aria-label": `Floor plan, ${floor.title}: zones coloured by temperature` }, cell);
       for (const room of floor.rooms) {
         const shape = el("polygon", { points: room.points.map(p => `${(left + p[0] * scale).toFixed(1)},${(p[1] * scale).toFixed(1)}`).join(" "),
           class: "room", "data-zone": room.zone, stroke: "var(--card)", "stroke-width": 1.6, "stroke-linejoin": "round" }, svg);
-        const title = el("title", {}, shape), size = room.size * scale, texts = [];
+        const title = el("title", {}, shape), size = single ? 13 : room.size * scale, texts = [];
         if (size) {
           const x = left + room.middle[0] * scale, top = room.middle[1] * scale - size * 1.15 * room.lines.length / 2;
-          room.lines.forEach((line, i) => texts.push(el("text", { x, y: top + size * (0.35 + 1.15 * i), "text-anchor": "middle", "font-size": size * 0.86 }, svg, line)));
-          texts.push(el("text", { x, y: top + size * (0.35 + 1.15 * room.lines.length), "text-anchor": "middle", "font-size": size, "font-weight": 700 }, svg));
+          if (!single) room.lines.forEach((line, i) => texts.push(el("text", { x, y: top + size * (0.35 + 1.15 * i), "text-anchor": "middle", "font-size": size * 0.86 }, svg, line)));
+          texts.push(el("text", { x, y: single ? h / 2 + 4 : top + size * (0.35 + 1.15 * room.lines.length), "text-anchor": "middle", "font-size": size, "font-weight": 700 }, svg));
         }
         rooms.push({ zone: room.zone, shape, title, texts });
       }
@@ -31,21 +32,21 @@
         room.shape.setAttribute("fill", rgb(fill));
         room.title.textContent = `${data.zones[room.zone]}: ${t.toFixed(2)} °C`;
         room.texts.forEach(text => { text.style.fill = inkOn(fill); });
-        if (room.texts.length) room.texts.at(-1).textContent = `${t.toFixed(1)}°`;
+        if (room.texts.length) room.texts.at(-1).textContent = `${t.toFixed(digits)}°`;
       }
     };
   }
 
-  function powers(parent, data, policy, times) {
+  function powers(parent, data, policy, times, colors) {
     const row = data.zones.length > 12 ? 12 : 22, L = 92, W = 320, H = row * data.zones.length + 16, n = policy.p[0].length;
     const svg = el("svg", { viewBox: `0 0 ${W} ${H}`, role: "img", "aria-label": "Power of each zone over the day, heating up, cooling down" }, parent);
     const x = i => L + (W - L - 4) * i / (n - 1);
     const bars = data.zones.map((name, z) => {
       const middle = row * (z + 0.5);
-      if (row > 12 || data.zones.length <= 40) el("text", { x: 0, y: middle + 3, "font-size": Math.min(9.5, row * 0.75) }, svg, name.length > 17 ? name.slice(0, 16) + "…" : name);
+      if (row > 12 || data.zones.length <= 40) el("text", { x: 0, y: middle + 3, "font-size": Math.min(9.5, row * 0.75), style: `fill:${colors[z]}` }, svg, name.length > 17 ? name.slice(0, 16) + "…" : name);
       el("line", { x1: L, x2: W - 4, y1: middle, y2: middle, stroke: "var(--rule)", "stroke-width": 0.7 }, svg);
       for (const [sign, color] of [[1, "#e8772e"], [-1, "#2f86bd"]]) {
-        const edge = policy.p[z].map((p, i) => `L${x(i).toFixed(1)},${(middle - Math.max(0, p * sign) * sign * (row / 2 - 1)).toFixed(1)}`);
+        const edge = policy.p[z].map((p, i) => `L${x(i).toFixed(1)},${(middle - Math.min(1, Math.max(0, p * sign / data.power)) * sign * (row / 2 - 1)).toFixed(1)}`);
         el("path", { d: `M${L},${middle}${edge.join("")}L${W - 4},${middle}Z`, fill: color }, svg);
       }
     });
@@ -83,8 +84,8 @@
       const inner = lines(inside, { alt: `Zone temperatures of ${policy.label} over the day`, range, height: 104, times,
         ticks: [...ticks, { at: data.target, text: `${data.target}°`, strong: true }],
         series: policy.t.map((values, z) => ({ values, color: colors[z] })) });
-      el("p", { class: "label" }, inside, "Power of each zone: heating up, cooling down");
-      const power = powers(inside, data, policy, times);
+      el("p", { class: "label" }, inside, `Power of each zone, to ±${Math.round(100 * data.power)} %: heating up, cooling down`);
+      const power = powers(inside, data, policy, times, colors);
       movers = [inner, power, i => {
         const now = policy.t.map(zone => zone[i]);
         paint(now);
@@ -112,13 +113,13 @@
       const minutes = Math.round(i * data.hours * 60);
       return `${String(Math.floor(minutes / 60)).padStart(2, "0")}:${String(minutes % 60).padStart(2, "0")}`;
     };
-    const out = el("div", {}), pair = el("div", { class: "pair" });
+    const out = el("div", { class: "outdoor" }), pair = el("div", { class: "pair" });
     let here = data.still;
     const show = i => {
       here = i;
       outdoor(i);
       columns.forEach(c => c.move(i));
-      return `${clock(i)} · ${data.days[day].outdoor[i].toFixed(1)} °C`;
+      return `${clock(i)} · ${data.days[day].outdoor[i].toFixed(1)} °C outside`;
     };
     choice(root, "Day", data.days.map(d => d.title), 0, i => { day = i; weather(); columns.forEach(c => c.fill()); controls.draw(); });
     const controls = player(root, "time of day", n, data.still, 24, show);
@@ -131,8 +132,7 @@
         series: [{ values, color: "var(--faint)" }] });
     }
     weather();
-    root.append(pair, out);
-    out.style.maxWidth = "34rem";
+    root.append(out, pair);
     legend(root, data);
     const redraw = () => columns.forEach(c => c.move(here));
     const states = [0, 1].map(policy => ({ policy, day: () => day, redraw }));

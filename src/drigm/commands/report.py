@@ -1,0 +1,29 @@
+"""``drigm report``."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from drigm.devices import cache_compilations, use_cores
+from drigm.train import load_run
+
+
+def add(commands: Any) -> None:
+    """Add the command to the subparsers ``commands``."""
+    page = commands.add_parser("report", help="one HTML page about trained teams, with everything in it")
+    page.add_argument("directories", metavar="RUN", nargs="+", help="finished runs; equal settings are one method")
+    page.add_argument("-o", "--out", default="report.html", metavar="FILE", help="the page (default: report.html)")
+    page.add_argument("--shifts", help="suite of worlds (default: climate, else noise), see drigm list")
+    page.add_argument("--figures", metavar="DIR", help="write every figure there too, as SVG and PNG")
+    page.set_defaults(run=_report)
+
+
+def _report(options: argparse.Namespace) -> int:
+    from drigm.report.sections import write_report  # matplotlib: a second that other commands need not take
+
+    use_cores()
+    cache_compilations()
+    runs = [load_run(directory) for directory in options.directories]
+    print(write_report(runs, options.out, options.shifts, options.figures))
+    return 0

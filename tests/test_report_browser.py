@@ -1,0 +1,188 @@
+"""The report in a real browser: headless Chromium opens a page from a file and uses it."""
+
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_report import plot, small_battle, small_day
+
+from drigm.envs.building_data import zones
+from drigm.report.battle import SCRIPTS as BATTLE_SCRIPTS
+from drigm.report.battle import battles_html
+from drigm.report.day import SCRIPTS as DAY_SCRIPTS
+from drigm.report.day import day_data, day_html
+from drigm.report.page import Section, figure_html, table_html, write_page
+from drigm.report.plan import floors, zone_names
+from drigm.report.style import save
+from drigm.statistics import Interval
+
+PHONE, DESK = {"width": 375, "height": 700}, {"width": 1200, "height": 800}
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    """A headless browser; on a machine that tests every commit it must be there."""
+    found = next(filter(None, map(shutil.which, NAMES)), None)
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        found = None
+    if found is None:
+        said = "needs Chromium and playwright: apt-get install chromium, pip install 'drigm[test]'"
+        pytest.fail(said) if os.environ.get("CI") == "true" else pytest.skip(said)
+    with sync_playwright() as drive:
+        browser = drive.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def page_file(tmp_path_factory):
+    """A page with every kind of part, of made-up numbers."""
+    folder = tmp_path_factory.mktemp("page")
+    geometry, day = zones("OfficeSmall")[0], small_day()
+    other = day._replace(title="Elsewhere, day 2", outdoor=day.outdoor + 20)
+    data = day_data([day, other], np.full(6, 22.0), floors(geometry), zone_names(geometry.names), 12)
+    wide = [{"": f"method {i}", **{f"world {w}": Interval(0.9, 0.8, 1.0) for w in range(12)}} for i in range(3)]
+    image = figure_html(save(plot(), folder / "x.png"), "the same as an image")
+    sections = [
+        Section("Numbers", "numbers", table_html(wide) + figure_html(plot(), "a rising line") + image),
+        Section("A day", "day", day_html(data), {}, DAY_SCRIPTS),
+        Section("A battle", "battle", battles_html([small_battle(), small_battle(won=False)]), {}, BATTLE_SCRIPTS),
+    ]
+    title = "Robust teams in building:OfficeSmall/PortAngeles"
+    return write_page(folder / "page.html", title, "A lead.", sections)
+
+
+class Visit:
+    """An opened page, and everything it complained about or asked for."""
+
+    def __init__(self, browser, file: Path, **options):
+        self.trouble, self.asked = [], []
+        self.context = browser.new_context(**options)
+        self.page = self.context.new_page()
+        self.page.on("console", lambda m: self.trouble.append(m.text) if m.type in ("error", "warning") else None)
+        self.page.on("pageerror", lambda error: self.trouble.append(str(error)))
+        self.page.on("request", lambda request: self.asked.append(request.url))
+        self.page.goto(file.resolve().as_uri())
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, trace):
+        self.context.close()
+        if kind is None:
+            assert self.trouble == []
+            assert [url for url in self.asked if not url.startswith(("file:", "data:"))] == []
+
+    def fills(self):
+        return self.page.eval_on_selector_all("#day .room", "rooms => rooms.map(r => r.getAttribute('fill'))")
+
+    def background(self):
+        return self.page.evaluate("getComputedStyle(document.body).backgroundColor")
+
+    def slide(self, section, frame):
+        """Move the slider as a person does: focus and keys, which send input events."""
+        slider = self.page.locator(f"#{section} input[type=range]")
+        slider.focus()
+        slider.press("Home")
+        for _ in range(frame):
+            slider.press("ArrowRight")
+
+
+def test_everything_is_shown_and_nothing_fetched(chromium, page_file):
+    with Visit(chromium, page_file, viewport=DESK) as visit:
+        page = visit.page
+        assert page.title() == page.inner_text("h1")
+        images = page.evaluate("[...document.images].map(i => [i.complete && i.naturalWidth > 0, i.alt])")
+        assert images == [[True, "the same as an image"]]
+        for picture in page.query_selector_all("svg[role=img]"):
+            assert picture.get_attribute("aria-label")
+            box = picture.bounding_box()
+            assert min(box["width"], box["height"]) > 5
+        assert page.locator("#day .room").count() == 12  # six zones, two policies
+        assert page.locator("#battle .unit").count() == 4
+
+
+def test_the_slider_moves_the_floor_plan_and_the_time(chromium, page_file):
+    with Visit(chromium, page_file, viewport=DESK) as visit:
+        label = visit.page.locator("#day output")
+        assert label.inner_text().startswith("06:00")  # the representative still
+        before = visit.fills()
+        visit.slide("day", 3)
+        assert label.inner_text().startswith("01:30")
+        after = visit.fills()
+        assert before[:6] != after[:6]
+        assert before[6:] == after[6:]  # the calm policy stays at its target
+
+
+def test_policies_and_days_can_be_chosen(chromium, page_file):
+    with Visit(chromium, page_file, viewport=DESK) as visit:
+        visit.slide("day", 0)
+        day, left, _ = visit.page.query_selector_all("#day select")
+        wild = visit.fills()[:6]
+        left.select_option("1")
+        assert visit.fills()[:6] != wild
+        label = visit.page.locator("#day output")
+        assert "-5.0 °C" in label.inner_text()
+        day.select_option("1")
+        assert "15.0 °C" in label.inner_text()
+
+
+@pytest.mark.parametrize("section", ["day", "battle"])
+def test_play_goes_on_by_itself_and_stops(chromium, page_file, section):
+    with Visit(chromium, page_file, viewport=DESK) as visit:
+        page = visit.page
+        visit.slide(section, 0)
+        start = page.inner_text(f"#{section} output")
+        button = page.locator(f"#{section} button")
+        button.click()
+        page.wait_for_function(
+            "([section, start]) => document.querySelector(`#${section} output`).textContent !== start",
+            arg=[section, start],
+            timeout=10_000,
+        )
+        if "Pause" in button.inner_text():
+            button.click()
+        assert "Play" in button.inner_text()
+        rested = page.inner_text(f"#{section} output")
+        page.wait_for_timeout(500)
+        assert page.inner_text(f"#{section} output") == rested
+
+
+def test_a_battle_is_told_to_its_end(chromium, page_file):
+    with Visit(chromium, page_file, viewport=DESK) as visit:
+        visit.slide("battle", 4)
+        assert "Team 2 of 2, enemy 0 of 2 · battle won" in visit.page.inner_text("#battle .readout")
+        visit.page.query_selector("#battle select").select_option("1")
+        visit.slide("battle", 4)
+        assert "battle lost" in visit.page.inner_text("#battle .readout")
+
+
+def test_a_phone_needs_no_sideways_scrolling(chromium, page_file):
+    with Visit(chromium, page_file, viewport=PHONE) as visit:
+        assert visit.page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+
+
+def test_light_and_dark(chromium, page_file):
+    seen = {}
+    for scheme in ("light", "dark"):
+        with Visit(chromium, page_file, viewport=DESK, color_scheme=scheme) as visit:
+            ink = visit.page.evaluate("getComputedStyle(document.querySelector('figure svg text')).fill")
+            seen[scheme] = visit.background(), ink
+    assert seen["light"][0] != seen["dark"][0]
+    assert seen["light"][1] != seen["dark"][1]
+
+
+def test_print_hides_the_controls_and_keeps_a_still(chromium, page_file):
+    with Visit(chromium, page_file, viewport=DESK, color_scheme="dark") as visit:
+        visit.page.emulate_media(media="print")
+        assert not visit.page.locator("#day input[type=range]").is_visible()
+        assert not visit.page.locator("#day select").first.is_visible()
+        assert visit.page.locator("#day .room").first.is_visible()
+        assert visit.page.locator("#day output").inner_text().startswith("06:00")
+        assert visit.background() == "rgb(255, 255, 255)"  # paper is white, whatever the screen
+        assert visit.page.pdf(format="A4").startswith(b"%PDF")
