@@ -34,6 +34,7 @@ FLOW = (
     ("host_evaluate",),
     ("checkpoint",),
     ("run_directory",),
+    ("loggers",),
     ("training",),
     ("train",),
     ("evaluate",),
