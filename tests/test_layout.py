@@ -43,9 +43,11 @@ FLOW = (
     ("verify",),
     ("report",),
     ("api",),
-    ("",),
     ("side_by_side",),
+    ("sweep",),
+    ("",),
     ("demo",),
+    ("commands",),
     ("cli",),
     ("__main__",),
 )

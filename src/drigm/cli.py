@@ -1,4 +1,4 @@
-"""The command line: drigm train, evaluate, verify, check-env, list."""
+"""The command line: drigm train, evaluate, verify, check-env, sweep, list."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 from drigm.alignment import verify_run
 from drigm.baselines import BASELINES
+from drigm.commands.sweep import add_parser as add_sweep
 from drigm.config import FIELDS
 from drigm.devices import cache_compilations, use_cores
 from drigm.envs import KINDS, Kind, make_env, smax
@@ -101,6 +102,8 @@ def _parser() -> argparse.ArgumentParser:
     inspect.add_argument("--env-python", default="", help="interpreter that runs it, if not this one")
     inspect.add_argument("--json", action="store_true", help="a list of sentences")
     inspect.set_defaults(run=_check_env)
+
+    add_sweep(commands)
 
     listing = commands.add_parser(
         "list", help="environments, factorizations, uncertainty sets, baselines, presets, shifts"

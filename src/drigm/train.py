@@ -191,9 +191,10 @@ def train_together(
     for run in runs:
         _claim(run)
     missing = [run for run in runs if not run.directory.is_finished(run.config)]
+    if missing and _together_file(runs, folder).exists():  # stopped while the finished weights were written
+        missing = runs
     if missing:
-        together = "\n".join(str(run.path) for run in missing)
-        file = folder / f"checkpoint-{hashlib.sha256(together.encode()).hexdigest()[:12]}.safetensors"
+        file = _together_file(missing, folder)
         members = [Member(run.config, run.directory) for run in missing]
         programs = programs_of(missing[0].config, missing[0].env)
         again = f"the same command (the checkpoint is in {folder})"
@@ -213,6 +214,12 @@ def _alone(run: Run, programs: Train, quiet: bool, log: tuple[str, ...]) -> Sess
     member = Member(run.config, run.directory)
     again = f"drigm train --resume {run.path}"
     return Session([member], run.env, programs, run.directory.checkpoint_file, again, quiet, log)
+
+
+def _together_file(runs: Sequence[Run], folder: Path) -> Path:
+    """The checkpoint of all ``runs``: a different set of them has a different one."""
+    together = "\n".join(str(run.path) for run in runs)
+    return folder / f"checkpoint-{hashlib.sha256(together.encode()).hexdigest()[:12]}.safetensors"
 
 
 def _claim(run: Run) -> None:
