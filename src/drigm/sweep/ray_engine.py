@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -31,12 +32,14 @@ def ray_engine(plan: Plan, options: Options) -> Iterator[Engine]:
     elsewhere, ours = bool(options.address) or ray.is_initialized(), not ray.is_initialized()
     if ours:
         _connect(ray, options.address, workers * cores)
+    if elsewhere:
+        cores = options.cores or 1
     # A process per task: the number of JAX devices is fixed by the first program that a process runs.
-    remote = ray.remote(num_cpus=(options.cores or 1) if elsewhere else cores, max_retries=RETRIES, max_calls=1)
-    task, programs = remote(attempt), {}
+    task = ray.remote(num_cpus=cores, max_retries=RETRIES, max_calls=1)(attempt)
+    programs: dict[Any, int] = {}
 
     def start(program: int) -> None:
-        programs[task.remote(str(plan.folder), program, options.log)] = program
+        programs[task.remote(str(plan.folder), program, options.log, cores)] = program
 
     def ended(seconds: float) -> list[Ended]:
         over, _ = ray.wait(list(programs), num_returns=1, timeout=seconds) if programs else ([], None)
@@ -64,12 +67,11 @@ def load_ray() -> Any:
 def _connect(ray: Any, address: str, cpus: int) -> None:
     """Join the cluster at ``address``, or make one of ``cpus`` CPUs on this machine, without a dashboard."""
     quiet = {"log_to_driver": False, "logging_level": "ERROR"}
+    own = {"num_cpus": cpus, "include_dashboard": False, "object_store_memory": OBJECT_STORE}
     try:
-        if address:
-            ray.init(address=address, **quiet)
-        else:
-            own = {"num_cpus": cpus, "include_dashboard": False, "object_store_memory": OBJECT_STORE}
-            ray.init(address="local", **own, **quiet)
+        with warnings.catch_warnings():  # JAX warns of every fork; Ray's processes start another program at once
+            warnings.filterwarnings("ignore", "os.fork", RuntimeWarning)
+            ray.init(address=address or "local", **({} if address else own), **quiet)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         said = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
         raise UserError(f"address: {address or 'local'!r}: no Ray cluster ({said}).") from None

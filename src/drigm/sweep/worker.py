@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,13 +38,56 @@ def run_program(folder: str | Path, program: int, log: str = "") -> None:
                 cached_evaluation(run, suite, perturb, quiet=True)
 
 
-def attempt(folder: str, program: int, log: str) -> str:
-    """`run_program`, with what a user must know as its value: "" if all went well. A crash is still an exception."""
+def attempt(folder: str, program: int, log: str, cores: int = 0) -> str:
+    """`run_program`, with what a user must know as its value: "" if all went well. A crash is still an exception.
+
+    With ``cores``, this process keeps to so many cores of its own, where its parent could not see to that.
+    """
     try:
-        run_program(folder, program, log)
+        with own_cores(cores) if cores else contextlib.nullcontext():
+            run_program(folder, program, log)
     except UserError as error:
         return str(error)
     return ""
+
+
+@contextlib.contextmanager
+def own_cores(count: int) -> Iterator[None]:
+    """Keep this thread, and those it starts, on ``count`` cores that no other process has taken in this way.
+
+    Two programs on the same cores wait for each other at every step. Where there are not enough free cores, or no
+    locks, nothing is done. A core's lock goes with the process that holds it.
+    """
+    if fcntl is None or not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    folder = Path(tempfile.gettempdir()) / f"drigm-cores-{os.getuid()}"
+    folder.mkdir(exist_ok=True)
+    granted = os.sched_getaffinity(0)
+    with contextlib.ExitStack() as locks:
+        taken: set[int] = set()
+        for core in sorted(granted):
+            if len(taken) < count and locks.enter_context(_try_lock(folder / str(core))):
+                taken.add(core)
+        if len(taken) == count:
+            os.sched_setaffinity(0, taken)
+        try:
+            yield
+        finally:
+            os.sched_setaffinity(0, granted)
+
+
+@contextlib.contextmanager
+def _try_lock(file: Path) -> Iterator[bool]:
+    """Whether the lock of ``file`` was free; it is held until the block ends."""
+    with open(file, "a") as lock:
+        try:
+            if fcntl is not None:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            free = True
+        except OSError:
+            free = False
+        yield free
 
 
 @contextlib.contextmanager
