@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import importlib
 import importlib.util
 import json
 import math
@@ -82,7 +83,7 @@ def test_points_are_the_grid_and_the_single_ones(tmp_path):
         ({"grid": GRID | {"gamma": [0.5, "x"]}}, ("gamma", "'x'", "a number")),
         ({"grid": GRID | {"rho": [0.1, True]}}, ("rho", "True", "a number")),
         ({"grid": {}}, ("sweep", "0 points", "grid")),
-        ({"grid": {"first_seed": [*range(20_000)]}}, ("sweep", "20000 points", "10000")),
+        ({"base": {}, "grid": {"first_seed": [*range(20_000)]}}, ("sweep", "20000 points", "10000")),
         ({"points": {"rho": 0.1}}, ("points", "[[points]]")),
         ({"points": [{"uncertainty": "tv"}]}, ("sweep", "uncertainty=tv", "rho: None", "radius")),
         ({"points": [{"uncertainty": "tv", "rho": 7}]}, ("sweep", "rho=7", "from 0 to 1 with tv")),
@@ -174,7 +175,7 @@ def test_a_sweep_leaves_what_it_promises(swept):
 
 def test_what_is_finished_is_not_started_again(swept, tmp_path, capsys, monkeypatch):
     (tmp_path / "s.toml").write_text(toml(CONTENT))
-    monkeypatch.setattr("drigm.sweep.engines.COMMAND", ("no such command",))
+    monkeypatch.setattr(importlib.import_module("drigm.sweep.engines"), "COMMAND", ("no such command",))
     assert main(["sweep", str(tmp_path / "s.toml"), "--out", str(swept.path), "--quiet"]) == 0
     out, err = capsys.readouterr()
     assert out == f"{swept}\n\n{swept.path}\n"
@@ -223,7 +224,7 @@ def test_killed_programs_run_again_and_failed_ones_do_not(tmp_path, capsys):
     killed, fine, bad = ("killed by signal 9", True), ("", False), ("learning_rate: too large.", False)
     endings = {0: [killed, killed, fine], 1: [bad], 2: [fine], 3: [killed] * 4}
     failed, engine, plan = script(tmp_path, endings, None)
-    assert engine.started == [0, 1, 2, 0, 3, 0, 3, 3, 3]
+    assert engine.started == [0, 1, 2, 3, 0, 3, 0, 3, 3]
     assert failed == {"tv-rho-0.2": "learning_rate: too large.", "contamination-rho-0.2": "killed by signal 9"}
     lines = capsys.readouterr().err.splitlines()
     assert "program=0 state=waiting points=tv-rho-0.1 # killed by signal 9" in lines
