@@ -175,7 +175,7 @@ def update_flops(config: TrainConfig, spec: EnvSpec) -> int:
 
         target network    (T + 1) memory + (T - b) head
         online network    b memory, forward only
-                          (T + 1 - b) (2 encoder + 3 lstm_input + 3 lstm_hidden) + (T - b) 3 head
+                          (T - b) (2 encoder + 3 lstm_input + 3 lstm_hidden + 3 head)
 
     A layer's backward pass costs its forward pass twice, once for its weights and once for its input; the encoder's
     input needs no gradient. Mixer and dual network, per window and transition, are counted alike; the mixer runs
@@ -185,7 +185,7 @@ def update_flops(config: TrainConfig, spec: EnvSpec) -> int:
     one, steps = layers(config, spec), config.window - config.burn_in
     target = (config.window + 1) * one.memory + steps * one.head
     online = config.burn_in * one.memory
-    online += (steps + 1) * (2 * one.encoder + 3 * one.lstm_input + 3 * one.lstm_hidden) + steps * 3 * one.head
+    online += steps * (2 * one.encoder + 3 * (one.lstm_input + one.lstm_hidden + one.head))
     double = target if config.double_q else 0
     agents = spec.num_agents * (target + online + double)
     return config.batch * (agents + steps * (_mixer_flops(config, spec) + _dual_flops(config, spec)))

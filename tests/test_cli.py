@@ -106,7 +106,7 @@ def asked(monkeypatch):
     """The config and the path that the command line would train."""
 
     def parse(*arguments):
-        def stop(config, path, *, quiet):
+        def stop(config, path, *, quiet, log):
             raise AskedError(config, path)
 
         monkeypatch.setattr(cli, "train_run", stop)
@@ -246,7 +246,7 @@ def test_a_command_is_needed(capsys):
 
 
 def test_interrupted(monkeypatch, out, capsys):
-    def interrupted(config, path, *, quiet):
+    def interrupted(config, path, *, quiet, log):
         raise KeyboardInterrupt(f"stopped; continue with drigm train --resume {path}")
 
     monkeypatch.setattr(cli, "train_run", interrupted)

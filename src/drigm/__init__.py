@@ -12,6 +12,7 @@ from drigm.envs import make_env
 from drigm.envs.check import check_env
 from drigm.errors import UserError
 from drigm.evaluate import Evaluation, evaluate
+from drigm.sweep import sweep
 from drigm.train import Run, load_run
 from drigm.verify import verify
 
@@ -32,6 +33,7 @@ __all__ = [
     "evaluate",
     "load_run",
     "make_env",
+    "sweep",
     "train",
     "verify",
     "verify_run",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -71,6 +71,7 @@ def train(
     *,
     out: str | Path | None = None,
     quiet: bool = False,
+    log: str | Sequence[str] = (),
     **settings: Any,
 ) -> Run:
     """Train a team and return its `Run`.
@@ -83,6 +84,7 @@ def train(
             `KullbackLeibler` (rho), or their name.
         out: the run directory; by default a new one under ``runs/``.
         quiet: show no progress.
+        log: loggers besides the CSV files, as in ``log="tensorboard,wandb"``; see `drigm.loggers`.
         settings: any other field of `drigm.config.TrainConfig`, such as ``seeds=5`` or ``steps=172_800``.
 
     Raises:
@@ -100,7 +102,7 @@ def train(
         if name in chosen:
             raise UserError(f"{name}: given twice; once by {chosen[name]!r} and once by {settings[name]!r}.")
     config = settle({**chosen, **settings})
-    run = train_run(config, Path(out) if out is not None else default_path(config), quiet=quiet)
+    run = train_run(config, Path(out) if out is not None else default_path(config), quiet=quiet, log=log)
     draw_learning_curve(run)
     return run
 

@@ -1,4 +1,4 @@
-"""The command line: drigm train, evaluate, report, verify, reproduce, check-env, list."""
+"""The command line: drigm train, evaluate, report, verify, reproduce, sweep, check-env, list."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 from drigm.alignment import verify_run
 from drigm.baselines import BASELINES
-from drigm.commands import report, reproduce
+from drigm.commands import report, reproduce, sweep
 from drigm.config import FIELDS
 from drigm.devices import cache_compilations, use_cores
 from drigm.envs import KINDS, Kind, make_env, smax
@@ -21,6 +21,7 @@ from drigm.envs.shifts import suite_names
 from drigm.errors import UserError, check
 from drigm.evaluate import evaluate
 from drigm.factorizations import FACTORIZATIONS
+from drigm.loggers import LOGGERS
 from drigm.presets import PRESETS
 from drigm.run_directory import default_path
 from drigm.train import load_run, resume_run, settle, train_run
@@ -64,6 +65,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     train.add_argument("--resume", metavar="DIR", help="continue the unfinished run in DIR", default=argparse.SUPPRESS)
     train.add_argument("--quiet", action="store_true", help="show no progress")
+    train.add_argument(
+        "--log",
+        metavar="NAME,...",
+        help="loggers besides metrics/*.csv: tensorboard, wandb",
+        default="",
+    )
     for name, field in FIELDS.items():
         _add_setting(train, name, field.default, field.metadata["doc"])
     train.set_defaults(run=_train)
@@ -97,6 +104,8 @@ def _parser() -> argparse.ArgumentParser:
     inspect.add_argument("--env-python", default="", help="interpreter that runs it, if not this one")
     inspect.add_argument("--json", action="store_true", help="a list of sentences")
     inspect.set_defaults(run=_check_env)
+
+    sweep.add(commands)
 
     listing = commands.add_parser(
         "list", help="environments, factorizations, uncertainty sets, baselines, presets, shifts"
@@ -149,11 +158,11 @@ def _train(options: argparse.Namespace) -> int:
             options.resume,
             f"it continues with the run's own settings, so leave out {', '.join(others)}",
         )
-        run = resume_run(Path(options.resume), quiet=options.quiet)
+        run = resume_run(Path(options.resume), quiet=options.quiet, log=options.log)
     else:
         config = settle(settings)
         path = Path(options.out) if hasattr(options, "out") else default_path(config)
-        run = train_run(config, path, quiet=options.quiet)
+        run = train_run(config, path, quiet=options.quiet, log=options.log)
     draw_learning_curve(run)
     print(run.path)
     return 0
@@ -203,6 +212,7 @@ def _list(options: argparse.Namespace) -> int:
         "uncertainty_sets": list(SETS),
         "baselines": {name: baseline.about for name, baseline in BASELINES.items()},
         "perturbations": perturbations | {name: parameter.about for name, parameter in physical.items()},
+        "loggers": {name: logger.about for name, logger in LOGGERS.items()},
         "presets": list(PRESETS),
         "shifts": suite_names(building),
     }
@@ -213,7 +223,7 @@ def _list(options: argparse.Namespace) -> int:
         print(f"environments      {kind['pattern']}")
         for part, names in kind["parts"].items():
             print(f"  {part:<15} {' '.join(names)}")
-    for title in ("baselines", "perturbations"):
+    for title in ("baselines", "perturbations", "loggers"):
         for name, about in everything[title].items():
             print(f"{title[:-1]:<17} {name:<21} {about}")
     for title in ("factorizations", "uncertainty_sets", "presets", "shifts"):

@@ -111,7 +111,7 @@ def from_dict(settings: dict[str, Any]) -> TrainConfig:
 
 def validate(config: TrainConfig) -> TrainConfig:
     """Return ``config`` with numbers of the right type, or raise `UserError` for the first out of range."""
-    fixed = {name: _checked(name, getattr(config, name)) for name in FIELDS}
+    fixed = {name: checked(name, getattr(config, name)) for name in FIELDS}
     config = TrainConfig(**fixed)
     check(config.burn_in < config.window, "burn_in", config.burn_in, f"it must be below window ({config.window})")
     for name in ("num_envs", "batch"):
@@ -127,8 +127,8 @@ def validate(config: TrainConfig) -> TrainConfig:
     return config
 
 
-def _checked(name: str, value: Any) -> Any:
-    """Return ``value`` as the type of the field's default, inside the field's limits."""
+def checked(name: str, value: Any) -> Any:
+    """Return ``value`` of setting ``name`` as the type of its default; `UserError` outside its limits."""
     spec, default = FIELDS[name].metadata, FIELDS[name].default
     if name == "fail_value":
         return _fail_value(value)

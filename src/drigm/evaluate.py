@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from importlib.metadata import version
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -81,20 +82,34 @@ def cached_evaluation(
     A finished run's weights no longer change; what another version of drigm wrote is computed anew.
     """
     suite = shifts or ("nominal" if perturb else default_suite(run.env))
-    named = {name: [float(x) for x in strengths] for name, strengths in (perturb or {}).items()}
-    key = {"suite": suite, "perturb": named, "version": version("drigm")}
-    strengths = "".join(f"-{name}={','.join(f'{x:g}' for x in values)}" for name, values in named.items())
-    file = run.path / "scores" / f"{suite}{strengths}.json"
-    try:
-        found = json.loads(file.read_text())
-        if found["key"] == key and [len(s["per_seed"]) for s in found["scores"]].count(len(run.seeds)):
-            return Evaluation(suite, [ShiftScore(**score) for score in found["scores"]])
-    except (OSError, ValueError, KeyError, TypeError):
-        pass  # not there, or not ours
+    kept = kept_evaluation(run.path, len(run.seeds), suite, perturb)
+    if kept is not None:
+        return kept
     result = evaluate(run, shifts, perturb, quiet=quiet)
+    file, key = _kept(run.path, suite, perturb)
     file.parent.mkdir(exist_ok=True)
     write_text(file, json.dumps({"key": key, "scores": [score._asdict() for score in result.scores]}, indent=2))
     return result
+
+
+def kept_evaluation(path: Path, seeds: int, suite: str, perturb: Grid | None = None) -> Evaluation | None:
+    """Return what `cached_evaluation` has kept in the run directory ``path`` of ``seeds`` seeds; None if nothing."""
+    file, key = _kept(path, suite, perturb)
+    try:
+        found = json.loads(file.read_text())
+        if found["key"] == key and [len(s["per_seed"]) for s in found["scores"]].count(seeds):
+            return Evaluation(suite, [ShiftScore(**score) for score in found["scores"]])
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # not there, or not ours
+    return None
+
+
+def _kept(path: Path, suite: str, perturb: Grid | None) -> tuple[Path, dict[str, object]]:
+    """The file that scores are kept in, and what must stand in it."""
+    named = {name: [float(x) for x in strengths] for name, strengths in (perturb or {}).items()}
+    strengths = "".join(f"-{name}={','.join(f'{x:g}' for x in values)}" for name, values in named.items())
+    key = {"suite": suite, "perturb": named, "version": version("drigm")}
+    return path / "scores" / f"{suite}{strengths}.json", key
 
 
 def episode_scores(

@@ -7,16 +7,15 @@ one per step.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from drigm.types import Array
 
-UNROLL = 16  # steps of a window that are written out; longer ones loop over as many at a time
+# Steps that are written out in training: a loop copies what it carries and stacks, and slices at an index that only the
+# loop knows do not vectorise. Longer windows loop over as many at a time.
+UNROLL = 16
 
 
 @jax.custom_vjp
@@ -34,7 +33,8 @@ def lstm(gates_in: Array, keep: Array, weight: Array, hidden: Array, cell: Array
         The hidden states [T, G, rows, H] and the final cell state [G, rows, H]. No gradient flows through the
         final cell state: nothing downstream of a window uses it.
     """
-    return _forward(gates_in, keep, weight, hidden, cell)[0]
+    # Written out, this one would recompute: XLA fuses the whole chain of cells into each of its readers.
+    return _forward(gates_in, keep, weight, hidden, cell, unroll=1)[0]
 
 
 def _scale(width: int) -> np.ndarray:
@@ -48,7 +48,7 @@ def _gates(t: Array) -> tuple[Array, Array, Array, Array]:
     return 0.5 * i + 0.5, 0.5 * f + 0.5, g, 0.5 * o + 0.5
 
 
-def _forward(gates_in: Array, keep: Array, weight: Array, hidden: Array, cell: Array):
+def _forward(gates_in: Array, keep: Array, weight: Array, hidden: Array, cell: Array, unroll: int = UNROLL):
     scale = jnp.broadcast_to(_scale(hidden.shape[-1]), gates_in.shape[1:])
     weight_scaled = weight * jnp.broadcast_to(_scale(hidden.shape[-1]), weight.shape)
 
@@ -62,7 +62,7 @@ def _forward(gates_in: Array, keep: Array, weight: Array, hidden: Array, cell: A
         hidden_next = o * tanh_cell
         return (hidden_next, cell_next), (hidden_next, t, cell, tanh_cell)
 
-    steps = _over_time(step, (hidden, cell), (gates_in, keep))
+    steps = jax.lax.scan(step, (hidden, cell), (gates_in, keep), unroll=unroll)
     (_, last_cell), (outputs, t, cell_before, tanh_cell) = steps
     return (outputs, last_cell), (keep, weight, hidden, outputs, t, cell_before, tanh_cell)
 
@@ -86,15 +86,10 @@ def _backward(residuals, cotangents):
 
     zeros = jnp.zeros_like(hidden)
     inputs = (d_outputs, t, cell_before, tanh_cell, keep)
-    (d_hidden, d_cell), d_gates = _over_time(step, (zeros, zeros), inputs, reverse=True)
+    (d_hidden, d_cell), d_gates = jax.lax.scan(step, (zeros, zeros), inputs, reverse=True, unroll=UNROLL)
     before = jnp.concatenate([hidden[None], outputs[:-1]]) * keep[..., None]
     d_weight = jnp.einsum("gnh,gnk->ghk", _time_into_rows(before), _time_into_rows(d_gates))
     return d_gates, None, d_weight, d_hidden, d_cell
-
-
-def _over_time(step: Callable[..., Any], carry: Any, inputs: Any, *, reverse: bool = False) -> Any:
-    """`jax.lax.scan`, written out: a loop copies what it carries and stacks, and its slices do not vectorise."""
-    return jax.lax.scan(step, carry, inputs, reverse=reverse, unroll=UNROLL)
 
 
 def _time_into_rows(x: Array) -> Array:

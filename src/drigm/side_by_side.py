@@ -69,9 +69,9 @@ def train_side_by_side(tasks: Sequence[Task], stream: TextIO | None = None) -> N
     out: TextIO = sys.stderr if stream is None else stream
     lines: queue.Queue[tuple[_Child, str | None]] = queue.Queue()
     children: list[_Child] = []
-    live = _live(out, lambda: _render(children))
+    live = live_display(out, lambda: _render(children))
     try:
-        with _terminated_as_interrupted(), live or nullcontext():
+        with terminated_as_interrupted(), live or nullcontext():
             for i, task in enumerate(tasks):
                 children.append(_start(task, i, len(tasks)))
                 threading.Thread(target=_read, args=(children[-1], lines), daemon=True).start()
@@ -86,7 +86,7 @@ def train_side_by_side(tasks: Sequence[Task], stream: TextIO | None = None) -> N
                 if live is None:
                     print(f"{child.label}: {line}", file=out, flush=True)
     finally:
-        _stop([child.process for child in children])
+        stop([child.process for child in children])
 
 
 def _start(task: Task, index: int, of: int) -> _Child:
@@ -94,7 +94,7 @@ def _start(task: Task, index: int, of: int) -> _Child:
     cores = max(1, usable_cores() // of)
     # Children that share an accelerator must not each reserve most of its memory.
     unless_set = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
-    with _pinned(index * cores, cores):
+    with pinned(index * cores, cores):
         process = subprocess.Popen(
             [*COMMAND, *task.arguments],
             env={**unless_set, **os.environ, "PYTHONUNBUFFERED": "1"},
@@ -108,7 +108,7 @@ def _start(task: Task, index: int, of: int) -> _Child:
 
 
 @contextmanager
-def _pinned(first: int, count: int):
+def pinned(first: int, count: int):
     """Let a process that is started in the block run on ``count`` cores from number ``first`` on, where Linux allows.
 
     Otherwise each child's thread pool spreads over all cores and they take turns on each other's.
@@ -152,7 +152,7 @@ def _note_end(child: _Child) -> None:
         raise TaskError(child.label, code, "\n".join(child.said).strip())
 
 
-def _stop(processes: Sequence[subprocess.Popen[str]]) -> None:
+def stop(processes: Sequence[subprocess.Popen[str]]) -> None:
     """End what still runs: an interrupt first, as Ctrl-C would, so that a run can say how it is continued."""
     ways = (lambda p: None, lambda p: p.send_signal(signal.SIGINT), lambda p: p.terminate(), lambda p: p.kill())
     for way, seconds in zip(ways, (0.5, STOP_SECONDS, STOP_SECONDS, STOP_SECONDS), strict=True):
@@ -168,7 +168,7 @@ def _stop(processes: Sequence[subprocess.Popen[str]]) -> None:
 
 
 @contextmanager
-def _terminated_as_interrupted():
+def terminated_as_interrupted():
     """Turn a SIGTERM to this process into `KeyboardInterrupt`, so that children are stopped with it."""
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -184,7 +184,7 @@ def _terminated_as_interrupted():
         signal.signal(signal.SIGTERM, before)
 
 
-def _live(stream: TextIO, render: Callable[[], Group]) -> Live | None:
+def live_display(stream: TextIO, render: Callable[[], Group]) -> Live | None:
     """Return a display that redraws itself, or None where the stream is no terminal that can."""
     if not stream.isatty():
         return None
@@ -205,12 +205,12 @@ def _cells(child: _Child) -> list[Text | ProgressBar]:
     done, total = (int(x) for x in child.values.get("step", "0/1").split("/"))
     elapsed = child.seconds if child.seconds is not None else time.monotonic() - child.began
     if child.seconds is not None:
-        state = f"{_clock(elapsed)} in all"
+        state = f"{clock(elapsed)} in all"
     elif child.note:
-        state = f"{_clock(elapsed)}, {child.note}"
+        state = f"{clock(elapsed)}, {child.note}"
     else:
         left = float(child.values.get("eta_s", "nan")) - (time.monotonic() - child.known)
-        state = "finishing" if done >= total else f"{_clock(max(left, 0.0))} left"
+        state = "finishing" if done >= total else f"{clock(max(left, 0.0))} left"
     shown = "  ".join(f"{name} {child.values[name]}" for name in SHOWN if name in child.values)
     bar = ProgressBar(total=max(1, total), completed=done, width=20, complete_style="cyan", finished_style="green")
     dim = {"style": "dim", "no_wrap": True}
@@ -223,7 +223,8 @@ def _cells(child: _Child) -> list[Text | ProgressBar]:
     ]
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """Return ``m:ss``."""
     if math.isnan(seconds):
         return "-:--"
     minutes, s = divmod(round(seconds), 60)

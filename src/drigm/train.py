@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,11 +20,14 @@ from drigm.envs.shifts import SOURCES
 from drigm.errors import UserError, check, choose
 from drigm.factorizations import FACTORIZATIONS
 from drigm.host_loop import make_host_train
+from drigm.loggers import parse_log
 from drigm.loop import RunState, Train, make_train
 from drigm.presets import PRESETS, with_preset
 from drigm.run_directory import RunDirectory, seeds_of
 from drigm.training import Member, Session, Weights, axes, check_together, method_name, train_session, weights_of
 from drigm.uncertainty import SETS
+
+Log = str | Sequence[str]  # as `parse_log` reads it
 
 
 class Run(NamedTuple):
@@ -127,24 +130,27 @@ def _check_method(config: TrainConfig) -> None:
     check(robust, "uncertainty", config.uncertainty, f"a set with a radius with baseline {baseline.name}")
 
 
-def train_run(config: TrainConfig, path: Path, *, quiet: bool = False) -> Run:
-    """Train ``config`` into a new run directory at ``path``.
+def train_run(config: TrainConfig, path: Path, *, quiet: bool = False, log: Log = ()) -> Run:
+    """Train ``config`` into a new run directory at ``path``; ``log`` names loggers (`drigm.loggers`) besides the CSV.
 
     Raises:
         UserError: a setting is out of range, a name unknown, the directory taken, or training diverged.
     """
     use_cores(validate(config).shards)  # before `resolve`, which makes arrays
     require_backend()
+    log = parse_log(log)
     config, env = resolve(config)
     programs = programs_of(config, env)  # before anything is written: it may refuse
     directory = RunDirectory(path)
     directory.create(config)
-    train_session(_alone(Run(directory, config, env), programs, quiet=quiet))
+    train_session(_alone(Run(directory, config, env), programs, quiet, log))
     return Run(directory, config, env)
 
 
-def resume_run(path: Path, *, quiet: bool = False) -> Run:
+def resume_run(path: Path, *, quiet: bool = False, log: Log = ()) -> Run:
     """Continue the run at ``path`` from its last checkpoint; a finished run is returned as it is.
+
+    Its loggers (``log``) are no part of its settings: they are named again, and go on with the same curves.
 
     On CPU the result is bitwise that of a run that was never interrupted, given the same number of devices.
     """
@@ -153,13 +159,15 @@ def resume_run(path: Path, *, quiet: bool = False) -> Run:
     use_cores(config.shards)
     require_backend()
     config, env = resolve(config)
-    run = Run(directory, config, env)
+    run, log = Run(directory, config, env), parse_log(log)
     if not directory.is_finished(config):
-        train_session(_alone(run, programs_of(config, env), quiet=quiet))
+        train_session(_alone(run, programs_of(config, env), quiet, log))
     return run
 
 
-def train_together(configs: Mapping[Path, TrainConfig], folder: Path, *, quiet: bool = False) -> list[Run]:
+def train_together(
+    configs: Mapping[Path, TrainConfig], folder: Path, *, quiet: bool = False, log: Log = ()
+) -> list[Run]:
     """Train runs that differ in radius and seeds alone as one compiled program, each into its own run directory.
 
     Finished runs stay as they are, unfinished ones go on from the checkpoint that the same set of runs left in
@@ -169,6 +177,7 @@ def train_together(configs: Mapping[Path, TrainConfig], folder: Path, *, quiet: 
         configs: by run directory.
         folder: for the checkpoint of all.
         quiet: show no progress.
+        log: loggers besides the CSV.
 
     Raises:
         UserError: as `train_run`; two configs differ in anything else; a directory holds another run.
@@ -182,13 +191,14 @@ def train_together(configs: Mapping[Path, TrainConfig], folder: Path, *, quiet: 
     for run in runs:
         _claim(run)
     missing = [run for run in runs if not run.directory.is_finished(run.config)]
+    if missing and _together_file(runs, folder).exists():  # stopped while the finished weights were written
+        missing = runs
     if missing:
-        together = "\n".join(str(run.path) for run in missing)
-        file = folder / f"checkpoint-{hashlib.sha256(together.encode()).hexdigest()[:12]}.safetensors"
+        file = _together_file(missing, folder)
         members = [Member(run.config, run.directory) for run in missing]
         programs = programs_of(missing[0].config, missing[0].env)
         again = f"the same command (the checkpoint is in {folder})"
-        train_session(Session(members, missing[0].env, programs, file, again, quiet))
+        train_session(Session(members, missing[0].env, programs, file, again, quiet, parse_log(log)))
     return runs
 
 
@@ -199,11 +209,17 @@ def load_run(path: str | Path) -> Run:
     return Run(directory, config, env)
 
 
-def _alone(run: Run, programs: Train, *, quiet: bool) -> Session:
+def _alone(run: Run, programs: Train, quiet: bool, log: tuple[str, ...]) -> Session:
     """A session of one run, which keeps its own checkpoint."""
     member = Member(run.config, run.directory)
     again = f"drigm train --resume {run.path}"
-    return Session([member], run.env, programs, run.directory.checkpoint_file, again, quiet)
+    return Session([member], run.env, programs, run.directory.checkpoint_file, again, quiet, log)
+
+
+def _together_file(runs: Sequence[Run], folder: Path) -> Path:
+    """The checkpoint of all ``runs``: a different set of them has a different one."""
+    together = "\n".join(str(run.path) for run in runs)
+    return folder / f"checkpoint-{hashlib.sha256(together.encode()).hexdigest()[:12]}.safetensors"
 
 
 def _claim(run: Run) -> None:

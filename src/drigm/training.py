@@ -22,6 +22,7 @@ from drigm.config import TrainConfig
 from drigm.envs.api import Environment
 from drigm.errors import UserError, check
 from drigm.learner import LearnerState
+from drigm.loggers import Slot, open_logs
 from drigm.loop import ChunkSums, RunState, StoppedError, Train, epsilon_at
 from drigm.networks import RecurrentAgents
 from drigm.progress import Progress
@@ -58,6 +59,7 @@ class Session(NamedTuple):
         checkpoint_file: where the state of all members is kept until they have finished.
         again: how a user continues when it is stopped.
         quiet: show no progress.
+        log: loggers besides the CSV.
     """
 
     members: Sequence[Member]
@@ -66,6 +68,7 @@ class Session(NamedTuple):
     checkpoint_file: Path
     again: str
     quiet: bool = False
+    log: tuple[str, ...] = ()
 
     @property
     def config(self) -> TrainConfig:
@@ -105,8 +108,6 @@ def train_session(session: Session) -> None:
     state, tick = _start(session), 0
     if session.checkpoint_file.exists():
         state, tick = _restored(session, state)
-    for member, seed in session.slots:
-        member.directory.drop_metrics_after(seed, tick * session.config.num_envs)
     try:
         state = _train(session, state, tick)
     finally:
@@ -142,7 +143,11 @@ def _train(session: Session, state: RunState, tick: int) -> RunState:
     chunk = max(1, config.ticks // CHUNKS)
     saved_at = time.monotonic()
     done = min(tick * config.num_envs, config.steps)
-    with Progress(label_of(session), config.steps, quiet=session.quiet, start=done) as progress:
+    slots = [Slot(member.directory, member.config, seed, tick * config.num_envs) for member, seed in session.slots]
+    with (
+        Progress(label_of(session), config.steps, quiet=session.quiet, start=done) as progress,
+        open_logs(session.log, slots, progress.note) as write,
+    ):
         if tick == 0:
             for note in (*session.env.notes, "compiling"):
                 progress.note(note)
@@ -153,8 +158,7 @@ def _train(session: Session, state: RunState, tick: int) -> RunState:
             tick += ticks
             rate = ticks * config.num_envs * runs / (time.monotonic() - began)
             rows = _metric_rows(session, sums, tick, rate)
-            for (member, seed), row in zip(session.slots, rows, strict=True):
-                member.directory.append_metrics(seed, row)
+            write(rows)
             progress.update(int(rows[0]["step"]), **_shown(rows))
             _refuse_divergence(session, sums, int(rows[0]["step"]))
             if time.monotonic() - saved_at > CHECKPOINT_SECONDS and tick < config.ticks:

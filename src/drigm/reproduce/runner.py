@@ -83,12 +83,15 @@ def train_groups(groups: Sequence[Group], runs: Path, say: Callable[[str], None]
         say(f"[{number}/{len(groups)}] {group.name}; about {_minutes(rest * ratio)} left")
         began = time.monotonic()
         paths = {folder_of(runs, group, config): config for config in group.configs}
-        finished = train_together(paths, runs / group.name)
-        scored[group.name] = [Scored(run, cached_evaluation(run, group.suite)) for run in finished]
-        seconds = time.monotonic() - began
+        try:
+            finished = train_together(paths, runs / group.name)
+            scored[group.name] = [Scored(run, cached_evaluation(run, group.suite)) for run in finished]
+        finally:  # what an interrupted session took counts too
+            seconds = time.monotonic() - began
+            if due and (runs / group.name).is_dir():
+                _add_seconds(runs / group.name / "seconds.txt", seconds)
         if due:
             spent, expected = spent + seconds, expected + due * group.cost
-            _add_seconds(runs / group.name / "seconds.txt", seconds)
     return Outcome(scored, [_timing(runs, group) for group in groups])
 
 

@@ -1,0 +1,376 @@
+"""Sweeps: what a file means, what stands in the folder, and the same results from every engine, kills included."""
+
+import contextlib
+import csv
+import importlib
+import importlib.util
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from small import SMALL, assert_one_sentence
+
+from drigm import sweep
+from drigm.cli import main
+from drigm.errors import UserError
+from drigm.run_directory import RunDirectory
+from drigm.sweep.drive import drive
+from drigm.sweep.engines import Ended, Engine, Options, local_engine
+from drigm.sweep.plan import Plan, load_plan, make_plan
+from drigm.sweep.spec import Sweep, read_sweep
+from drigm.sweep.worker import own_cores
+from drigm.train import load_run
+
+OPEN = ("env", "factorization", "uncertainty", "rho", "gamma", "seeds")
+BASE = {name: value for name, value in vars(SMALL).items() if name not in OPEN} | {"env": "probe:recall", "seeds": 2}
+GRID = {"uncertainty": ["tv", "contamination"], "rho": [0.1, 0.2]}
+CONTENT = {"name": "tiny", "base": BASE, "grid": GRID, "evaluate": {"shifts": "nominal"}}
+# 24 points in 4 programs, each long enough to be caught in the middle.
+MANY = {
+    "name": "many",
+    "base": BASE | {"seeds": 1, "steps": 12_000},
+    "grid": {"uncertainty": ["tv", "contamination"], "gamma": [0.8, 0.9], "rho": [0.0, 0.1, 0.2, 0.3, 0.4, 0.5]},
+    "evaluate": {"shifts": "nominal"},
+}
+
+
+def toml(content):
+    """`content` as TOML, whose values are JSON's here."""
+    tables = {name: table for name, table in content.items() if isinstance(table, dict)}
+    lines = [f"{name} = {json.dumps(value)}" for name, value in content.items() if not isinstance(value, dict | list)]
+    for name, table in tables.items():
+        lines += [f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in table.items())]
+    for point in content.get("points", []):
+        lines += ["[[points]]", *(f"{key} = {json.dumps(value)}" for key, value in point.items())]
+    return "\n".join(lines)
+
+
+def test_points_are_the_grid_and_the_single_ones(tmp_path):
+    file = tmp_path / "radii.toml"
+    file.write_text(toml({key: CONTENT[key] for key in ("base", "grid")} | {"points": [{"gamma": 0.5}, {"rho": 0}]}))
+    found = read_sweep(file)
+    assert found.name == "radii"
+    assert found.scoring is None
+    points = [(c.uncertainty, c.rho, c.gamma) for c in found.configs]
+    grid = [(u, r, 0.997) for u in ("tv", "contamination") for r in (0.1, 0.2)]
+    assert points == [*grid, ("nominal", 0.0, 0.5), ("nominal", 0.0, 0.997)]
+    assert all(c.env == "probe:recall" and c.hidden == 8 for c in found.configs)
+    twice = read_sweep(CONTENT | {"points": [{"uncertainty": "tv", "rho": 0.1}]})
+    assert len(twice.configs) == 4  # the single point stands in the grid
+    assert twice.scoring == ("nominal", "")
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"gird": {}}, ("sweep", "'gird'", "grid")),
+        ({"name": "a/b"}, ("name", "'a/b'", "letters")),
+        ({"together": -1}, ("together", "-1", "whole number")),
+        ({"base": 3}, ("base", "3", "table")),
+        ({"base": {"lerning_rate": 1}}, ("setting", "'lerning_rate'", "learning_rate")),
+        ({"base": {"gamma": 2}}, ("gamma", "2", "from 0 to 1")),
+        ({"base": BASE | {"rho": 0.1}}, ("grid", "'rho'", "base")),
+        ({"grid": GRID | {"gamma": 0.5}}, ("grid.gamma", "0.5", "list")),
+        ({"grid": GRID | {"gamma": []}}, ("grid.gamma", "[]", "list")),
+        ({"grid": GRID | {"gamma": [0.5, "x"]}}, ("gamma", "'x'", "a number")),
+        ({"grid": GRID | {"rho": [0.1, True]}}, ("rho", "True", "a number")),
+        ({"grid": {}}, ("sweep", "0 points", "grid")),
+        ({"base": {}, "grid": {"first_seed": [*range(20_000)]}}, ("sweep", "20000 points", "10000")),
+        ({"points": {"rho": 0.1}}, ("points", "[[points]]")),
+        ({"points": [{"uncertainty": "tv"}]}, ("sweep", "uncertainty=tv", "rho: None", "radius")),
+        ({"points": [{"uncertainty": "tv", "rho": 7}]}, ("sweep", "rho=7", "from 0 to 1 with tv")),
+        ({"points": [{"factorization": "dmix"}]}, ("sweep", "factorization=dmix", "vdn")),
+        ({"points": [{"env": "probe:dance"}]}, ("sweep", "env=probe:dance", "recall")),
+        ({"evaluate": "climate"}, ("evaluate", "'climate'", "table")),
+        ({"evaluate": {"shift": "climate"}}, ("evaluate", "'shift'", "shifts")),
+        ({"evaluate": {"shifts": "climate"}}, ("evaluate.shifts", "'climate'", "nominal")),
+        ({"evaluate": {"perturb": "obs_noise"}}, ("perturb", "'obs_noise'", "strength")),
+        ({"evaluate": {"perturb": "dance=1"}}, ("perturb", "'dance'", "obs_noise")),
+    ],
+)
+def test_bad_files(changes, told):
+    with pytest.raises(UserError) as refused:
+        read_sweep(CONTENT | changes)
+    assert_one_sentence(str(refused.value))
+    field, *others = told
+    assert str(refused.value).startswith(f"{field}: ")
+    assert all(other in str(refused.value) for other in others)
+
+
+def test_files_that_are_none(tmp_path):
+    (tmp_path / "bad.toml").write_text("base = [")
+    for file, told in ((tmp_path / "no.toml", "cannot be read"), (tmp_path / "bad.toml", "not valid TOML")):
+        with pytest.raises(UserError, match=told) as refused:
+            read_sweep(file)
+        assert_one_sentence(str(refused.value))
+    for arguments in ({"engine": "spark"}, {"address": "auto"}, {"workers": -1}, {"log": "mlflow"}):
+        with pytest.raises(UserError) as refused:
+            sweep(CONTENT, out=tmp_path / "sweep", **arguments)
+        assert_one_sentence(str(refused.value))
+    assert not (tmp_path / "sweep").exists()
+
+
+def test_names_and_programs(tmp_path):
+    content = CONTENT | {"points": [{"factorization": "vdn", "double_q": True}, {"fail_value": -3.5}]}
+    plan = make_plan(read_sweep(content), tmp_path)
+    end = "auto-no-double_q"
+    assert list(plan.points) == [
+        *(f"qmix-{u}-rho-{r}-fail_value-{end}" for u in ("tv", "contamination") for r in (0.1, 0.2)),
+        "vdn-nominal-rho-0-fail_value-auto-double_q",
+        "qmix-nominal-rho-0-fail_value--3.5-no-double_q",
+    ]
+    assert [len(names) for names in plan.programs] == [2, 2, 1, 1]
+    assert [len(names) for names in make_plan(read_sweep(content | {"together": 1}), tmp_path).programs] == [1] * 6
+    assert load_plan(plan.folder).points == plan.points
+    with pytest.raises(UserError, match="same path"):
+        load_plan(tmp_path / "elsewhere")
+
+
+def test_runs_that_stand_there_keep_their_names(tmp_path):
+    first = read_sweep(CONTENT)
+    for name, config in make_plan(first, tmp_path).points.items():
+        RunDirectory(tmp_path / name).create(config)
+    more = read_sweep(CONTENT | {"grid": GRID | {"gamma": [0.997, 0.5]}})
+    names = list(make_plan(more, tmp_path).points)
+    assert names[0::2] == ["tv-rho-0.1", "tv-rho-0.2", "contamination-rho-0.1", "contamination-rho-0.2"]
+    assert names[1] == "tv-rho-0.1-gamma-0.5"
+    others = [config.replace(steps=241) for config in first.configs]  # the same names, but not the same runs
+    assert next(iter(make_plan(Sweep("tiny", others, None, 0), tmp_path).points)) == "tv-rho-0.1-2"
+
+
+def weights_of(folder):
+    return {file.relative_to(folder): file.read_bytes() for file in sorted(Path(folder).glob("*/weights/*"))}
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory):
+    """A finished sweep: four points in two programs, made by the local engine."""
+    return sweep(CONTENT, out=tmp_path_factory.mktemp("sweep"), quiet=True, log="tensorboard")
+
+
+def test_a_sweep_leaves_what_it_promises(swept):
+    assert not swept.failures
+    assert list(swept.points) == list(swept.scores) == [f"{u}-rho-{r}" for u in GRID["uncertainty"] for r in (0.1, 0.2)]
+    for name, config in swept.points.items():
+        assert load_run(swept.path / name).config == config
+        assert (swept.path / name / "tensorboard" / "seed_1").is_dir()
+    with open(swept.path / "scores.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    for row, (name, (score,)) in zip(rows, swept.scores.items(), strict=True):
+        assert [row["point"], row["world"]] == [name, "nominal"]
+        assert float(row["mean"]) == score.mean == np.mean([float(x) for x in row["per_seed"].split()])
+        assert float(row["rho"]) == swept.points[name].rho
+    assert str(swept).split()[:3] == ["point", "nominal", "tv-rho-0.1"]
+    assert swept.run("tv-rho-0.1").seeds == [0, 1]
+    assert not list(swept.path.glob("checkpoint*"))
+
+
+def test_what_is_finished_is_not_started_again(swept, tmp_path, capsys, monkeypatch):
+    (tmp_path / "s.toml").write_text(toml(CONTENT))
+    monkeypatch.setattr(importlib.import_module("drigm.sweep.engines"), "COMMAND", ("no such command",))
+    assert main(["sweep", str(tmp_path / "s.toml"), "--out", str(swept.path), "--quiet"]) == 0
+    out, err = capsys.readouterr()
+    assert out == f"{swept}\n\n{swept.path}\n"
+    assert err == ""
+
+
+def test_without_scoring_the_table_has_the_end_of_training(swept):
+    content = {key: CONTENT[key] for key in ("name", "base", "grid")}
+    (score,) = sweep(content, out=swept.path, quiet=True).scores["tv-rho-0.1"]
+    rows = [swept.run("tv-rho-0.1").directory.read_metrics(seed)[-6:] for seed in (0, 1)]
+    assert score.name == "exploring"
+    assert score.per_seed == [np.mean([r["score"] for r in of if math.isfinite(r["score"])]) for of in rows]
+
+
+class Script:
+    """An engine without processes: each program has a list of endings; "" finishes its points."""
+
+    def __init__(self, plan: Plan, endings: dict[int, list[Ended]], slots: int):
+        self.plan, self.endings, self.slots, self.started, self.running = plan, endings, slots, [], []
+
+    def start(self, program):
+        self.started.append(program)
+        self.running.append(program)
+        assert len(self.running) <= self.slots
+
+    def ended(self, seconds):
+        program = self.running.pop(0)
+        end = self.endings[program].pop(0)
+        if not end.error:
+            for name in self.plan.programs[program]:
+                config, directory = self.plan.points[name], self.plan.directory(name)
+                directory.create(config)
+                for seed in (0, 1):
+                    directory.weights_file(seed).touch()
+        return [end]
+
+
+def script(tmp_path, endings, stream, slots=2):
+    content = {key: CONTENT[key] for key in ("name", "base", "grid")} | {"together": 1}
+    plan = make_plan(read_sweep(content), tmp_path)
+    engine = Script(plan, {i: [Ended(i, *end) for end in ends] for i, ends in endings.items()}, slots)
+    return drive(plan, Engine(slots, engine.start, engine.ended), stream=stream), engine, plan
+
+
+def test_killed_programs_run_again_and_failed_ones_do_not(tmp_path, capsys):
+    killed, fine, bad = ("killed by signal 9", True), ("", False), ("learning_rate: too large.", False)
+    endings = {0: [killed, killed, fine], 1: [bad], 2: [fine], 3: [killed] * 4}
+    failed, engine, plan = script(tmp_path, endings, None)
+    assert engine.started == [0, 1, 2, 3, 0, 3, 0, 3, 3]
+    assert failed == {"tv-rho-0.2": "learning_rate: too large.", "contamination-rho-0.2": "killed by signal 9"}
+    lines = capsys.readouterr().err.splitlines()
+    assert "program=0 state=waiting points=tv-rho-0.1 # killed by signal 9" in lines
+    assert lines[-1].startswith("points=2/4 programs=4 done=2 running=0 waiting=0 failed=2 elapsed_s=")
+    again, engine, _ = script(tmp_path, {1: [fine], 3: [fine]}, None)
+    assert engine.started == [1, 3]
+    assert again == {}
+    assert all(map(plan.is_finished, plan.points))
+
+
+def test_the_live_table(tmp_path):
+    import io
+
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    stream = Terminal()
+    with contextlib.ExitStack() as stack:
+        patch = stack.enter_context(pytest.MonkeyPatch.context())
+        patch.setenv("TERM", "xterm")
+        patch.setenv("COLUMNS", "120")
+        script(tmp_path, {i: [("", False)] for i in range(4)}, stream)
+    shown = stream.getvalue()
+    for text in ("tv-rho-0.1", "contamination-rho-0.2", "100%", "points 4/4"):
+        assert text in shown
+
+
+def held_by(plan, program):
+    """The process that trains `program`, once it has rows of metrics; None before."""
+    with contextlib.suppress(OSError, ValueError):
+        if plan.directory(plan.programs[program][0]).read_metrics(0):
+            return int(plan.lock_file(program).read_text())
+    return None
+
+
+def kill_midway(plan, program, killed):
+    """Wait until `program` is in the middle of its training, and kill its process."""
+    for _ in range(6000):
+        pid = held_by(plan, program)
+        if pid is not None and not any(map(plan.is_finished, plan.programs[program])):
+            os.kill(pid, signal.SIGKILL)
+            killed.append(pid)
+            return
+        time.sleep(0.05)
+
+
+def test_a_killed_worker_is_run_again_with_equal_results(swept, tmp_path):
+    plan = make_plan(read_sweep(CONTENT), tmp_path)
+    first = []
+    with local_engine(plan, Options(workers=1)) as engine:
+
+        def start(program):
+            engine.start(program)
+            first.append(program)
+            if len(first) == 1:
+                for _ in range(3000):
+                    with contextlib.suppress(OSError, ValueError):
+                        os.kill(int(plan.lock_file(program).read_text()), signal.SIGKILL)
+                        return
+                    time.sleep(0.02)
+
+        assert drive(plan, Engine(1, start, engine.ended), quiet=True) == {}
+    assert first == [0, 1, 0]
+    assert weights_of(tmp_path) == weights_of(swept.path)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="POSIX")
+def test_workers_end_with_their_parent(tmp_path):
+    plan = make_plan(read_sweep(CONTENT), tmp_path)
+    parent = (
+        "import sys, time\nfrom pathlib import Path\nfrom drigm.sweep.engines import *\n"
+        "from drigm.sweep.plan import load_plan\nplan = load_plan(Path(sys.argv[1]))\n"
+        "with local_engine(plan, Options(workers=1)) as engine:\n    engine.start(0)\n    time.sleep(600)\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", parent, str(plan.folder)])
+    deadline, pid = time.monotonic() + 60, None
+    while pid is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+        with contextlib.suppress(OSError, ValueError):
+            pid = int(plan.lock_file(0).read_text())
+    process.kill()
+    process.wait()
+    deadline = time.monotonic() + 20
+    while alive(pid) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not alive(pid)
+
+
+def alive(pid):
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="Linux")
+def test_processes_take_cores_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    usable = os.sched_getaffinity(0)
+    with own_cores(1):
+        mine = os.sched_getaffinity(0)
+        assert len(mine) == 1
+        assert mine < usable or len(usable) == 1
+        os.sched_setaffinity(0, usable)  # as another process would have it
+        with own_cores(1):
+            assert os.sched_getaffinity(0).isdisjoint(mine) or len(usable) == 1
+        with own_cores(len(usable)):  # not free
+            assert os.sched_getaffinity(0) == usable
+    assert os.sched_getaffinity(0) == usable
+
+
+def test_ray_that_is_not_there(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(UserError, match=r"pip install 'drigm\[ray\]'") as refused:
+        sweep(CONTENT, engine="ray", out=tmp_path, quiet=True)
+    assert_one_sentence(str(refused.value))
+
+
+needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs the extra ray")
+
+
+@needs_ray
+@pytest.mark.slow
+def test_ray_gives_the_same_results_and_says_what_fails(swept, tmp_path):
+    content = CONTENT | {"points": [{"learning_rate": 1e30, "learning_rate_end": 1e30, "max_grad_norm": 1e30}]}
+    other = sweep(content, engine="ray", workers=2, out=tmp_path, quiet=True)
+    ours = {name: scores for name, scores in other.scores.items() if name not in other.failures}
+    assert list(ours.values()) == list(swept.scores.values())
+    assert sorted(weights_of(tmp_path).values()) == sorted(weights_of(swept.path).values())
+    (error,) = other.failures.values()
+    assert error.startswith("learning_rate: 1e+30 is not allowed")
+
+
+@needs_ray
+@pytest.mark.slow
+def test_a_sweep_of_24_points_on_ray_survives_the_kill_of_a_worker(tmp_path):
+    """On a cluster of two workers, one killed in the middle: all points finish, equal to the local engine's."""
+    local = sweep(MANY, out=tmp_path / "local", quiet=True)
+    plan, killed = make_plan(read_sweep(MANY), tmp_path / "ray"), []
+    killer = threading.Thread(target=kill_midway, args=(plan, 0, killed))
+    killer.start()
+    other = sweep(MANY, engine="ray", workers=2, out=tmp_path / "ray", quiet=True)
+    killer.join()
+    assert len(killed) == 1
+    assert int(plan.lock_file(0).read_text()) != killed[0]  # another process has trained it
+    assert not other.failures
+    assert len(other.scores) == 24
+    assert other.scores == local.scores
+    assert weights_of(other.path) == weights_of(local.path)
