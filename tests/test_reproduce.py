@@ -165,5 +165,5 @@ def test_smoke_runs_every_kind_of_thing():
     alone = {(name, "none") for name in ("nominal", "tv", "contamination")}
     compared = {("nominal", name) for name in ("groupdr", "short_horizon")}
     assert {m[1:] for m in methods if m[0] == "building"} == alone | compared
-    assert {m[1] for m in methods if m[0] == "smax"} == {"nominal", "tv"}
+    assert {m[1] for m in methods if m[0] == "smax"} == {"tv"}
     assert SCALES["paper"].seeds >= 5

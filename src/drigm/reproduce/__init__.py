@@ -41,7 +41,7 @@ def reproduce_paper(
 
     Args:
         out: the folder of runs, tables and page.
-        scale: ``paper``: the paper's budgets, five seeds; ``smoke``: everything in two minutes, to see that it works.
+        scale: ``paper``: the paper's budgets, five seeds; ``smoke``: every part in a few minutes, to see that it works.
         parts: of `PARTS`.
         seeds: of every method, instead of the scale's.
         say: is told beforehand what will be trained and how long it takes, and a line before each group.

@@ -138,8 +138,8 @@ def _radii(buildings: Sequence[Scored]) -> list[Section]:
 def _battles(battles: Sequence[Scored]) -> Section:
     drawn = {"noise": figures.noise(battles), "radius": figures.battle_radii(battles)}
     said = paragraph(
-        "SMAX 3s vs 5z, 512 greedy battles in each world. Rewards are positive, so the fail value is 0 and",
-        "contamination is the plain discount gamma (1 - rho) itself.",
+        f"{battles[0].run.config.env}, 512 greedy battles in each world.",
+        "Rewards are positive, so the fail value is 0 and contamination is the plain discount gamma (1 - rho) itself.",
     )
     body = said + figure_html(drawn["noise"], "Battles won against the noise", "Bands: 95 % intervals over seeds.")
     body += figure_html(drawn["radius"], "Battles won against the radius, for each noise")

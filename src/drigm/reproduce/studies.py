@@ -19,7 +19,6 @@ TV_GRID = (0.1, 0.2, 0.3, 0.4, 0.5)
 RADII_OF = ("qmix",)  # whose radii are varied; the paper's grids are largest there
 BATTLE_RADII = (0.01, 0.03, 0.1)
 BUILDING_ENV = "building:OfficeSmall/Tucson"
-BATTLE_ENV = "smax:3s_vs_5z"
 BATTLE_STEPS = 1_200_000
 PARTS = ("table", "radii", "battles", "counterexample")
 
@@ -44,28 +43,33 @@ class Scale(NamedTuple):
     """How much is trained.
 
     Attributes:
-        seeds: of every method.
-        steps: environment steps in buildings and in battles; 0 for the full budget.
+        seeds: of every method in buildings.
+        building_steps: environment steps of each.
         factorizations: in the table.
         radii: how many of each grid.
-        battle_radii: how many of the battles' radii.
+        battle_seeds: of every method in battles.
+        battle_steps: environment steps of each.
+        battle_env: the environment of the battles.
+        battle_radii: how many of their radii.
         problems: random problems on which the theorem is checked.
         learned: factorizations that are trained on a problem solved exactly.
     """
 
     seeds: int
     building_steps: int
-    battle_steps: int
     factorizations: tuple[str, ...]
     radii: int
+    battle_seeds: int
+    battle_steps: int
+    battle_env: str
     battle_radii: int
     problems: int
     learned: tuple[str, ...]
 
 
 SCALES = {
-    "smoke": Scale(2, 3_840, 20_000, ("vdn",), 1, 1, 20, ()),
-    "paper": Scale(5, 172_800, BATTLE_STEPS, FACTORIZATIONS, 5, 3, 200, FACTORIZATIONS),
+    "smoke": Scale(2, 3_840, ("vdn",), 1, 1, 11_000, "smax:3m", 1, 20, ()),
+    "paper": Scale(5, 172_800, FACTORIZATIONS, 5, 5, BATTLE_STEPS, "smax:3s_vs_5z", 3, 200, FACTORIZATIONS),
 }
 # Seconds of one seed at full budget on two cores, measured by this very command (results/paper/timing.csv).
 SECONDS = {"vdn": 60.0, "qmix": 70.0, "qtran": 110.0, "battles": 150.0}
@@ -79,13 +83,12 @@ def groups(parts: Sequence[str], scale: Scale, seeds: int | None = None) -> list
         scale: one of `SCALES`.
         seeds: instead of the scale's.
     """
-    count = seeds or scale.seeds
     found: list[Group] = []
     if {"table", "radii"} & set(parts):
         for factorization in scale.factorizations:
-            found += _building_groups(factorization, parts, scale, count)
+            found += _building_groups(factorization, parts, scale, seeds or scale.seeds)
     if "battles" in parts:
-        found += _battle_groups(scale, count)
+        found += _battle_groups(scale, seeds or scale.battle_seeds)
     return found
 
 
@@ -121,12 +124,13 @@ def _battle_groups(scale: Scale, seeds: int) -> list[Group]:
     radii = BATTLE_RADII[: scale.battle_radii]
     kinds: list[tuple[str, dict[str, Any], Sequence[float]]] = [
         ("non-robust", {"uncertainty": "nominal"}, [0.0]),
+        ("contamination", {"uncertainty": "contamination"}, radii),
         ("tv", {"uncertainty": "tv"}, radii),
+        ("short-horizon", {"baseline": "short_horizon"}, radii[1:2]),
     ]
-    if len(radii) > 1:  # a smoke run has seen both of these in buildings
-        kinds.append(("contamination", {"uncertainty": "contamination"}, radii))
-        kinds.append(("short-horizon", {"baseline": "short_horizon"}, radii[1:2]))
-    common = {"env": BATTLE_ENV, "factorization": "vdn", "steps": scale.battle_steps, "seeds": seeds}
+    if len(radii) == 1:  # a smoke run: one program, its non-robust team is that of radius 0
+        kinds = [("tv", {"uncertainty": "tv"}, [0.0, *radii])]
+    common = {"env": scale.battle_env, "factorization": "vdn", "steps": scale.battle_steps, "seeds": seeds}
     cost = SECONDS["battles"] * scale.battle_steps / BATTLE_STEPS
     return [
         Group(f"battles-{name}", _configs({**common, **settings}, rhos), "noise", cost)
