@@ -11,6 +11,7 @@ import math
 from importlib import resources
 from typing import NamedTuple
 
+from drigm.config import TrainConfig
 from drigm.errors import check, choose
 
 PAPER_CITIES = {"Tucson": "seasonal", "NewYork": "climate+season"}  # what the paper's table calls them
@@ -46,6 +47,11 @@ def authors_score(city: str, factorization: str, method: str) -> Reference | Non
     """
     row = _authors_row(factorization, method)
     return _cell(row, city) if row else None
+
+
+def reference_method(config: TrainConfig) -> str:
+    """Return what the references call the method of ``config``: its baseline, or its uncertainty set."""
+    return config.baseline if config.baseline != "none" else config.uncertainty
 
 
 def paper_rho(factorization: str, method: str) -> float | None:

@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from drigm.envs.building_data import PROTOCOL_CITIES
-from drigm.references import CONTROLLERS, Reference, authors_score, controller_score, paper_rho, paper_score
+from drigm.references import (
+    CONTROLLERS,
+    Reference,
+    authors_score,
+    controller_score,
+    paper_rho,
+    paper_score,
+    reference_method,
+)
 from drigm.report.content import Method, Study
 from drigm.report.figures import spaced
 from drigm.report.page import Html, Section, paragraph, table_html
@@ -51,7 +59,7 @@ def _ours(study: Study, method: Method) -> dict[str, object]:
 def _key(method: Method) -> tuple[str, str]:
     """What the references call the method: its factorization and its set, or its baseline."""
     config = method.config
-    return config.factorization, config.uncertainty if config.baseline == "none" else config.baseline
+    return config.factorization, reference_method(config)
 
 
 def _theirs(study: Study, key: tuple[str, str], source: str, look: Look) -> dict[str, object] | None:

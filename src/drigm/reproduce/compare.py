@@ -8,8 +8,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from drigm import statistics as st
-from drigm.config import TrainConfig
-from drigm.references import CONTROLLERS, PAPER_CITIES, authors_score, controller_score, paper_rho, paper_score
+from drigm.references import (
+    CONTROLLERS,
+    PAPER_CITIES,
+    authors_score,
+    controller_score,
+    paper_rho,
+    paper_score,
+    reference_method,
+)
 from drigm.report.tables import Score
 from drigm.reproduce.runner import Scored
 
@@ -42,17 +49,14 @@ class Against(NamedTuple):
     verdict: str
 
 
-def method_of(config: TrainConfig) -> str:
-    """Return what the references call the method of ``config``."""
-    return config.baseline if config.baseline != "none" else config.uncertainty
-
-
 def find(scored: Iterable[Scored], factorization: str, method: str, rho: float | None = None) -> Scored | None:
     """Return the run of a method, at the paper's radius unless ``rho`` is given; None if it was not trained."""
     wanted = paper_rho(factorization, method) if rho is None else rho
     for one in scored:
         config = one.run.config
-        if (config.factorization, method_of(config)) == (factorization, method) and config.rho == (wanted or 0.0):
+        if (config.factorization, reference_method(config)) == (factorization, method) and config.rho == (
+            wanted or 0.0
+        ):
             return one
     return None
 

@@ -10,9 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from drigm import statistics as st
-from drigm.references import authors_score
+from drigm.references import authors_score, reference_method
 from drigm.report.style import FAINT_INK, color, drawing
-from drigm.reproduce.compare import REPETITIONS, factorizations_of, find, matrix, method_of, worlds_of
+from drigm.reproduce.compare import REPETITIONS, factorizations_of, find, matrix, worlds_of
 from drigm.reproduce.runner import Scored
 
 # The paper's figure numbers its environments in this order.
@@ -73,11 +73,11 @@ def radii(scored: Sequence[Scored], factorization: str, about: Mapping[str, int 
 def noise(scored: Sequence[Scored]) -> Figure:
     """Draw the battles won against the noise on observations, a panel for each uncertainty set."""
     plain = find(scored, "vdn", "nominal", 0.0)
-    sets = [name for name in SETS if any(method_of(one.run.config) == name for one in scored)]
+    sets = [name for name in SETS if any(reference_method(one.run.config) == name for one in scored)]
     with drawing(1.2 + 3.0 * len(sets), 3.6) as figure:
         panels = figure.subplots(1, len(sets), sharey=True, squeeze=False)[0]
         for ax, name in zip(panels, sets, strict=True):
-            shown = [*([plain] if plain else []), *(one for one in scored if method_of(one.run.config) == name)]
+            shown = [*([plain] if plain else []), *(one for one in scored if reference_method(one.run.config) == name)]
             for index, one in enumerate(shown):
                 label = f"rho {one.run.config.rho:g}" if one.run.config.rho else "non-robust"
                 _curve(ax, strengths_of(one), matrix(one), color(index), label)
@@ -116,7 +116,7 @@ def _curve_points(scored: Sequence[Scored], factorization: str, method: str) -> 
     found = {
         one.run.config.rho: matrix(one)
         for one in scored
-        if one.run.config.factorization == factorization and method_of(one.run.config) == method
+        if one.run.config.factorization == factorization and reference_method(one.run.config) == method
     }
     plain = find(scored, factorization, "nominal", 0.0)
     return (
@@ -151,7 +151,7 @@ def _radius(scored: Sequence[Scored], factorization: str, method: str) -> float 
     found = [
         o.run.config.rho
         for o in scored
-        if o.run.config.factorization == factorization and method_of(o.run.config) == method
+        if o.run.config.factorization == factorization and reference_method(o.run.config) == method
     ]
     return found[0] if found else None
 

@@ -50,9 +50,8 @@ def plan_text(groups: Sequence[Group], runs: Path) -> str:
     """Return what will be trained and about how long it will take, before anything begins."""
     lines, left, total = [], 0.0, 0
     for group in groups:
-        done = sum(config.seeds for config in group.configs if _finished(folder_of(runs, group, config), config))
-        seeds = sum(config.seeds for config in group.configs)
-        seconds = group.cost * (seeds - done)
+        seeds, missing = sum(config.seeds for config in group.configs), _missing(runs, group)
+        done, seconds = seeds - missing, group.cost * missing
         left, total = left + seconds, total + seeds
         radii = [f"{config.rho:g}" for config in group.configs if config.rho]
         state = "finished" if done == seeds else f"{_minutes(seconds)}{f', {done} finished' if done else ''}"
@@ -77,9 +76,9 @@ def train_groups(groups: Sequence[Group], runs: Path, say: Callable[[str], None]
     scored: dict[str, list[Scored]] = {}
     spent, expected = 0.0, 0.0
     for number, group in enumerate(groups, 1):
-        due = sum(c.seeds for c in group.configs if not _finished(folder_of(runs, group, c), c))
+        due = _missing(runs, group)
         ratio = spent / expected if expected else 1.0  # how this machine compares with the one that was timed
-        rest = sum(g.cost * sum(c.seeds for c in g.configs if not _done(runs, g, c)) for g in groups[number - 1 :])
+        rest = sum(g.cost * _missing(runs, g) for g in groups[number - 1 :])
         say(f"[{number}/{len(groups)}] {group.name}; about {_minutes(rest * ratio)} left")
         began = time.monotonic()
         paths = {folder_of(runs, group, config): config for config in group.configs}
@@ -125,12 +124,10 @@ def write_timings(outcome: Outcome, file: Path) -> None:
             writer.writerow([t.group, t.runs, f"{t.seconds:.0f}", f"{t.seconds / t.runs:.1f}", cores])
 
 
-def _done(runs: Path, group: Group, config: TrainConfig) -> bool:
-    return _finished(folder_of(runs, group, config), config)
-
-
-def _finished(path: Path, config: TrainConfig) -> bool:
-    return RunDirectory(path).is_finished(config)
+def _missing(runs: Path, group: Group) -> int:
+    """How many seeds of all radii have not finished."""
+    configs = [c for c in group.configs if not RunDirectory(folder_of(runs, group, c)).is_finished(c)]
+    return sum(config.seeds for config in configs)
 
 
 def _timing(runs: Path, group: Group) -> Timing:
