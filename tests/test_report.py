@@ -17,6 +17,7 @@ from drigm.envs.building_data import building_names, zones
 from drigm.errors import UserError
 from drigm.evaluate import cached_evaluation
 from drigm.report.against_paper import paper_section
+from drigm.report.aggregates import aggregate_columns, aggregate_rows, profile_alt, profiles, strengths
 from drigm.report.battle import Battle, attacked, battle_data, battle_figure
 from drigm.report.comparison import comparison_row, cost_of, verdict
 from drigm.report.content import Method, Study, changed, labels, nominal_world, ordered, pooled
@@ -36,7 +37,7 @@ from drigm.report.page import (
     write_page,
 )
 from drigm.report.plan import floors, outline, zone_names
-from drigm.report.robustness import radius_section, shifts_section, strengths
+from drigm.report.robustness import radius_section, shifts_section
 from drigm.report.sections import write_report
 from drigm.report.style import drawing
 from drigm.run_directory import RunDirectory
@@ -272,8 +273,36 @@ def test_strengths_of_one_perturbation():
     assert strengths(["obs_noise=0", "obs_noise=0.1"]) == [0.0, 0.1]
     assert strengths(["obs_noise=0", "delay=1"]) is None
     assert strengths(["Tucson", "Tampa"]) is None
+    assert strengths(["obs_noise=0.4", "obs_noise=0.1"]) is None  # no curve goes backwards
     assert world_name("obs_noise=0.1") == "obs noise 0.1"
     assert world_name("NewYork") == "New York"
+
+
+def test_aggregates_by_hand():
+    """Two seeds, three worlds: nothing is trimmed of six scores but the highest and the lowest."""
+    scores = {"one": np.array([[0.0, 0.4, 0.8], [0.2, 0.6, 1.0]])}
+    worlds = ["obs_noise=0", "obs_noise=1", "obs_noise=3"]
+    (row,) = aggregate_rows(scores, worlds, with_gap=True)
+    found = {name: row[name].estimate for name in ("iqm", "mean", "median", "gap", "worst", "cvar", "area")}
+    # area: widths 1 and 2 of mean heights (0.3, 0.7), over 3
+    expected = {"iqm": 0.5, "mean": 0.5, "median": 0.5, "gap": 0.5, "worst": 0.1, "cvar": 0.1, "area": 1.7 / 3}
+    assert found == pytest.approx(expected)
+    assert list(aggregate_columns([row])) == ["method", "seeds", *expected]
+    (plain,) = aggregate_rows(scores, ["Tucson", "Tampa", "ElPaso"], with_gap=False)
+    assert {"gap", "area"}.isdisjoint(plain)
+    assert {"gap", "area"}.isdisjoint(aggregate_columns([plain]))
+
+
+def test_profiles_draw_the_share_above_each_threshold():
+    scores = np.array([[0.0, 0.4, 0.8], [0.2, 0.6, 1.0]])
+    panels = {"VDN": {"one": scores, "two": scores + 1}, "QMIX": {"two": scores}}
+    figure = profiles(panels, xlabel="Score")
+    first, second = figure.axes[:2]
+    assert [ax.get_title(loc="left") for ax in (first, second)] == ["VDN", "QMIX"]
+    x, y = first.lines[0].get_data()
+    np.testing.assert_allclose(y, [(scores > tau).mean() for tau in x])
+    assert first.lines[1].get_color() == second.lines[0].get_color() != first.lines[0].get_color()
+    assert profile_alt(panels).endswith("one 0.500, two 1.500, two 0.500.")
 
 
 def test_radii_need_several_and_compare_with_zero():

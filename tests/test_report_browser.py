@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from test_report import plot, small_battle, small_day
+from test_reproduce import invented_study
 
 from drigm.envs.building_data import zones
 from drigm.report.battle import SCRIPTS as BATTLE_SCRIPTS
@@ -16,6 +17,7 @@ from drigm.report.day import day_data, day_html
 from drigm.report.page import Section, figure_html, table_html, write_page
 from drigm.report.plan import floors, zone_names
 from drigm.report.style import save
+from drigm.reproduce.page import write_outcome
 from drigm.statistics import Interval
 
 PHONE, DESK = {"width": 375, "height": 700}, {"width": 1200, "height": 800}
@@ -186,3 +188,28 @@ def test_print_hides_the_controls_and_keeps_a_still(chromium, page_file):
         assert visit.page.locator("#day output").inner_text().startswith("06:00")
         assert visit.background() == "rgb(255, 255, 255)"  # paper is white, whatever the screen
         assert visit.page.pdf(format="A4").startswith(b"%PDF")
+
+
+@pytest.fixture(scope="module")
+def study_page(tmp_path_factory):
+    """The page of `drigm reproduce paper`, of invented scores."""
+    folder = tmp_path_factory.mktemp("study")
+    return write_outcome(folder, "paper", invented_study(folder), None).page
+
+
+@pytest.mark.parametrize("viewport", [DESK, PHONE])
+def test_the_papers_page_opens_whole(chromium, study_page, viewport):
+    with Visit(chromium, study_page, viewport=viewport) as visit:
+        page = visit.page
+        sections = page.eval_on_selector_all("section", "all => all.map(s => s.id)")
+        buildings = ["paper", "environments", "verdicts-buildings", "statistics-buildings", "radii-qmix"]
+        asked = [*buildings, "battles", "verdicts-battles", "statistics-battles", "timing"]
+        assert sections == asked
+        for link in page.query_selector_all("nav a"):
+            assert page.locator(link.get_attribute("href")).count() == 1
+        # 3 factorizations, 4 methods, 2 cities: every number of the paper's table has its row.
+        assert page.locator("#paper table").first.locator("tbody tr").count() == 24
+        for name in ("environments", "statistics-buildings", "radii-qmix", "battles", "statistics-battles"):
+            box = page.locator(f"#{name} svg[role=img]").first.bounding_box()
+            assert min(box["width"], box["height"]) > 100
+        assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]

@@ -10,7 +10,7 @@ from small import SMALL
 
 from drigm.checkpoint import load_metadata
 from drigm.errors import UserError
-from drigm.evaluate import cached_evaluation, evaluate
+from drigm.evaluate import cached_evaluation, cached_evaluations, evaluate
 from drigm.train import train_run, train_together
 
 CONFIG = SMALL.replace(env="probe:recall", uncertainty="tv", rho=0.3, seeds=2)
@@ -93,9 +93,20 @@ def test_scores_are_kept_and_are_those_of_evaluate(together, monkeypatch):
     grid = {"obs_noise": [0.0, 0.5]}
     noisy = cached_evaluation(run, "nominal", grid, quiet=True)
     module = importlib.import_module("drigm.evaluate")
-    monkeypatch.setattr(module, "evaluate", None)  # from now on, everything comes from the files
+    monkeypatch.setattr(module, "_evaluate_together", None)  # from now on, everything comes from the files
     assert cached_evaluation(run, "nominal", grid, quiet=True) == noisy
     file = run.path / "scores" / "nominal.json"
     file.write_text(file.read_text().replace('"version": "', '"version": "0.0.0-'))
     with pytest.raises(TypeError):  # another version's scores are computed anew
         cached_evaluation(run, "nominal", quiet=True)
+
+
+def test_runs_are_scored_together_as_each_alone(together):
+    worlds = {"obs_noise": [0.0, 0.25]}
+    found = cached_evaluations(together, "nominal", worlds, quiet=True)
+    for run, result in zip(together, found, strict=True):
+        alone = evaluate(run, "nominal", worlds, quiet=True)
+        assert [world.name for world in result.scores] == [world.name for world in alone.scores]
+        for score, expected in zip(result.scores, alone.scores, strict=True):
+            np.testing.assert_allclose(score.per_seed, expected.per_seed, rtol=1e-5)
+        assert cached_evaluation(run, "nominal", worlds, quiet=True) == result

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
@@ -66,12 +66,25 @@ def evaluate(run: Run, shifts: str | None = None, perturb: Grid | None = None, *
     Raises:
         UserError: the environment has no such suite or perturbation, or the run is unfinished.
     """
+    return _evaluate_together([run], shifts or _default(run, perturb), perturb, quiet)[0]
+
+
+def _default(run: Run, perturb: Grid | None) -> str:
+    return "nominal" if perturb else default_suite(run.env)
+
+
+def _evaluate_together(runs: Sequence[Run], suite: str, perturb: Grid | None, quiet: bool) -> list[Evaluation]:
+    """Evaluate runs with the same networks and environment in one program, as if their seeds were those of one run."""
     use_cores()
-    suite = shifts or ("nominal" if perturb else default_suite(run.env))
-    env, tried = worlds(run.env, suite, perturb)
+    env, tried = worlds(runs[0].env, suite, perturb)
+    agents = jax.tree.map(lambda *each: jnp.concatenate(each), *(run.weights().agents for run in runs))
     with Progress(f"{suite}, {len(tried)} worlds", len(tried), quiet=quiet) as progress:
-        scores = episode_scores(env, run.weights().agents, tried, progress.update).mean(axis=-1)  # [W, K]
-    return Evaluation(suite, [shift_score(world.name, row) for world, row in zip(tried, scores, strict=True)])
+        scores = episode_scores(env, agents, tried, progress.update).mean(axis=-1)  # [W, K of all runs]
+    ends = np.cumsum([len(run.seeds) for run in runs])
+    return [
+        Evaluation(suite, [shift_score(world.name, row) for world, row in zip(tried, part, strict=True)])
+        for part in np.split(scores, ends[:-1], axis=1)
+    ]
 
 
 def cached_evaluation(
@@ -81,15 +94,31 @@ def cached_evaluation(
 
     A finished run's weights no longer change; what another version of drigm wrote is computed anew.
     """
-    suite = shifts or ("nominal" if perturb else default_suite(run.env))
-    kept = kept_evaluation(run.path, len(run.seeds), suite, perturb)
-    if kept is not None:
-        return kept
-    result = evaluate(run, shifts, perturb, quiet=quiet)
-    file, key = _kept(run.path, suite, perturb)
-    file.parent.mkdir(exist_ok=True)
-    write_text(file, json.dumps({"key": key, "scores": [score._asdict() for score in result.scores]}, indent=2))
-    return result
+    return cached_evaluations([run], shifts, perturb, quiet=quiet)[0]
+
+
+def cached_evaluations(
+    runs: Sequence[Run], shifts: str | None = None, perturb: Grid | None = None, *, quiet: bool = False
+) -> list[Evaluation]:
+    """Return `cached_evaluation` of each run; if one of them has not been played, all are, in one program.
+
+    All, because rounding differs with what is played side by side: a score must not depend on where a session stopped.
+
+    Args:
+        runs: with the same networks and the same environment, as `drigm.train.train_together` returns them.
+        shifts, perturb, quiet: see `evaluate`.
+    """
+    suite = shifts or _default(runs[0], perturb)
+    kept = [kept_evaluation(run.path, len(run.seeds), suite, perturb) for run in runs]
+    found = [one for one in kept if one is not None]
+    if len(found) == len(runs):
+        return found
+    found = _evaluate_together(runs, suite, perturb, quiet)
+    for run, result in zip(runs, found, strict=True):
+        file, key = _kept(run.path, suite, perturb)
+        file.parent.mkdir(exist_ok=True)
+        write_text(file, json.dumps({"key": key, "scores": [score._asdict() for score in result.scores]}, indent=2))
+    return found
 
 
 def kept_evaluation(path: Path, seeds: int, suite: str, perturb: Grid | None = None) -> Evaluation | None:

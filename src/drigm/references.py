@@ -50,8 +50,13 @@ def authors_score(city: str, factorization: str, method: str) -> Reference | Non
 
 
 def reference_method(config: TrainConfig) -> str:
-    """Return what the references call the method of ``config``: its baseline, or its uncertainty set."""
-    return config.baseline if config.baseline != "none" else config.uncertainty
+    """Return what the references call the method of ``config``: its baseline, or its uncertainty set.
+
+    A set of radius 0 holds the nominal model alone, and gamma (1 - 0) is gamma: both are the non-robust method.
+    """
+    if config.baseline == "none":
+        return config.uncertainty if config.rho else "nominal"
+    return "nominal" if config.baseline == "short_horizon" and not config.rho else config.baseline
 
 
 def paper_rho(factorization: str, method: str) -> float | None:

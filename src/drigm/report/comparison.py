@@ -2,66 +2,38 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from drigm.report.aggregates import aggregate_columns, aggregate_rows, profile_alt, profiles
 from drigm.report.content import Method, Study
-from drigm.report.page import Html, Section, escape, interval_html, paragraph, table_html
+from drigm.report.page import Html, Section, escape, figure_html, interval_html, paragraph, table_html
 from drigm.statistics import (
     Interval,
-    cvar,
     difference,
-    iqm,
-    mean,
-    median,
     nominal_cost,
-    optimality_gap,
     probability_of_improvement,
     significant,
-    stratified_bootstrap,
     worst_per_seed,
-    worst_world,
 )
 
-TAIL = 1 / 3  # the share of worlds whose mean is the CVaR
-BEST = 1.0  # a perfect score, of buildings and of battles
 FEW = 10  # seeds below which a percentile interval is notably too narrow
 
 
 def statistics_section(study: Study, suffix: str = "") -> Section:
     """Return the aggregates of every method, and its comparison with the non-robust one where there is one."""
     with_gap = study.name.startswith("building:") or study.env.spec.has_wins
-    columns = {
-        "method": "Method",
-        "seeds": "Seeds",
-        "iqm": "IQM",
-        "mean": "Mean",
-        "median": "Median",
-        **({"gap": f"Optimality gap to {BEST:g}"} if with_gap else {}),
-        "worst": "Worst world",
-        "cvar": "Worst third of worlds (CVaR)",
-    }
-    rows = [aggregate_row(method, with_gap) for method in study.methods]
-    body = [_reading(study), table_html(rows, columns), *_comparisons(study)]
-    return Section("Statistics", f"statistics{suffix}", "".join(body))
-
-
-def aggregate_row(method: Method, with_gap: bool) -> dict[str, object]:
-    """Return a method's aggregates over seeds and worlds, each an `Interval`."""
-    whole = functools.partial(stratified_bootstrap, method.scores, whole_seeds=True)
-    return {
-        "method": method.label,
-        "seeds": len(method.seeds),
-        "iqm": whole(iqm),
-        "mean": whole(mean),
-        "median": whole(median),
-        "gap": whole(functools.partial(optimality_gap, limit=BEST)) if with_gap else None,
-        "worst": worst_world(method.scores),
-        "cvar": cvar(method.scores, TAIL),
-    }
+    scores = {method.label: method.scores for method in study.methods}
+    rows = aggregate_rows(scores, study.worlds, with_gap=with_gap)
+    panels = {study.name: scores}
+    figure = profiles(panels, xlabel=study.score_name)
+    drawn = figure_html(
+        figure, profile_alt(panels), "Performance profiles: the higher, the better; bands are pointwise 95 % intervals."
+    )
+    body = [_reading(study), table_html(rows, aggregate_columns(rows)), drawn, *_comparisons(study)]
+    return Section("Statistics", f"statistics{suffix}", "".join(body), {"profiles": figure})
 
 
 def comparison_row(method: Method, baseline: Method) -> dict[str, Any]:

@@ -70,7 +70,7 @@ def learning_bands(bands: Mapping[str, Band], *, ylabel: str, title: str) -> Fig
         ax.xaxis.set_major_formatter(lambda x, _: step_label(x))
         last = max((band.x[-1] for band in bands.values()), default=1.0)
         for i, band in enumerate(bands.values()):
-            _band(ax, band, i)
+            draw_band(ax, band, i)
             if band.x[-1] < last:  # dots lead from a shorter training's end to its label
                 end = band.intervals[-1].estimate
                 ax.plot([band.x[-1], last], [end, end], color=color(i), linewidth=0.8, linestyle=":")
@@ -108,11 +108,11 @@ def world_intervals(
             _places(ax, scores, worlds, nominal)
         else:
             for i, intervals in enumerate(scores.values()):
-                _band(ax, Band(strengths, intervals), i, marker="o")
+                draw_band(ax, Band(strengths, intervals), i, marker="o")
             ax.set_xticks(list(strengths))
             ax.set_xlabel(f"Strength of {worlds[-1].partition('=')[0].replace('_', ' ')}")
         figure.suptitle(wrapped(title, WIDTH, 10), x=0.01, ha="left", fontsize=10)
-        legend_above(figure, ax, _keys(len(scores)), list(scores))
+        legend_above(figure, ax, keys(len(scores)), list(scores))
     return figure
 
 
@@ -127,7 +127,7 @@ def radius_curves(panels: Mapping[str, Mapping[str, Band]], *, ylabel: str, titl
             radii = sorted({x for band in panel.values() for x in band.x})
             # Equal distances: radii are chosen by orders of magnitude, and 0 has no logarithm.
             for i, band in enumerate(panel.values()):
-                _band(ax, Band([radii.index(x) for x in band.x], band.intervals), i, marker="o")
+                draw_band(ax, Band([radii.index(x) for x in band.x], band.intervals), i, marker="o")
             ax.set_xticks(range(len(radii)), [f"{x:g}" for x in radii])
             ax.set_xlabel("Radius ρ (0: non-robust)")
             ax.set_title(family)
@@ -135,12 +135,13 @@ def radius_curves(panels: Mapping[str, Mapping[str, Band]], *, ylabel: str, titl
             ax.set_axis_off()
         for ax in grid[:, 0]:
             ax.set_ylabel(ylabel)
-        figure.legend(_keys(len(names)), names, loc="outside lower left", ncols=len(names), fontsize=8.5)
+        figure.legend(keys(len(names)), names, loc="outside lower left", ncols=len(names), fontsize=8.5)
         figure.suptitle(wrapped(title, WIDTH, 10), x=0.01, ha="left", fontsize=10)
     return figure
 
 
-def _band(ax: Axes, band: Band, index: int, marker: str = "") -> None:
+def draw_band(ax: Axes, band: Band, index: int, marker: str = "") -> None:
+    """Draw a curve with its interval in colour number ``index``."""
     x, estimate, low, high = band.arrays
     marker = "o" if len(x) == 1 else marker
     ax.fill_between(x, low, high, color=color(index), alpha=0.16, linewidth=0)
@@ -152,8 +153,8 @@ def _dashes(index: int) -> Literal["-", "--"]:
     return "-" if index < len(PALETTE) else "--"
 
 
-def _keys(count: int) -> list[Line2D]:
-    """What a legend shows of the first ``count`` curves."""
+def keys(count: int) -> list[Line2D]:
+    """Return what a legend shows of the first ``count`` curves."""
     return [Line2D([], [], color=color(i), linestyle=_dashes(i), marker="o", markersize=4.5) for i in range(count)]
 
 

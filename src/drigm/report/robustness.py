@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from drigm.report.aggregates import strengths
 from drigm.report.content import SHORT, Method, Study, family
 from drigm.report.curves import Band, leaders, radius_curves, world_intervals, world_name
 from drigm.report.page import Html, Section, figure_html, paragraph, table_html
@@ -61,17 +62,6 @@ def radius_section(study: Study, suffix: str = "") -> Section | None:
 def mean_of_worlds(method: Method) -> Interval:
     """Return the mean over seeds and worlds; one team plays all worlds, so seeds are drawn whole."""
     return stratified_bootstrap(method.scores, mean, whole_seeds=True)
-
-
-def strengths(worlds: Sequence[str]) -> list[float] | None:
-    """Return the strengths of worlds such as ``obs_noise=0.1``, or None where they are not one perturbation's."""
-    pairs = [world.split("=") for world in worlds]
-    if any(len(pair) != 2 for pair in pairs) or len({name for name, _ in pairs}) != 1 or len(pairs) < 2:
-        return None
-    try:
-        return [float(value) for _, value in pairs]
-    except ValueError:
-        return None
 
 
 def worst_name(method: Method, worlds: Sequence[str]) -> str:

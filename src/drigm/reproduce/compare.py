@@ -17,6 +17,7 @@ from drigm.references import (
     paper_score,
     reference_method,
 )
+from drigm.report.aggregates import aggregate_rows
 from drigm.report.tables import Score
 from drigm.reproduce.runner import Scored
 
@@ -131,12 +132,17 @@ def every_world(scored: Sequence[Scored]) -> list[dict[str, Any]]:
     return rows
 
 
+def summary(scored: Sequence[Scored]) -> list[dict[str, Any]]:
+    """Return a row for each method with its aggregates over seeds and worlds; see `drigm.report.aggregates`."""
+    return aggregate_rows({one.title: matrix(one) for one in scored}, worlds_of(scored[0]), with_gap=True)
+
+
 def questions(scored: Sequence[Scored]) -> list[Against]:
     """Return each robust method against its non-robust team, and against the plain discount where one was trained."""
     asked = []
     for one in scored:
         config = one.run.config
-        if config.baseline != "none" or config.uncertainty == "nominal":
+        if config.baseline != "none" or reference_method(config) == "nominal":
             continue
         others = [find(scored, config.factorization, "nominal", 0.0)]
         others += [find(scored, config.factorization, "short_horizon", config.rho)]

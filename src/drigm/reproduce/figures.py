@@ -106,6 +106,17 @@ def battle_radii(scored: Sequence[Scored]) -> Figure:
     return figure
 
 
+def profile_panels(scored: Sequence[Scored]) -> dict[str, dict[str, np.ndarray]]:
+    """Return the scores [K, W] by method, by factorization: those of the paper's radii, of battles all of them."""
+    if scored[0].evaluation.suite == "noise":
+        return {"Battles": {one.title: matrix(one) for one in scored}}
+    panels = {}
+    for factorization in factorizations_of(scored):
+        found = {m: find(scored, factorization, m, _radius(scored, factorization, m)) for m in SHOWN}
+        panels[factorization.upper()] = {_called(m): matrix(one) for m, one in found.items() if one is not None}
+    return panels
+
+
 def strengths_of(one: Scored) -> list[float]:
     """Return the strengths in worlds named like ``obs_noise=0.1``."""
     return [float(name.partition("=")[2]) for name in worlds_of(one)]

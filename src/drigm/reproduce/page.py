@@ -8,10 +8,20 @@ from pathlib import Path
 from typing import NamedTuple
 
 from drigm import statistics as st
+from drigm.report.aggregates import aggregate_columns, profile_alt, profiles
 from drigm.report.page import Html, Section, escape, figure_html, paragraph, save_figures, table_html, write_page
 from drigm.report.tables import markdown_table
 from drigm.reproduce import figures
-from drigm.reproduce.compare import NOTE, beside_paper, every_world, plain, question_rows, questions, worlds_of
+from drigm.reproduce.compare import (
+    NOTE,
+    beside_paper,
+    every_world,
+    plain,
+    question_rows,
+    questions,
+    summary,
+    worlds_of,
+)
 from drigm.reproduce.runner import Outcome, Scored, write_scores, write_timings
 from drigm.run_directory import write_text
 from drigm.verify import Verification
@@ -55,9 +65,10 @@ def page_sections(outcome: Outcome, verification: Verification | None) -> list[S
     sections = []
     if buildings:
         sections += [_paper(buildings), _environments(buildings), _verdicts("buildings", buildings)]
+        sections.append(_aggregates("buildings", buildings))
         sections += _radii(buildings)
     if battles:
-        sections += [_battles(battles), _verdicts("battles", battles)]
+        sections += [_battles(battles), _verdicts("battles", battles), _aggregates("battles", battles)]
     if verification is not None:
         sections.append(Section("The counterexample", "counterexample", Html(f"<pre>{escape(verification)}</pre>")))
     if outcome.timings:
@@ -74,12 +85,19 @@ def markdown(buildings: Sequence[Scored], battles: Sequence[Scored], verificatio
         parts += ["## Beside the paper\n", markdown_table(plain(beside_paper(buildings)))]
         parts += ["\n## Every city\n", markdown_table(every_world(buildings))]
         parts += ["\n## Did robustness pay?\n", NOTE + "\n", markdown_table(plain(question_rows(questions(buildings))))]
+        parts += ["\n## Statistics\n", _aggregates_text(buildings)]
     if battles:
         parts += ["\n## Battles under noise\n", markdown_table(every_world(battles))]
         parts += ["\n## Did robustness pay in battles?\n", markdown_table(plain(question_rows(questions(battles))))]
+        parts += ["\n## Statistics of the battles\n", _aggregates_text(battles)]
     if verification is not None:
         parts += ["\n## The counterexample\n", f"```\n{verification}\n```"]
     return "\n".join(parts)
+
+
+def _aggregates_text(scored: Sequence[Scored]) -> str:
+    rows = summary(scored)
+    return markdown_table(plain(rows), aggregate_columns(rows))
 
 
 def records(scored: Sequence[Scored]) -> list[st.SeedRecord]:
@@ -152,3 +170,15 @@ def _verdicts(where: str, scored: Sequence[Scored]) -> Section:
     told = ", ".join(f"{counted.count(v)} {v}" for v in ("better", "no difference", "worse"))
     said = paragraph(f"Robust methods in their worst world, against their baselines: {told}.", NOTE)
     return Section(f"Did robustness pay in {where}?", f"verdicts-{where}", said + table_html(rows))
+
+
+def _aggregates(where: str, scored: Sequence[Scored]) -> Section:
+    """Every method over all seeds and worlds: a table, and profiles by factorization."""
+    rows = summary(scored)
+    panels = figures.profile_panels(scored)
+    figure = profiles(panels, xlabel="Score")
+    body = paragraph("Over seeds and worlds, with 95 % bootstrap intervals that draw whole seeds.")
+    body += table_html(rows, aggregate_columns(rows))
+    body += figure_html(figure, profile_alt(panels), "Performance profiles; bands are pointwise 95 % intervals.")
+    name = f"statistics-{where}"
+    return Section(f"Statistics of the {where}", name, body, {f"profiles-{where}": figure})

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from drigm.config import TrainConfig
-from drigm.evaluate import Evaluation, cached_evaluation
+from drigm.evaluate import Evaluation, cached_evaluations
 from drigm.reproduce.studies import Group, title
 from drigm.run_directory import RunDirectory
 from drigm.train import Run, train_together
@@ -84,7 +84,8 @@ def train_groups(groups: Sequence[Group], runs: Path, say: Callable[[str], None]
         paths = {folder_of(runs, group, config): config for config in group.configs}
         try:
             finished = train_together(paths, runs / group.name)
-            scored[group.name] = [Scored(run, cached_evaluation(run, group.suite)) for run in finished]
+            played = cached_evaluations(finished, group.suite)
+            scored[group.name] = [Scored(run, one) for run, one in zip(finished, played, strict=True)]
         finally:  # what an interrupted session took counts too
             seconds = time.monotonic() - began
             if due and (runs / group.name).is_dir():

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from drigm.config import TrainConfig
 from drigm.presets import PAPER_RHO
+from drigm.references import reference_method
 from drigm.train import method_name, settle
 
 FACTORIZATIONS = ("vdn", "qmix", "qtran")
@@ -108,6 +109,8 @@ def _building_groups(factorization: str, parts: Sequence[str], scale: Scale, see
         ("contamination", {"uncertainty": "contamination"}, radii["contamination"]),
         ("tv", {"uncertainty": "tv"}, radii["tv"]),
     ]
+    if scale.radii == 1:  # a smoke run: a program less, the non-robust team is that of radius 0
+        kinds = [("contamination", {"uncertainty": "contamination"}, [0.0, *radii["contamination"]]), kinds[2]]
     if "table" in parts:
         # Not in the paper, but nothing robust is worth its name without it: the plain discount gamma (1 - rho).
         kinds.append(("short-horizon", {"baseline": "short_horizon"}, [own["tv"]]))
@@ -145,9 +148,11 @@ def _configs(settings: dict[str, Any], radii: Sequence[float]) -> tuple[TrainCon
 def title(config: TrainConfig) -> str:
     """Return what a table calls a method: ``QMIX-TV 0.2``, ``VDN, gamma (1 - 0.5)``, ``QTRAN, GroupDR``, ``VDN``."""
     team = config.factorization.upper()
+    if reference_method(config) == "nominal":
+        return team
     if config.baseline == "short_horizon":
         return f"{team}, gamma (1 - {config.rho:g})"
     if config.baseline == "groupdr":
         return f"{team}, GroupDR"
-    sets = {"nominal": "", "tv": f"-TV {config.rho:g}", "contamination": f"-contamination {config.rho:g}"}
+    sets = {"tv": f"-TV {config.rho:g}", "contamination": f"-contamination {config.rho:g}"}
     return team + sets[config.uncertainty] if config.baseline == "none" else method_name(config)

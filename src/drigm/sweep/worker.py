@@ -11,7 +11,7 @@ from pathlib import Path
 from drigm.devices import cache_compilations
 from drigm.envs.perturbations import parse_grid
 from drigm.errors import UserError
-from drigm.evaluate import cached_evaluation
+from drigm.evaluate import cached_evaluations
 from drigm.sweep.plan import load_plan
 from drigm.train import train_together
 
@@ -34,8 +34,7 @@ def run_program(folder: str | Path, program: int, log: str = "") -> None:
         runs = train_together(configs, plan.folder, quiet=True, log=log)
         if plan.scoring is not None:
             suite, perturb = plan.scoring.shifts, parse_grid(plan.scoring.perturb)
-            for run in runs:
-                cached_evaluation(run, suite, perturb, quiet=True)
+            cached_evaluations(runs, suite, perturb, quiet=True)
 
 
 def attempt(folder: str, program: int, log: str, cores: int = 0) -> str:
