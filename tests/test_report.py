@@ -16,10 +16,19 @@ from drigm.envs import make_env
 from drigm.envs.building_data import building_names, zones
 from drigm.errors import UserError
 from drigm.evaluate import cached_evaluation
+from drigm.references import controller_score
 from drigm.report.against_paper import paper_section
-from drigm.report.aggregates import aggregate_columns, aggregate_rows, profile_alt, profiles, strengths
+from drigm.report.aggregates import (
+    aggregate_columns,
+    aggregate_rows,
+    best_known,
+    limit_told,
+    profile_alt,
+    profiles,
+    strengths,
+)
 from drigm.report.battle import Battle, attacked, battle_data, battle_figure
-from drigm.report.comparison import comparison_row, cost_of, verdict
+from drigm.report.comparison import comparison_row, cost_of, verdict_html
 from drigm.report.content import Method, Study, changed, labels, nominal_world, ordered, pooled
 from drigm.report.curves import Band, leaders, learning_bands, world_name
 from drigm.report.day import Day, Lived, day_data, extreme_episode, still_step
@@ -234,10 +243,10 @@ def test_nominal_world(env, suite, name):
 
 
 def test_verdicts_follow_the_intervals():
-    assert "better" in verdict(Interval(0.8, 0.6, 1.0))
-    assert "worse" in verdict(Interval(0.2, 0.0, 0.4))
-    assert "no clear difference" in verdict(Interval(0.8, 0.5, 1.0))
-    assert "one seed" in verdict(Interval(0.8, math.nan, math.nan))
+    assert "better" in verdict_html(Interval(0.8, 0.6, 1.0))
+    assert "worse" in verdict_html(Interval(0.2, 0.0, 0.4))
+    assert "no clear difference" in verdict_html(Interval(0.8, 0.5, 1.0))
+    assert "one seed" in verdict_html(Interval(0.8, math.nan, math.nan))
 
 
 def test_a_method_that_does_not_beat_its_baseline_is_said_to_be_worse():
@@ -282,15 +291,28 @@ def test_aggregates_by_hand():
     """Two seeds, three worlds: nothing is trimmed of six scores but the highest and the lowest."""
     scores = {"one": np.array([[0.0, 0.4, 0.8], [0.2, 0.6, 1.0]])}
     worlds = ["obs_noise=0", "obs_noise=1", "obs_noise=3"]
-    (row,) = aggregate_rows(scores, worlds, with_gap=True)
+    (row,) = aggregate_rows(scores, worlds, [1.0, 1.0, 1.0])
     found = {name: row[name].estimate for name in ("iqm", "mean", "median", "gap", "worst", "cvar", "area")}
     # area: widths 1 and 2 of mean heights (0.3, 0.7), over 3
     expected = {"iqm": 0.5, "mean": 0.5, "median": 0.5, "gap": 0.5, "worst": 0.1, "cvar": 0.1, "area": 1.7 / 3}
     assert found == pytest.approx(expected)
     assert list(aggregate_columns([row])) == ["method", "seeds", *expected]
-    (plain,) = aggregate_rows(scores, ["Tucson", "Tampa", "ElPaso"], with_gap=False)
+    (plain,) = aggregate_rows(scores, ["Tucson", "Tampa", "ElPaso"], None)
     assert {"gap", "area"}.isdisjoint(plain)
     assert {"gap", "area"}.isdisjoint(aggregate_columns([plain]))
+
+
+def test_the_gap_is_to_the_best_known_score():
+    cities = best_known("building:OfficeSmall/Tucson", ["Tucson", "PortAngeles"])
+    assert cities == [controller_score(city, "one_step_optimum") for city in ("Tucson", "PortAngeles")]
+    assert limit_told(cities) == (
+        "The optimality gap is to the one-step optimum with full knowledge, 0.993 to 0.994 by city."
+    )
+    (row,) = aggregate_rows({"one": np.tile(cities, (3, 1))}, ["Tucson", "PortAngeles"], cities)
+    assert row["gap"].estimate == 0.0
+    assert best_known("building:OfficeSmall/Tucson", ["winter"]) == [1.0]
+    assert best_known("smax:3m", ["nominal"]) == [1.0]
+    assert best_known("mpe:simple_spread_v3", ["nominal"]) is None
 
 
 def test_profiles_draw_the_share_above_each_threshold():

@@ -17,8 +17,9 @@ from drigm.errors import UserError
 from drigm.evaluate import Evaluation, shift_score
 from drigm.references import authors_score, paper_score
 from drigm.reproduce import PARTS, SCALES, plan, plan_text
-from drigm.reproduce.compare import against, beside_paper, every_world, questions
+from drigm.reproduce.compare import beside_paper, every_world
 from drigm.reproduce.page import page_sections, records, write_outcome
+from drigm.reproduce.questions import PLACES, against, counted, note, question_rows, questions, untrained, world_rows
 from drigm.reproduce.runner import Outcome, Scored, Timing, folder_of
 from drigm.reproduce.studies import CONTAMINATION_GRID, FACTORIZATIONS, TV_GRID, title
 from drigm.run_directory import RunDirectory
@@ -114,14 +115,36 @@ def test_a_method_that_was_not_trained_is_missing_and_not_made_up(outcome):
 
 def test_verdicts_follow_the_intervals(outcome, tmp_path):
     asked = {(a.first, a.second): a for a in questions(outcome.of("climate"))}
-    assert asked["QMIX-TV 0.2", "QMIX"].verdict == "better"
-    assert asked["QMIX-TV 0.2", "QMIX"].worst.estimate == pytest.approx(0.05)
+    found = asked["QMIX-TV 0.2", "QMIX"]
+    assert [found.verdict(place) for place in PLACES] == ["better"] * 3
+    assert found.worst.estimate == pytest.approx(0.05)
+    assert list(found.worlds) == list(CITIES)
+    assert all(interval.estimate == pytest.approx(0.05) for interval in found.worlds.values())
     assert ("QMIX-TV 0.2", "QMIX, gamma (1 - 0.2)") in asked
+    assert ("QMIX-TV 0.2", "QMIX, GroupDR") in asked
     config = plan()[0].configs[0]
     low, same, high = (invented(config, tmp_path, "climate", level) for level in (0.5, 0.9, 0.9))
-    assert against(low, high).verdict == "worse"
-    assert against(same, high).verdict == "no difference"
+    assert against(low, high).verdict("worst") == "worse"
+    assert against(same, high).verdict("nominal") == "no clear difference"
     assert against(same, high).probability.estimate == 0.5
+
+
+def test_what_is_said_of_the_verdicts(outcome, tmp_path):
+    scored = outcome.of("climate")
+    asked = questions(scored)
+    assert (
+        counted(asked[:2])
+        == "; ".join(f"{place}: 2 better, 0 no clear difference, 0 worse" for place in PLACES.values()) + "."
+    )
+    assert f"of the {len(asked)} verdicts" in note(asked)
+    assert "QMIX-contamination 0.012" in untrained(scored)
+    assert "QMIX-TV 0.2" not in untrained(scored)
+    assert world_rows(asked)[0]["Tucson"].endswith("*")
+    alone = [invented(c.replace(seeds=1), tmp_path, "climate") for c in plan("smoke", ["table"])[0].configs]
+    (single,) = questions(alone)
+    assert counted([single]).count("1 one seed") == 3
+    assert question_rows([single])[0]["worst world"] == "+0.000 one seed"
+    assert "were all equal" not in note([single])
 
 
 def test_controllers_and_authors_stand_below_ours(outcome):

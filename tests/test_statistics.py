@@ -33,6 +33,7 @@ def test_aggregates_by_hand():
     assert st.optimality_gap(x, 4.0) == pytest.approx(4.0 - (0 + 4 + 2 + 4 + 4 + 2) / 6)
     assert st.optimality_gap(x, 100.0) == 92.0
     assert st.optimality_gap(x, 0.0) == 0.0
+    assert st.optimality_gap([[0.5, 0.5], [0.9, 1.0]], [0.6, 0.9]) == pytest.approx((0.1 + 0.4) / 4)
 
 
 def test_the_median_is_of_world_means_not_of_scores():
@@ -233,6 +234,23 @@ def test_significance_between_equal_methods_is_rare():
     assert 0.03 <= np.mean([st.significant(i) for i in found]) <= 0.08
 
 
+@pytest.mark.parametrize(("seeds", "rate"), st.FALSE_DIFFERENCES.items())
+def test_how_often_equal_methods_seem_to_differ(seeds, rate):
+    rng = np.random.default_rng(seeds)
+    pairs = rng.standard_normal((600, 2, seeds))
+    found = [st.significant(st.difference(x, y, repetitions=400, seed=i), 0.0) for i, (x, y) in enumerate(pairs)]
+    assert np.mean(found) == pytest.approx(rate, abs=0.04)
+    t = scipy.stats.t.sf(1.96 * np.sqrt((seeds - 1) / seeds), 2 * seeds - 2)
+    assert 2 * t == pytest.approx(rate, abs=0.006)
+
+
+def test_a_verdict_needs_an_interval():
+    verdicts = {(0.6, 1.0): "better", (0.0, 0.4): "worse", (0.4, 0.6): "no clear difference", (np.nan,) * 2: "one seed"}
+    for ends, word in verdicts.items():
+        assert st.verdict(st.Interval(float(np.mean(ends)), *ends)) == word
+    assert st.verdict(st.Interval(0.2, 0.1, 0.3), 0.0) == "better"
+
+
 # Profiles and shifts
 
 
@@ -331,6 +349,7 @@ def test_nominal_cost_is_paired_and_positive_where_the_robust_method_scores_less
         (lambda: st.mean([[1.0], [2.0, 3.0]]), "scores: 'list' is not allowed; give finite numbers"),
         (lambda: st.mean([["a"]]), "scores: 'list' is not allowed"),
         (lambda: st.optimality_gap([[1.0]], np.nan), "limit: nan"),
+        (lambda: st.optimality_gap([[1.0]], [1.0, 2.0]), r"limit: \(2,\)"),
         (lambda: st.stratified_bootstrap(np.zeros((2, 3, 4)), st.mean), r"scores: \(2, 3, 4\)"),
         (lambda: st.stratified_bootstrap([[1.0], [2.0]], st.mean, repetitions=0), "repetitions: 0"),
         (lambda: st.stratified_bootstrap([[1.0], [2.0]], st.mean, confidence=95.0), "confidence: 95.0"),

@@ -57,14 +57,19 @@ class RunDirectory:
         return f"RunDirectory({str(self.path)!r})"
 
     def metrics_file(self, seed: int) -> Path:
+        """Return where the rows of ``seed`` are."""
         return self.path / "metrics" / f"seed_{seed}.csv"
 
     def weights_file(self, seed: int) -> Path:
+        """Return where the weights of ``seed`` are once it has finished."""
         return self.path / "weights" / f"seed_{seed}.safetensors"
 
     def create(self, config: TrainConfig) -> None:
-        """Make the directory; `UserError` if something is there already."""
-        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+        """Make the directory; `UserError` if something is there already.
+
+        Empty folders are nothing: a run that was killed before its config was written begins anew.
+        """
+        if self.path.exists() and (not self.path.is_dir() or any(p for p in self.path.rglob("*") if not p.is_dir())):
             hint = f"continue it with --resume {self.path}, or give another directory"
             raise UserError(f"out: {str(self.path)!r} is not empty; {hint}.")
         try:
@@ -91,13 +96,20 @@ class RunDirectory:
         _append_row(self.metrics_file(seed), row)
 
     def read_metrics(self, seed: int) -> list[dict[str, float]]:
-        """Return a seed's rows; an unfinished last line (a killed run) is left out."""
+        """Return a seed's rows; an unfinished last line (a killed run) is left out.
+
+        Raises:
+            UserError: a cell is no number.
+        """
         path = self.metrics_file(seed)
         if not path.exists():
             return []
         with open(path, newline="") as file:
             rows = list(csv.DictReader(file))
-        return [{k: float(v) for k, v in row.items()} for row in rows if all(row.values())]
+        try:
+            return [{k: float(v) for k, v in row.items()} for row in rows if all(row.values())]
+        except (TypeError, ValueError) as error:
+            raise UserError(f"{path}: not a table of numbers ({error}).") from None
 
     def drop_metrics_after(self, seed: int, step: int) -> None:
         """Forget rows beyond ``step``: they were written after the checkpoint that a run resumes from."""

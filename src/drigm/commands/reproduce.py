@@ -41,7 +41,8 @@ def _paper(options: argparse.Namespace) -> int:
     if not parts:
         raise UserError(f"parts: {options.parts!r} is not allowed; give some of {', '.join(PARTS)}.")
     if options.plan:
-        print(plan_text(plan(options.scale, parts, options.seeds), out / "runs"))
+        todo = plan(options.scale, parts, options.seeds)
+        print(plan_text(todo, out / "runs", SCALES[options.scale].verification if "counterexample" in parts else 0.0))
         return 0
     files = reproduce_paper(out, options.scale, parts, options.seeds, say=_say)
     print(files.table.read_text(encoding="utf-8"))

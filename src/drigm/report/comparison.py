@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from drigm.report.aggregates import aggregate_columns, aggregate_rows, profile_alt, profiles
+from drigm.report.aggregates import aggregate_columns, aggregate_rows, best_known, limit_told, profile_alt, profiles
 from drigm.report.content import Method, Study
 from drigm.report.page import Html, Section, escape, figure_html, interval_html, paragraph, table_html
 from drigm.statistics import (
@@ -15,7 +15,7 @@ from drigm.statistics import (
     difference,
     nominal_cost,
     probability_of_improvement,
-    significant,
+    verdict,
     worst_per_seed,
 )
 
@@ -24,15 +24,16 @@ FEW = 10  # seeds below which a percentile interval is notably too narrow
 
 def statistics_section(study: Study, suffix: str = "") -> Section:
     """Return the aggregates of every method, and its comparison with the non-robust one where there is one."""
-    with_gap = study.name.startswith("building:") or study.env.spec.has_wins
     scores = {method.label: method.scores for method in study.methods}
-    rows = aggregate_rows(scores, study.worlds, with_gap=with_gap)
+    limit = best_known(study.name, study.worlds)
+    rows = aggregate_rows(scores, study.worlds, limit)
     panels = {study.name: scores}
     figure = profiles(panels, xlabel=study.score_name)
     drawn = figure_html(
         figure, profile_alt(panels), "Performance profiles: the higher, the better; bands are pointwise 95 % intervals."
     )
-    body = [_reading(study), table_html(rows, aggregate_columns(rows)), drawn, *_comparisons(study)]
+    table = table_html(rows, aggregate_columns(rows))
+    body = [_reading(study), paragraph(limit_told(limit)), table, drawn, *_comparisons(study)]
     return Section("Statistics", f"statistics{suffix}", "".join(body), {"profiles": figure})
 
 
@@ -45,22 +46,19 @@ def comparison_row(method: Method, baseline: Method) -> dict[str, Any]:
         "method": method.label,
         "against": baseline.label,
         "everywhere": everywhere,
-        "verdict": verdict(everywhere),
+        "verdict": verdict_html(everywhere),
         "worst": worst,
-        "worst_verdict": verdict(worst),
+        "worst_verdict": verdict_html(worst),
         "cost": cost,
-        "cost_verdict": verdict(Interval(-cost.estimate, -cost.high, -cost.low), 0.0),
+        "cost_verdict": verdict_html(Interval(-cost.estimate, -cost.high, -cost.low), 0.0),
     }
 
 
-def verdict(interval: Interval, level: float = 0.5) -> Html:
-    """Return ``better``, ``worse`` or ``no clear difference``, as the interval says; ``one seed``: there is none."""
-    if np.isnan(interval.low):
-        return Html('<span class="verdict open">one seed</span>')
-    if not significant(interval, level):
-        return Html('<span class="verdict">no clear difference</span>')
-    word = "better" if interval.estimate > level else "worse"
-    return Html(f'<span class="verdict {word}">{word}</span>')
+def verdict_html(interval: Interval, level: float = 0.5) -> Html:
+    """Return the verdict of `drigm.statistics.verdict`, in its colour."""
+    word = verdict(interval, level)
+    kind = {"better": " better", "worse": " worse", "one seed": " open"}.get(word, "")
+    return Html(f'<span class="verdict{kind}">{word}</span>')
 
 
 def cost_of(method: Method, baseline: Method) -> Interval:

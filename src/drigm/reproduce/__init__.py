@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from drigm.devices import cache_compilations, use_cores
-from drigm.errors import check, choose
+from drigm.errors import UserError, check, choose
 from drigm.reproduce.runner import Outcome, plan_text, train_groups
 from drigm.reproduce.studies import PARTS, SCALES, Group, groups
+from drigm.train import resolve
 from drigm.verify import verify
 
 if TYPE_CHECKING:
@@ -47,16 +48,29 @@ def reproduce_paper(
         say: is told beforehand what will be trained and how long it takes, and a line before each group.
 
     Raises:
-        UserError: an unknown scale or part, or a training failed.
+        UserError: an unknown scale or part, a missing extra, a folder that cannot be written, or a training failed.
     """
     todo = plan(scale, parts, seeds)
-    say(plan_text(todo, out / "runs"))
+    verification = SCALES[scale].verification if "counterexample" in parts else 0.0
+    say(plan_text(todo, out / "runs", verification))
+    _check_all(todo, out)
     use_cores()
     cache_compilations()
     outcome = train_groups(todo, out / "runs", say)
-    verification = (
-        verify(problems=SCALES[scale].problems, learned=SCALES[scale].learned) if "counterexample" in parts else None
-    )
+    shown = verify(problems=SCALES[scale].problems, learned=SCALES[scale].learned) if verification else None
     from drigm.reproduce.page import write_outcome  # matplotlib: a second that the plan need not wait for
 
-    return write_outcome(out, scale, outcome, verification)
+    try:
+        return write_outcome(out, scale, outcome, shown)
+    except OSError as error:
+        raise UserError(f"out: {error.filename!r} cannot be written ({error.strerror}).") from None
+
+
+def _check_all(todo: Sequence[Group], out: Path) -> None:
+    """Raise `UserError` now for what would end a study after hours: no folder to write to, no extra, a bad setting."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"out: {str(out)!r} cannot be created ({error.strerror}).") from None
+    for group in todo:
+        resolve(group.configs[0])

@@ -13,6 +13,7 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
+from zipfile import BadZipFile
 
 import jax
 import jax.numpy as jnp
@@ -93,17 +94,18 @@ def find_networks(folder: Path, agents: int, out: Path | None = None, torch_pyth
         name = str(file.relative_to(folder).with_suffix(""))
         teams[name] = _checked(file, arrays, agents)
         if out is not None and file.suffix != ".npz":
-            target = out / f"{name}.npz"
-            target.parent.mkdir(parents=True, exist_ok=True)
-            np.savez(target, allow_pickle=False, **{key: np.asarray(value) for key, value in teams[name].items()})
+            _keep(out / f"{name}.npz", teams[name])
     return teams
 
 
 def grouped(scores: list[AuthorsScore]) -> dict[str, list[AuthorsScore]]:
-    """Return teams that differ in the last number of their name (the seed) alone, under the rest of the name."""
+    """Return teams that differ in the seed alone, under the rest of their name.
+
+    The seed is a whole number at the name's end, after ``_`` or ``-``, as in ``qmix_tv_0.2_10``; a radius is no seed.
+    """
     groups: dict[str, list[AuthorsScore]] = {}
     for score in scores:
-        groups.setdefault(re.sub(r"[_-]?(seed[_-]?)?\d+$", "", score.name) or score.name, []).append(score)
+        groups.setdefault(re.sub(r"[_-](seed[_-]?)?\d+$", "", score.name) or score.name, []).append(score)
     return groups
 
 
@@ -169,7 +171,7 @@ def _load(file: Path) -> dict[str, np.ndarray]:
     try:
         with np.load(file, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files if name in SHAPES}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, BadZipFile) as error:  # AttributeError: a bare .npy
         raise UserError(f"{file}: not an .npz of plain arrays ({error}).") from None
 
 
@@ -184,7 +186,18 @@ def _converted(file: Path, torch_python: str) -> dict[str, np.ndarray]:
     if done.returncode:
         said = done.stderr.strip().splitlines() or ["it said nothing"]
         raise UserError(f"{file}: could not be converted: {said[-1]}")
-    return {name: np.asarray(value, np.float32) for name, value in json.loads(done.stdout).items()}
+    try:
+        return {name: np.asarray(value, np.float32) for name, value in json.loads(done.stdout).items()}
+    except (ValueError, TypeError, AttributeError):
+        raise UserError(f"{file}: {torch_python!r} did not convert it to arrays of numbers; {allowed}.") from None
+
+
+def _keep(target: Path, network: Network) -> None:
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(target, allow_pickle=False, **{key: np.asarray(value) for key, value in network.items()})
+    except OSError as error:
+        raise UserError(f"out: {str(target)!r} cannot be written ({error.strerror}).") from None
 
 
 def _checked(file: Path, arrays: Mapping[str, np.ndarray], agents: int) -> Network:
@@ -192,4 +205,6 @@ def _checked(file: Path, arrays: Mapping[str, np.ndarray], agents: int) -> Netwo
     for name, shape in SHAPES.items():
         found = arrays[name].shape if name in arrays else None
         check(found == (agents, *shape), f"{file}: {name}", found, f"its shape must be {(agents, *shape)}")
+        numbers = np.issubdtype(arrays[name].dtype, np.number) and bool(np.isfinite(arrays[name]).all())
+        check(numbers, f"{file}: {name}", str(arrays[name].dtype), "its values must be finite numbers")
     return {name: jnp.asarray(arrays[name], jnp.float32) for name in SHAPES}

@@ -1,9 +1,9 @@
-"""What was measured beside what was published, and whether robustness paid, by intervals over seeds."""
+"""What was measured beside what was published."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -17,37 +17,12 @@ from drigm.references import (
     paper_score,
     reference_method,
 )
-from drigm.report.aggregates import aggregate_rows
+from drigm.report.aggregates import aggregate_rows, best_known
 from drigm.report.tables import Score
 from drigm.reproduce.runner import Scored
 
 REPETITIONS = 10_000
 METHODS = ("nominal", "groupdr", "tv", "contamination")  # the rows of the paper's table, under the references' names
-NOTE = (
-    "Intervals are 95 % bootstrap intervals over seeds. P(better): probability that a run of the first method scores "
-    "higher than one of the second. With five seeds each, such an interval finds a difference between equal methods in "
-    "about 8 of 100 comparisons."
-)
-
-
-class Against(NamedTuple):
-    """One method against another over the worlds that both were scored in.
-
-    Attributes:
-        first, second: what the tables call them.
-        nominal, mean, worst: difference of the scores, first minus second: in the training world, on average over the
-            worlds, and in the worst world.
-        probability: that a run of the first beats one of the second, in the worst world.
-        verdict: ``better``, ``worse`` or ``no difference``: by the interval of the worst world's difference.
-    """
-
-    first: str
-    second: str
-    nominal: st.Interval
-    mean: st.Interval
-    worst: st.Interval
-    probability: st.Interval
-    verdict: str
 
 
 def find(scored: Iterable[Scored], factorization: str, method: str, rho: float | None = None) -> Scored | None:
@@ -134,52 +109,13 @@ def every_world(scored: Sequence[Scored]) -> list[dict[str, Any]]:
 
 def summary(scored: Sequence[Scored]) -> list[dict[str, Any]]:
     """Return a row for each method with its aggregates over seeds and worlds; see `drigm.report.aggregates`."""
-    return aggregate_rows({one.title: matrix(one) for one in scored}, worlds_of(scored[0]), with_gap=True)
+    scores = {one.title: matrix(one) for one in scored}
+    return aggregate_rows(scores, worlds_of(scored[0]), limit_of(scored))
 
 
-def questions(scored: Sequence[Scored]) -> list[Against]:
-    """Return each robust method against its non-robust team, and against the plain discount where one was trained."""
-    asked = []
-    for one in scored:
-        config = one.run.config
-        if config.baseline != "none" or reference_method(config) == "nominal":
-            continue
-        others = [find(scored, config.factorization, "nominal", 0.0)]
-        others += [find(scored, config.factorization, "short_horizon", config.rho)]
-        asked += [against(one, other) for other in others if other is not None]
-    return asked
-
-
-def against(first: Scored, second: Scored) -> Against:
-    """Compare two methods; runs are not paired by seed, whole teams are drawn (see `drigm.statistics`)."""
-    x, y = matrix(first), matrix(second)
-    worst = st.difference(x.min(axis=1), y.min(axis=1), repetitions=REPETITIONS)
-    sure = st.significant(worst, 0.0)
-    return Against(
-        first.title,
-        second.title,
-        nominal=st.difference(x[:, 0], y[:, 0], repetitions=REPETITIONS),
-        mean=st.difference(x.mean(axis=1), y.mean(axis=1), repetitions=REPETITIONS),
-        worst=worst,
-        probability=st.probability_of_improvement(x.min(axis=1), y.min(axis=1), repetitions=REPETITIONS),
-        verdict=("better" if worst.estimate > 0 else "worse") if sure else "no difference",
-    )
-
-
-def question_rows(asked: Sequence[Against]) -> list[dict[str, Any]]:
-    """Return the comparisons as rows of a table."""
-    return [
-        {
-            "method": a.first,
-            "against": a.second,
-            "in the worst world": a.verdict,
-            "worst world": a.worst,
-            "mean of worlds": a.mean,
-            "nominal world": a.nominal,
-            "P(better), worst world": a.probability,
-        }
-        for a in asked
-    ]
+def limit_of(scored: Sequence[Scored]) -> list[float] | None:
+    """Return the best known score of each world."""
+    return best_known(scored[0].run.config.env, worlds_of(scored[0]))
 
 
 def plain(rows: Sequence[dict[str, Any]], digits: int = 3) -> list[dict[str, Any]]:

@@ -39,6 +39,7 @@ def environments(scored: Sequence[Scored]) -> Figure:
             ax.set(title=factorization.upper(), xlim=(-0.2, 5.2))
             ax.set_xticks(range(6), [f"{i}\n{_spaced(city)}" for i, city in enumerate(PAPER_ORDER, 1)], fontsize=7)
         lowest = min(float(matrix(one).mean(axis=0).min()) for one in scored)
+        lowest = min([lowest, *(score for name in names for m in SHOWN for score in _authors_means(name, m))])
         panels[0].set_ylim(max(FLOOR, min(lowest - 0.03, 0.4)), 1.02)
         panels[0].set_ylabel("Score")
         figure.legend(
@@ -68,6 +69,11 @@ def radii(scored: Sequence[Scored], factorization: str, about: Mapping[str, int 
         panels[0].set_ylabel("Score")
         figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(about), fontsize=8)
     return figure
+
+
+def radii_of(scored: Sequence[Scored], factorization: str) -> dict[str, int]:
+    """Return how many radii each uncertainty set was trained with, the non-robust team's 0 included."""
+    return {name: len(_curve_points(scored, factorization, name)) for name in SETS}
 
 
 def noise(scored: Sequence[Scored]) -> Figure:
@@ -147,12 +153,16 @@ def _curve(ax: Axes, x, scores: np.ndarray, hue: str, label: str):
 
 
 def _authors(ax: Axes, factorization: str, method: str, hue: str, handles: dict) -> None:
-    found = [authors_score(city, factorization, method) for city in PAPER_ORDER]
-    means = [score.mean for score in found if score is not None]
+    means = _authors_means(factorization, method)
     if len(means) == len(PAPER_ORDER):
         ax.plot(range(6), means, "--", color=hue, linewidth=1.0, alpha=0.8)
         if "authors' networks" not in handles:
             handles["authors' networks"] = ax.plot([], [], "--", color=FAINT_INK, linewidth=1.0)[0]
+
+
+def _authors_means(factorization: str, method: str) -> list[float]:
+    found = [authors_score(city, factorization, method) for city in PAPER_ORDER]
+    return [score.mean for score in found if score is not None]
 
 
 def _radius(scored: Sequence[Scored], factorization: str, method: str) -> float | None:

@@ -8,20 +8,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from drigm import statistics as st
-from drigm.report.aggregates import aggregate_columns, profile_alt, profiles
+from drigm.report.aggregates import aggregate_columns, limit_told, profile_alt, profiles
 from drigm.report.page import Html, Section, escape, figure_html, paragraph, save_figures, table_html, write_page
 from drigm.report.tables import markdown_table
 from drigm.reproduce import figures
-from drigm.reproduce.compare import (
-    NOTE,
-    beside_paper,
-    every_world,
-    plain,
-    question_rows,
-    questions,
-    summary,
-    worlds_of,
-)
+from drigm.reproduce.compare import beside_paper, every_world, limit_of, plain, summary, worlds_of
+from drigm.reproduce.questions import Against, counted, note, question_rows, questions, untrained, world_rows
 from drigm.reproduce.runner import Outcome, Scored, write_scores, write_timings
 from drigm.run_directory import write_text
 from drigm.verify import Verification
@@ -72,10 +64,15 @@ def page_sections(outcome: Outcome, verification: Verification | None) -> list[S
     if verification is not None:
         sections.append(Section("The counterexample", "counterexample", Html(f"<pre>{escape(verification)}</pre>")))
     if outcome.timings:
-        rows = [{"group": t.group, "runs": t.runs, "minutes": t.seconds / 60} for t in outcome.timings]
-        said = paragraph("Training and scoring, compilation included, on this machine.")
-        sections.append(Section("How long it took", "timing", said + table_html(rows)))
+        sections.append(_timing(outcome))
     return sections
+
+
+def _timing(outcome: Outcome) -> Section:
+    rows = [{"group": t.group, "runs": t.runs, "minutes": t.seconds / 60} for t in outcome.timings]
+    rows.append({"group": "all", **{name: sum(row[name] for row in rows) for name in ("runs", "minutes")}})
+    said = paragraph("Training and scoring, compilation included, on this machine.")
+    return Section("How long it took", "timing", said + table_html(rows))
 
 
 def markdown(buildings: Sequence[Scored], battles: Sequence[Scored], verification: Verification | None) -> str:
@@ -84,15 +81,28 @@ def markdown(buildings: Sequence[Scored], battles: Sequence[Scored], verificatio
     if buildings:
         parts += ["## Beside the paper\n", markdown_table(plain(beside_paper(buildings)))]
         parts += ["\n## Every city\n", markdown_table(every_world(buildings))]
-        parts += ["\n## Did robustness pay?\n", NOTE + "\n", markdown_table(plain(question_rows(questions(buildings))))]
+        parts += ["\n## Did robustness pay?\n", _questions_text(buildings)]
         parts += ["\n## Statistics\n", _aggregates_text(buildings)]
     if battles:
         parts += ["\n## Battles under noise\n", markdown_table(every_world(battles))]
-        parts += ["\n## Did robustness pay in battles?\n", markdown_table(plain(question_rows(questions(battles))))]
+        parts += ["\n## Did robustness pay in battles?\n", _questions_text(battles)]
         parts += ["\n## Statistics of the battles\n", _aggregates_text(battles)]
     if verification is not None:
         parts += ["\n## The counterexample\n", f"```\n{verification}\n```"]
     return "\n".join(parts)
+
+
+def _questions_text(scored: Sequence[Scored]) -> str:
+    asked = questions(scored)
+    tables = [markdown_table(plain(question_rows(asked))), markdown_table(world_rows(asked))]
+    between = "In every world (`*`: the interval leaves out 0):"
+    return "\n\n".join([_answers(scored, asked), tables[0], between, tables[1]])
+
+
+def _answers(scored: Sequence[Scored], asked: Sequence[Against]) -> str:
+    missing = untrained(scored)
+    left = f" The plain discount gamma (1 - rho) was not trained for {', '.join(missing)}." if missing else ""
+    return f"Robust methods against their baselines, {counted(asked)} {note(asked)}{left}"
 
 
 def _aggregates_text(scored: Sequence[Scored]) -> str:
@@ -136,11 +146,10 @@ def _environments(buildings: Sequence[Scored]) -> Section:
 
 
 def _radii(buildings: Sequence[Scored]) -> list[Section]:
-    """A section for each factorization with at least two radii of one set."""
+    """A section for each factorization with at least two radii of one set besides 0."""
     sections = []
     for factorization in dict.fromkeys(one.run.config.factorization for one in buildings):
-        varied = [o.run.config for o in buildings if o.run.config.factorization == factorization and o.run.config.rho]
-        if len({(c.uncertainty, c.rho) for c in varied}) < 4:
+        if max(figures.radii_of(buildings, factorization).values(), default=0) < 3:
             continue
         cities = worlds_of(buildings[0])
         about = {"Tucson (training)": cities.index("Tucson"), "New York": cities.index("NewYork"), "worst city": None}
@@ -165,11 +174,10 @@ def _battles(battles: Sequence[Scored]) -> Section:
 
 
 def _verdicts(where: str, scored: Sequence[Scored]) -> Section:
-    rows = question_rows(questions(scored))
-    counted = [row["in the worst world"] for row in rows]
-    told = ", ".join(f"{counted.count(v)} {v}" for v in ("better", "no difference", "worse"))
-    said = paragraph(f"Robust methods in their worst world, against their baselines: {told}.", NOTE)
-    return Section(f"Did robustness pay in {where}?", f"verdicts-{where}", said + table_html(rows))
+    asked = questions(scored)
+    body = paragraph(_answers(scored, asked)) + table_html(question_rows(asked, html=True))
+    body += table_html(world_rows(asked), caption="The same in every world; *: the interval leaves out 0.")
+    return Section(f"Did robustness pay in {where}?", f"verdicts-{where}", body)
 
 
 def _aggregates(where: str, scored: Sequence[Scored]) -> Section:
@@ -177,7 +185,8 @@ def _aggregates(where: str, scored: Sequence[Scored]) -> Section:
     rows = summary(scored)
     panels = figures.profile_panels(scored)
     figure = profiles(panels, xlabel="Score")
-    body = paragraph("Over seeds and worlds, with 95 % bootstrap intervals that draw whole seeds.")
+    told = "Over seeds and worlds, with 95 % bootstrap intervals that draw whole seeds."
+    body = paragraph(told, limit_told(limit_of(scored)))
     body += table_html(rows, aggregate_columns(rows))
     body += figure_html(figure, profile_alt(panels), "Performance profiles; bands are pointwise 95 % intervals.")
     name = f"statistics-{where}"

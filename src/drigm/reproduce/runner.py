@@ -24,6 +24,7 @@ class Scored(NamedTuple):
 
     @property
     def title(self) -> str:
+        """What tables call the method."""
         return title(self.run.config)
 
 
@@ -46,17 +47,25 @@ class Outcome(NamedTuple):
         return [one for found in self.scored.values() for one in found if one.evaluation.suite == suite]
 
 
-def plan_text(groups: Sequence[Group], runs: Path) -> str:
-    """Return what will be trained and about how long it will take, before anything begins."""
-    lines, left, total = [], 0.0, 0
+def plan_text(groups: Sequence[Group], runs: Path, verification: float = 0.0) -> str:
+    """Return what will be trained and about how long it will take, before anything begins.
+
+    Args:
+        groups: what to train.
+        runs: where the run directories are.
+        verification: seconds of the counterexample's part, if it is asked for.
+    """
+    lines, left, total = [], verification, 0
     for group in groups:
         seeds, missing = sum(config.seeds for config in group.configs), _missing(runs, group)
-        done, seconds = seeds - missing, group.cost * missing
+        done, seconds = seeds - missing, group.seconds(missing)
         left, total = left + seconds, total + seeds
         radii = [f"{config.rho:g}" for config in group.configs if config.rho]
         state = "finished" if done == seeds else f"{_minutes(seconds)}{f', {done} finished' if done else ''}"
         about = f"rho {', '.join(radii)}; " if radii else ""
         lines.append(f"  {group.name:<22} {seeds:>3} runs of {group.configs[0].steps:,} steps  ({about}{state})")
+    if verification:
+        lines.append(f"  {'counterexample':<22} what drigm verify shows  ({_minutes(verification)})")
     head = f"{total} runs, below {runs}; about {_minutes(left)} on two cores like those it was timed on:"
     return "\n".join([head, *lines])
 
@@ -78,7 +87,7 @@ def train_groups(groups: Sequence[Group], runs: Path, say: Callable[[str], None]
     for number, group in enumerate(groups, 1):
         due = _missing(runs, group)
         ratio = spent / expected if expected else 1.0  # how this machine compares with the one that was timed
-        rest = sum(g.cost * _missing(runs, g) for g in groups[number - 1 :])
+        rest = sum(g.seconds(_missing(runs, g)) for g in groups[number - 1 :])
         say(f"[{number}/{len(groups)}] {group.name}; about {_minutes(rest * ratio)} left")
         began = time.monotonic()
         paths = {folder_of(runs, group, config): config for config in group.configs}
@@ -91,7 +100,7 @@ def train_groups(groups: Sequence[Group], runs: Path, say: Callable[[str], None]
             if due and (runs / group.name).is_dir():
                 _add_seconds(runs / group.name / "seconds.txt", seconds)
         if due:
-            spent, expected = spent + seconds, expected + due * group.cost
+            spent, expected = spent + seconds, expected + group.seconds(due)
     return Outcome(scored, [_timing(runs, group) for group in groups])
 
 
@@ -133,7 +142,8 @@ def _missing(runs: Path, group: Group) -> int:
 
 def _timing(runs: Path, group: Group) -> Timing:
     file = runs / group.name / "seconds.txt"
-    seconds = sum(map(float, file.read_text().split())) if file.exists() else 0.0
+    kept = file.read_text().split() if file.exists() else []
+    seconds = sum(float(word) for word in kept if word.replace(".", "", 1).isdigit())  # not worth a stop
     return Timing(group.name, sum(config.seeds for config in group.configs), seconds)
 
 

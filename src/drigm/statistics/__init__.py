@@ -5,7 +5,14 @@ the edge of the statistical precipice", and agree with its library, rliable. Eve
 """
 
 from drigm.statistics.aggregates import iqm, mean, median, optimality_gap
-from drigm.statistics.bootstrap import Interval, difference, significant, stratified_bootstrap
+from drigm.statistics.bootstrap import (
+    FALSE_DIFFERENCES,
+    Interval,
+    difference,
+    significant,
+    stratified_bootstrap,
+    verdict,
+)
 from drigm.statistics.improvement import probability_of_improvement, probability_of_improvement_per_world
 from drigm.statistics.marl_eval import SeedRecord, marl_eval_json
 from drigm.statistics.shifts import (
@@ -22,6 +29,7 @@ from drigm.statistics.shifts import (
 )
 
 __all__ = [
+    "FALSE_DIFFERENCES",
     "Interval",
     "Profile",
     "SeedRecord",
@@ -42,6 +50,7 @@ __all__ = [
     "probability_of_improvement_per_world",
     "significant",
     "stratified_bootstrap",
+    "verdict",
     "worst_per_seed",
     "worst_world",
 ]

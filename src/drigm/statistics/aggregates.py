@@ -45,21 +45,23 @@ def iqm(scores: ArrayLike) -> np.float64 | np.ndarray:
     return ordered[..., cut : ordered.shape[-1] - cut].mean(axis=-1)
 
 
-def optimality_gap(scores: ArrayLike, limit: float) -> np.float64 | np.ndarray:
-    """Return how far scores stay below ``limit`` on average, ``limit - mean(min(x, limit))``; lower is better.
+def optimality_gap(scores: ArrayLike, limit: ArrayLike) -> np.float64 | np.ndarray:
+    """Return how far scores stay below ``limit`` on average, ``mean(limit - min(x, limit))``; lower is better.
 
     Args:
         scores: [..., K, W].
-        limit: the score that is good enough; what lies above it counts as `limit`.
+        limit: the score that is good enough, one for all worlds or one for each [W]; what lies above it counts as it.
 
     Returns:
         [...]. For an interval: ``stratified_bootstrap(scores, functools.partial(optimality_gap, limit=limit))``.
 
     Raises:
-        UserError: `scores` has another shape, is empty or is not finite; `limit` is not finite.
+        UserError: `scores` has another shape, is empty or is not finite; `limit` is not finite or has another shape.
     """
-    check(bool(np.isfinite(limit)), "limit", limit, "give a finite number")
-    return limit - np.minimum(_scores(scores), limit).mean(axis=(-2, -1))
+    found, bound = _scores(scores), np.asarray(limit, np.float64)
+    check(bool(np.isfinite(bound).all()), "limit", limit, "give a finite number")
+    check(bound.shape in ((), found.shape[-1:]), "limit", bound.shape, "give one number, or one for each world")
+    return (bound - np.minimum(found, bound)).mean(axis=(-2, -1))
 
 
 def _scores(scores: ArrayLike) -> np.ndarray:
