@@ -14,6 +14,7 @@ from drigm.errors import UserError
 from drigm.references import (
     PAPER_CITIES,
     PAPER_METHODS,
+    authors_radii,
     authors_score,
     controller_score,
     paper_rho,
@@ -64,6 +65,22 @@ def test_authors_scores_are_the_mean_and_error_over_seeds(factorization, method)
         np.testing.assert_allclose(
             authors_score(city, factorization, method), (scores.mean(), scores.std() / math.sqrt(5)), atol=6e-5
         )
+
+
+@pytest.mark.parametrize("factorization", FACTORIZATIONS)
+@pytest.mark.parametrize("method", ["tv", "contamination"])
+def test_authors_radii_are_all_that_were_released(factorization, method):
+    by_radius = {}
+    for row in sources("authors_networks_scores.csv"):
+        kind = "contamination" if float(row["rho"]) == 0 else method  # the non-robust networks: contamination, radius 0
+        if (row["factorization"], row["uncertainty"]) == (factorization, kind):
+            by_radius.setdefault(float(row["rho"]), []).append(row)
+    for city in PROTOCOL_CITIES:
+        found = authors_radii(city, factorization, method)
+        assert list(found) == sorted(by_radius)
+        for rho, rows in by_radius.items():
+            scores = np.array([float(row[city]) for row in rows])
+            np.testing.assert_allclose(found[rho], (scores.mean(), scores.std() / math.sqrt(len(rows))), atol=6e-5)
 
 
 @pytest.mark.parametrize("city", PAPER_CITIES)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import itertools
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -88,6 +89,28 @@ def test_the_plan_says_what_and_how_long(tmp_path):
 def test_bad_requests_are_refused(change):
     with pytest.raises(UserError, match=next(iter(change))):
         plan(**change)
+
+
+def test_what_would_end_a_study_after_hours_ends_it_at_once(tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").write_text("")
+    assert main(["reproduce", "paper", "--parts", "table", "--out", str(tmp_path / "file")]) == 2
+    assert "out: " in capsys.readouterr().err
+    monkeypatch.setitem(sys.modules, "jaxmarl", None)  # as if the extra were not installed
+    assert main(["reproduce", "paper", "--parts", "table,battles", "--out", str(tmp_path / "out")]) == 2
+    said = capsys.readouterr().err
+    assert "smax" in said
+    assert "[1/" not in said  # before anything was trained
+    assert not list((tmp_path / "out").glob("runs/*"))
+
+
+def test_a_small_study_of_radii_has_its_figure(tmp_path):
+    """Radius 0 of one set is the non-robust team of both."""
+    scored = {
+        g.name: [invented(c, folder_of(tmp_path, g, c), g.suite) for c in g.configs] for g in plan("paper", ["radii"])
+    }
+    scored["qmix-non-robust"] = [invented(plan("paper", ["table"])[5].configs[0], tmp_path / "plain", "climate")]
+    sections = page_sections(Outcome(scored, []), None)
+    assert "radii-qmix" in [section.id for section in sections]
 
 
 def test_every_number_of_the_papers_table_has_its_row(outcome):

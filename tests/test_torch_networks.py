@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from drigm.errors import UserError
-from drigm.reproduce.authors import SHAPES, TO_ARRAYS, find_networks
+from drigm.reproduce.authors import SHAPES, TO_ARRAYS, AuthorsScore, find_networks, grouped
 from drigm.reproduce.torch_to_arrays import NAMES, agents_in
 
 ROOT = Path(__file__).parents[1]
@@ -84,6 +84,39 @@ def test_real_pytorch_files_become_their_arrays(arrays, torch_python, tmp_path):
     (folder / "other.pt").write_bytes((tmp_path / "other.pt").read_bytes())
     with pytest.raises(UserError, match="no agent with"):
         find_networks(folder, AGENTS, None, torch_python)
+
+
+@pytest.mark.parametrize("spoil", ["truncated", "bare array", "nan", "text"])
+def test_bad_files_are_one_sentence(arrays, tmp_path, spoil):
+    file = tmp_path / "x.npz"
+    bias = arrays["fc1_bias"]
+    spoilt = {"nan": bias + np.nan, "text": bias.astype(str)}
+    np.savez(file, **arrays | {"fc1_bias": spoilt.get(spoil, bias)})
+    if spoil == "truncated":
+        file.write_bytes(file.read_bytes()[:1000])
+    if spoil == "bare array":
+        with open(file, "wb") as out:
+            np.save(out, np.zeros(3))
+    with pytest.raises(UserError, match=r"x\.npz"):
+        find_networks(tmp_path, AGENTS)
+
+
+def test_a_converter_that_talks_nonsense(tmp_path):
+    (tmp_path / "x.pt").write_bytes(b"")
+    with pytest.raises(UserError, match="did not convert"):
+        find_networks(tmp_path, AGENTS, None, "/bin/true")
+
+
+def test_radii_are_no_seeds():
+    names = ("qmix_tv_0.2_0", "qmix_tv_0.2_10", "qmix_tv_0.5_0", "vdn_tv_0.2", "vdn_tv_0.5", "x-seed-3", "x-seed4")
+    found = grouped([AuthorsScore(name, {}) for name in names])
+    assert {name: len(teams) for name, teams in found.items()} == {
+        "qmix_tv_0.2": 2,
+        "qmix_tv_0.5": 1,
+        "vdn_tv_0.2": 1,
+        "vdn_tv_0.5": 1,
+        "x": 2,
+    }
 
 
 def test_an_interpreter_without_pytorch_is_told_so(arrays, tmp_path):

@@ -16,7 +16,7 @@ from drigm.types import PyTree
 
 def save_tree(path: Path, tree: PyTree, metadata: dict[str, str] | None = None) -> None:
     """Write the arrays of ``tree`` to ``path``; a reader sees the old file or the whole new one, never a part."""
-    arrays = {name: np.array(leaf, order="C") for name, leaf in _named_leaves(tree)}
+    arrays = {name: np.asarray(leaf, order="C") for name, leaf in _named_leaves(tree)}
     temporary = path.with_name(path.name + ".part")
     save_file(arrays, temporary, metadata=metadata)
     with open(temporary, "rb") as file:

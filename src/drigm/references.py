@@ -49,6 +49,20 @@ def authors_score(city: str, factorization: str, method: str) -> Reference | Non
     return _cell(row, city) if row else None
 
 
+def authors_radii(city: str, factorization: str, method: str) -> dict[float, Reference]:
+    """Return what the authors' networks score in a city by radius, rising; 0 is their non-robust one.
+
+    Args:
+        city: one of the six.
+        factorization: ``vdn``, ``qmix`` or ``qtran``.
+        method: ``tv`` or ``contamination``; few radii have networks.
+    """
+    rows = [*filter(None, (_authors_row(factorization, name) for name in ("nominal", method)))]
+    rows += [r for r in _table("authors_ablation.csv") if (r["factorization"], r["method"]) == (factorization, method)]
+    found = {float(row["rho"]): cell for row in rows if (cell := _cell(row, city)) is not None}
+    return dict(sorted(found.items()))
+
+
 def reference_method(config: TrainConfig) -> str:
     """Return what the references call the method of ``config``: its baseline, or its uncertainty set.
 

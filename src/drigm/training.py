@@ -31,6 +31,7 @@ from drigm.types import PyTree
 
 CHUNKS = 100  # rows of metrics.csv
 CHECKPOINT_SECONDS = 30.0
+CHEAP_SAVE = 1.5  # seconds; a larger state that takes longer is saved as much more seldom, a twentieth of the time
 OWN_AXES = ("rho", "seeds", "first_seed")  # what members of one session may differ in
 
 
@@ -141,7 +142,7 @@ def _train(session: Session, state: RunState, tick: int) -> RunState:
     """Return the state after the last tick; chunk by chunk it is logged, shown and saved."""
     config, runs = session.config, len(session.slots)
     chunk = max(1, config.ticks // CHUNKS)
-    saved_at = time.monotonic()
+    saved_at, pause = time.monotonic(), CHECKPOINT_SECONDS
     done = min(tick * config.num_envs, config.steps)
     slots = [Slot(member.directory, member.config, seed, tick * config.num_envs) for member, seed in session.slots]
     with (
@@ -161,9 +162,11 @@ def _train(session: Session, state: RunState, tick: int) -> RunState:
             write(rows)
             progress.update(int(rows[0]["step"]), **_shown(rows))
             _refuse_divergence(session, sums, int(rows[0]["step"]))
-            if time.monotonic() - saved_at > CHECKPOINT_SECONDS and tick < config.ticks:
+            due = time.monotonic()
+            if due - saved_at > pause and tick < config.ticks:
                 save_tree(session.checkpoint_file, state, {"tick": str(tick)})
                 saved_at = time.monotonic()
+                pause = CHECKPOINT_SECONDS * max(1.0, (saved_at - due) / CHEAP_SAVE)
     return state
 
 

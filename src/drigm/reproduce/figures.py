@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from drigm import statistics as st
-from drigm.references import authors_score, reference_method
+from drigm.references import authors_radii, authors_score, reference_method
 from drigm.report.style import FAINT_INK, color, drawing
 from drigm.reproduce.compare import REPETITIONS, factorizations_of, find, matrix, worlds_of
 from drigm.reproduce.runner import Scored
@@ -23,51 +23,71 @@ SETS = {"contamination": "contamination", "tv": "TV", "short_horizon": "gamma (1
 
 
 def environments(scored: Sequence[Scored]) -> Figure:
-    """Draw the scores in environments 1 to 6, one panel for each factorization; the authors' networks are dashed."""
+    """Draw the scores in environments 1 to 6, a column of panels for each factorization.
+
+    Above everything, the authors' networks dashed; below the same without them, from where our teams are.
+    """
     names = factorizations_of(scored)
-    with drawing(1.2 + 3.3 * len(names), 3.9) as figure:
-        panels = figure.subplots(1, len(names), sharey=True, squeeze=False)[0]
+    with drawing(1.2 + 3.3 * len(names), 6.4) as figure:
+        panels = figure.subplots(2, len(names), sharey="row", squeeze=False)
         handles = {}
-        for ax, factorization in zip(panels, names, strict=True):
+        for column, factorization in enumerate(names):
             for index, method in enumerate(SHOWN):
                 one = find(scored, factorization, method, _radius(scored, factorization, method))
                 if one is None:
                     continue
                 order = [worlds_of(one).index(city) for city in PAPER_ORDER]
-                handles[_called(method)] = _curve(ax, range(6), matrix(one)[:, order], color(index), _called(method))
-                _authors(ax, factorization, method, color(index), handles)
-            ax.set(title=factorization.upper(), xlim=(-0.2, 5.2))
-            ax.set_xticks(range(6), [f"{i}\n{_spaced(city)}" for i, city in enumerate(PAPER_ORDER, 1)], fontsize=7)
-        lowest = min(float(matrix(one).mean(axis=0).min()) for one in scored)
-        lowest = min([lowest, *(score for name in names for m in SHOWN for score in _authors_means(name, m))])
-        panels[0].set_ylim(max(FLOOR, min(lowest - 0.03, 0.4)), 1.02)
-        panels[0].set_ylabel("Score")
-        figure.legend(
-            handles.values(), handles, loc="outside lower center", ncols=2 * len(names), fontsize=8, frameon=False
-        )
+                for ax in panels[:, column]:
+                    label = _called(method)
+                    handles[label] = _curve(ax, range(6), matrix(one)[:, order], color(index), label)
+                _authors(panels[0, column], factorization, method, color(index), handles)
+            for ax in panels[:, column]:
+                ax.set(title=factorization.upper(), xlim=(-0.2, 5.2))
+                ax.set_xticks(range(6), [f"{i}\n{_spaced(city)}" for i, city in enumerate(PAPER_ORDER, 1)], fontsize=7)
+        _limit(panels, scored)
+        for ax in panels[:, 0]:
+            ax.set_ylabel("Score")
+        legend = handles.values(), handles
+        figure.legend(*legend, loc="outside lower center", ncols=2 * len(names), fontsize=8, frameon=False)
     return figure
 
 
+def _limit(panels: np.ndarray, scored: Sequence[Scored]) -> None:
+    """End the axes below what is to be seen: everything above, our teams without GroupDR below."""
+    means = {id(one): float(matrix(one).mean(axis=0).min()) for one in scored}
+    theirs = [score for name in factorizations_of(scored) for m in SHOWN for score in _authors_means(name, m)]
+    ours = [means[id(one)] for one in scored if reference_method(one.run.config) != "groupdr"] or [*means.values()]
+    panels[0, 0].set_ylim(max(FLOOR, min([*means.values(), *theirs]) - 0.03), 1.02)
+    panels[1, 0].set_ylim(max(FLOOR, min(ours) - 0.02), 1.0)
+
+
 def radii(scored: Sequence[Scored], factorization: str, about: Mapping[str, int | None]) -> Figure:
-    """Draw the score against the radius, a panel for each uncertainty set.
+    """Draw the score against the radius, a panel for each uncertainty set; below, the authors' networks.
 
     Args:
         scored: the runs; radius 0 is the non-robust team.
         factorization: whose runs.
         about: what is drawn, by label: a world's number, or None for the worst world of each seed.
     """
-    sets = [name for name in SETS if _curve_points(scored, factorization, name)]
-    with drawing(1.2 + 3.4 * len(sets), 3.6) as figure:
-        panels = figure.subplots(1, len(sets), sharey=True, squeeze=False)[0]
-        for ax, name in zip(panels, sets, strict=True):
+    sets = [name for name, count in radii_of(scored, factorization).items() if count > 2]
+    with drawing(1.2 + 3.8 * len(sets), 5.8) as figure:
+        panels = figure.subplots(2, len(sets), sharey="row", sharex="col", squeeze=False)
+        for (ax, below), name in zip(panels.T, sets, strict=True):
             points = _curve_points(scored, factorization, name)
             for index, (label, world) in enumerate(about.items()):
                 values = [m.min(axis=1) if world is None else m[:, world] for m in points.values()]
                 _curve(ax, list(points), np.stack(values, axis=1), color(index), label)
-            ax.set(xlabel="Radius rho (0: non-robust)", title=f"{factorization.upper()}, {SETS[name]}")
-            ax.set_xticks(list(points), [f"{rho:g}" for rho in points])
-        panels[0].set_ylabel("Score")
-        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(about), fontsize=8)
+                if world is not None:
+                    theirs = authors_radii(worlds_of(scored[0])[world], factorization, name)
+                    x, means, errors = list(theirs), [s.mean for s in theirs.values()], [s.se for s in theirs.values()]
+                    below.errorbar(x, means, errors, fmt="o--", color=color(index), linewidth=1.2, ms=3.5)
+            ax.set_title(f"{factorization.upper()}, {SETS[name]}")
+            below.set(xlabel="Radius rho (0: non-robust)", title="Authors' networks, mean and standard error")
+            below.set_xticks(list(points), [f"{rho:g}" for rho in points])
+        for ax in panels[:, 0]:
+            ax.set_ylabel("Score")
+        legend = panels[0, 0].get_legend_handles_labels()
+        figure.legend(*legend, loc="outside lower center", ncols=len(about), fontsize=8)
     return figure
 
 

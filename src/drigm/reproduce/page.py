@@ -102,7 +102,7 @@ def _questions_text(scored: Sequence[Scored]) -> str:
 def _answers(scored: Sequence[Scored], asked: Sequence[Against]) -> str:
     missing = untrained(scored)
     left = f" The plain discount gamma (1 - rho) was not trained for {', '.join(missing)}." if missing else ""
-    return f"Robust methods against their baselines, {counted(asked)} {note(asked)}{left}"
+    return f"{counted(asked)} {note(asked)}{left}"
 
 
 def _aggregates_text(scored: Sequence[Scored]) -> str:

@@ -13,6 +13,7 @@ from drigm.reproduce.compare import REPETITIONS, find, matrix, worlds_of
 from drigm.reproduce.runner import Scored
 from drigm.reproduce.studies import title
 
+KINDS = {"nominal": "non-robust teams", "short_horizon": "the plain discount", "groupdr": "GroupDR"}
 PLACES = {"worst": "worst world", "mean": "mean of worlds", "nominal": "nominal world"}
 
 
@@ -21,6 +22,7 @@ class Against(NamedTuple):
 
     Attributes:
         first, second: what the tables call them.
+        kind: of baseline the second is, a value of `KINDS`.
         seeds: of the one that has fewer.
         worst, mean, nominal: difference of the scores: of each seed's worst world, of its mean over the worlds, in the
             training world.
@@ -30,6 +32,7 @@ class Against(NamedTuple):
 
     first: str
     second: str
+    kind: str
     seeds: int
     worst: st.Interval
     mean: st.Interval
@@ -45,14 +48,14 @@ class Against(NamedTuple):
 def questions(scored: Sequence[Scored]) -> list[Against]:
     """Return each robust method against its non-robust team, the plain discount and GroupDR, where trained."""
     asked = []
-    for one in scored:
-        config = one.run.config
-        if config.baseline != "none" or reference_method(config) == "nominal":
-            continue
-        others = [find(scored, config.factorization, "nominal", 0.0)]
-        others += [find(scored, config.factorization, "short_horizon", config.rho)]
-        others += [find(scored, config.factorization, "groupdr", 0.0)]
-        asked += [against(one, other) for other in others if other is not None]
+    for kind in KINDS:
+        for one in scored:
+            config = one.run.config
+            if config.baseline != "none" or reference_method(config) == "nominal":
+                continue
+            other = find(scored, config.factorization, kind, config.rho if kind == "short_horizon" else 0.0)
+            if other is not None:
+                asked.append(against(one, other))
     return asked
 
 
@@ -66,6 +69,7 @@ def against(first: Scored, second: Scored) -> Against:
     return Against(
         first.title,
         second.title,
+        KINDS.get(reference_method(second.run.config), ""),
         seeds=min(len(x), len(y)),
         worst=less(x.min(axis=1), y.min(axis=1)),
         mean=less(x.mean(axis=1), y.mean(axis=1)),
@@ -94,13 +98,16 @@ def note(asked: Sequence[Against]) -> str:
 
 
 def counted(asked: Sequence[Against]) -> str:
-    """Return how the verdicts fell, place by place, in a sentence."""
-    parts = []
-    for place, called in PLACES.items():
-        found = [a.verdict(place) for a in asked]
-        words = [w for w in ("better", "no clear difference", "worse", "one seed") if w != "one seed" or w in found]
-        parts.append(f"{called}: " + ", ".join(f"{found.count(word)} {word}" for word in words))
-    return "; ".join(parts) + "."
+    """Return how the verdicts fell against each kind of baseline, place by place, in a sentence each."""
+    told = []
+    for kind in dict.fromkeys(a.kind for a in asked):
+        parts = []
+        for place, called in PLACES.items():
+            found = [a.verdict(place) for a in asked if a.kind == kind]
+            words = [w for w in ("better", "no clear difference", "worse", "one seed") if w != "one seed" or w in found]
+            parts.append(f"{called}: " + ", ".join(f"{found.count(word)} {word}" for word in words))
+        told.append(f"Robust methods against {kind}, {'; '.join(parts)}.")
+    return " ".join(told)
 
 
 def untrained(scored: Sequence[Scored]) -> list[str]:
