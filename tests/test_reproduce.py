@@ -19,7 +19,7 @@ from drigm.evaluate import Evaluation, shift_score
 from drigm.references import authors_score, paper_score
 from drigm.reproduce import PARTS, SCALES, plan, plan_text
 from drigm.reproduce.compare import beside_paper, every_world
-from drigm.reproduce.page import page_sections, records, write_outcome
+from drigm.reproduce.page import page_sections, records, table_time, write_outcome
 from drigm.reproduce.questions import PLACES, against, counted, note, question_rows, questions, untrained, world_rows
 from drigm.reproduce.runner import Outcome, Scored, Timing, folder_of
 from drigm.reproduce.studies import CONTAMINATION_GRID, FACTORIZATIONS, TV_GRID, title
@@ -44,7 +44,7 @@ def invented_study(folder):
     for group in plan():
         more = 0.05 if group.configs[0].uncertainty != "nominal" else 0.0
         scored[group.name] = [invented(c, folder_of(folder, group, c), group.suite, 0.85 + more) for c in group.configs]
-    return Outcome(scored, [Timing(name, 5, 60.0) for name in scored])
+    return Outcome(scored, [Timing(g.name, k, 12.0 * k) for g in plan() if (k := sum(c.seeds for c in g.configs))])
 
 
 @pytest.fixture
@@ -111,6 +111,10 @@ def test_a_small_study_of_radii_has_its_figure(tmp_path):
     scored["qmix-non-robust"] = [invented(plan("paper", ["table"])[5].configs[0], tmp_path / "plain", "climate")]
     sections = page_sections(Outcome(scored, []), None)
     assert "radii-qmix" in [section.id for section in sections]
+
+
+def test_the_tables_time_is_that_of_its_runs(outcome):
+    assert table_time(outcome) == {"runs": 60, "minutes": pytest.approx(60 * 12 / 60)}  # 12 s a run
 
 
 def test_every_number_of_the_papers_table_has_its_row(outcome):

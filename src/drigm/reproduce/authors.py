@@ -169,7 +169,7 @@ def _scores(env: Environment, play, worlds: list[Shift], network: Network) -> di
 
 def _load(file: Path) -> dict[str, np.ndarray]:
     try:
-        with np.load(file, allow_pickle=False) as arrays:
+        with open(file, "rb") as opened, np.load(opened, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files if name in SHAPES}
     except (OSError, ValueError, TypeError, AttributeError, BadZipFile) as error:  # AttributeError: a bare .npy
         raise UserError(f"{file}: not an .npz of plain arrays ({error}).") from None

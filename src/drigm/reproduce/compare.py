@@ -37,6 +37,13 @@ def find(scored: Iterable[Scored], factorization: str, method: str, rho: float |
     return None
 
 
+def in_table(one: Scored) -> bool:
+    """Return whether a run is a row of the paper's main table."""
+    config, method = one.run.config, reference_method(one.run.config)
+    of_paper = method in METHODS and config.rho == (paper_rho(config.factorization, method) or 0.0)
+    return one.evaluation.suite == "climate" and of_paper
+
+
 def factorizations_of(scored: Iterable[Scored]) -> list[str]:
     """Return the factorizations that were trained, each once."""
     return list(dict.fromkeys(one.run.config.factorization for one in scored))

@@ -12,7 +12,7 @@ from drigm.report.aggregates import aggregate_columns, limit_told, profile_alt, 
 from drigm.report.page import Html, Section, escape, figure_html, paragraph, save_figures, table_html, write_page
 from drigm.report.tables import markdown_table
 from drigm.reproduce import figures
-from drigm.reproduce.compare import beside_paper, every_world, limit_of, plain, summary, worlds_of
+from drigm.reproduce.compare import beside_paper, every_world, in_table, limit_of, plain, summary, worlds_of
 from drigm.reproduce.questions import Against, counted, note, question_rows, questions, untrained, world_rows
 from drigm.reproduce.runner import Outcome, Scored, write_scores, write_timings
 from drigm.run_directory import write_text
@@ -71,8 +71,19 @@ def page_sections(outcome: Outcome, verification: Verification | None) -> list[S
 def _timing(outcome: Outcome) -> Section:
     rows = [{"group": t.group, "runs": t.runs, "minutes": t.seconds / 60} for t in outcome.timings]
     rows.append({"group": "all", **{name: sum(row[name] for row in rows) for name in ("runs", "minutes")}})
-    said = paragraph("Training and scoring, compilation included, on this machine.")
+    rows.append({"group": "of them the paper's main table", **table_time(outcome)})
+    said = paragraph(
+        "Training and scoring, compilation included, on this machine, with whatever else ran on it.",
+        "Of a group with more radii than the table's, its runs count as their share.",
+    )
     return Section("How long it took", "timing", said + table_html(rows))
+
+
+def table_time(outcome: Outcome) -> dict[str, float]:
+    """Return the runs of the paper's main table, and their minutes."""
+    seconds = {t.group: t.seconds / t.runs for t in outcome.timings}
+    found = [(name, len(one.run.seeds)) for name, group in outcome.scored.items() for one in group if in_table(one)]
+    return {"runs": sum(k for _, k in found), "minutes": sum(seconds[name] * k for name, k in found) / 60}
 
 
 def markdown(buildings: Sequence[Scored], battles: Sequence[Scored], verification: Verification | None) -> str:
