@@ -3,7 +3,7 @@
     make bench                                            # about a quarter of an hour on two quiet cores
     make bench BENCH_ARGS="--parts throughput split"      # some parts; the others keep what was measured before
     make bench BENCH_ARGS=--quick                         # every part once through in little; writes nothing
-    make bench BENCH_ARGS="--parts gpu"                   # the paper's main table on a GPU (not among the default parts)
+    make bench BENCH_ARGS="--parts gpu"                   # the paper's main table on a GPU; no default part
     make bench BENCH_ARGS="--parts peers"                 # other people's libraries, in environments of their own
 
 Writes benchmarks/results.json, and benchmarks/RESULTS.md and growth.svg from it. Progress goes to stderr.

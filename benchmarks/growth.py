@@ -96,7 +96,8 @@ def plot(result: dict[str, Any], path: Path = FIGURE) -> Path:
 
 def _training(config: TrainConfig, team: Team) -> Training:
     env: Environment = make_env(team.env, **team.options)
-    say(f"compiling {config.factorization}, {env.spec.num_agents} agents, {env.spec.num_actions} actions, {config.window}")
+    sizes = f"{env.spec.num_agents} agents, {env.spec.num_actions} actions, windows of {config.window}"
+    say(f"compiling {config.factorization}, {sizes}")
     return Training(config.replace(env=team.env), env).warm()
 
 

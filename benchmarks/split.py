@@ -57,7 +57,7 @@ def measure(quick: bool, config: TrainConfig = CONFIG) -> dict[str, Any]:
 def tables(result: dict[str, Any]) -> list[Table]:
     per_tick = result["seconds_per_tick"]
     rows = [
-        {"part": name, "ms per tick": 1e3 * per_tick[name] if name in per_tick else None, "share": f"{100 * share:.1f} %"}
+        {"part": name, "ms per tick": f"{1e3 * per_tick[name]:.2f}" if name in per_tick else None, "%": 100 * share}
         for name, share in result["shares"].items()
     ]
     note = (
