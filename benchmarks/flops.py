@@ -106,9 +106,20 @@ def counted_update_flops(config: TrainConfig, env: Environment) -> int:
 
 
 def matmul_flops(jaxpr: Any) -> int:
-    """Return the operations of every matrix product in ``jaxpr``; of a condition, its dearest branch."""
+    """Return the operations of every matrix product in ``jaxpr``; of a condition, its dearest branch.
+
+    What is computed twice from the same values counts once, because XLA merges it.
+    """
     total = 0
+    known: dict[Any, list[Any]] = {}
+    same: dict[Any, Any] = {}  # variables that are others' copies
     for equation in jaxpr.eqns:
+        operands = tuple(str(x) if hasattr(x, "val") else same.get(x, x) for x in equation.invars)
+        settings = tuple((name, _hashable(value)) for name, value in equation.params.items())
+        first = known.setdefault((equation.primitive, operands, settings), equation.outvars)
+        if first is not equation.outvars:
+            same.update(zip(equation.outvars, (same.get(x, x) for x in first), strict=True))
+            continue
         inner = [matmul_flops(sub) for sub in _inside(equation.params)]
         if equation.primitive.name == "dot_general":
             (contracted, _), _ = equation.params["dimension_numbers"]
@@ -119,6 +130,14 @@ def matmul_flops(jaxpr: Any) -> int:
         else:
             total += equation.params.get("length", 1) * sum(inner)  # the length of a scan
     return total
+
+
+def _hashable(value: Any) -> Any:
+    try:
+        hash(value)
+    except TypeError:
+        return id(value)
+    return value
 
 
 def _inside(params: dict[str, Any]) -> list[Any]:

@@ -76,6 +76,7 @@ def test_products_are_counted_where_they_run():
     assert count(twice_in_a_loop) == 5 * one
     assert count(either) == one + 2 * 3 * 3 * 4 + one
     assert count(jax.vmap(lambda row: row @ row)) == 2 * 3 * 4
+    assert count(lambda x: x @ jnp.sin(x.T) + x @ jnp.sin(x.T)) == one  # XLA merges them
 
 
 def test_the_exponent_of_a_power_law_is_found():
