@@ -16,7 +16,7 @@ from benchmarks.measure import CONFIG, Table, Training, own_process, say
 from drigm.config import TrainConfig, from_dict
 from drigm.devices import cache_compilations, use_cores
 
-ROUNDS = 3
+ROUNDS = 2
 TARGETS = {"cold": 12.0, "cached": 3.0}  # seconds of tracing and compiling
 
 

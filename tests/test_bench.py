@@ -145,7 +145,7 @@ def test_the_page_shows_every_part(results, tmp_path):
     page = (tmp_path / "RESULTS.md").read_text()
     for name in results:
         assert f"## {name}: " in page
-    assert (tmp_path / "growth.svg").read_text().count("VDN-TV") == 1
+    assert (tmp_path / "growth.svg").read_text().count("QMIX-TV") == 1
     assert "60 runs at 100 % of the paper's steps on a device: 0.1 minutes" in page
     assert bench.as_text(bench.tables_of("compile", results["compile"])).count("cold") == 1
 
@@ -155,7 +155,7 @@ def test_ratios_are_those_of_the_stand_ins(results):
     assert results["compile"]["cold"] == {**results["compile"]["cached"]}
     assert results["memory"]["per_seed"]["peak"] == 0.0  # the same answer whatever the seeds
     assert set(results["growth"]) == {"agents", "actions, linear head", "window"}
-    assert set(results["growth"]["agents"]["vdn"]["seconds"]) == {"2", "6"}
+    assert set(results["growth"]["agents"]["qmix"]["seconds"]) == {"2", "6"}
     assert results["seeds"]["in_turn_over_vmapped"]["1"] == 1.0
 
 
