@@ -122,7 +122,7 @@ def machine() -> dict[str, Any]:
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="benchmarks.bench", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="benchmarks.bench", description=(__doc__ or "").partition("\n")[0])
     usual = [name for name, part in PARTS.items() if part.default]
     told = f"of {', '.join(PARTS)}; default: {', '.join(usual)}"
     parser.add_argument("--parts", nargs="+", default=usual, choices=list(PARTS), metavar="PART", help=told)

@@ -50,7 +50,7 @@ def tables(result: dict[str, Any]) -> list[Table]:
 def _start(config: TrainConfig, folder: str) -> dict[str, float]:
     """Start a training in a process of its own, with its cache in ``folder``."""
     variables = {"XDG_CACHE_HOME": folder, "JAX_COMPILATION_CACHE_DIR": "", "JAX_ENABLE_COMPILATION_CACHE": ""}
-    found, wall = own_process("benchmarks.compile_time", config.to_json(), **variables)
+    found, wall = own_process("benchmarks.compile_time", config.to_json(), variables=variables)
     return {**found, "process": wall}
 
 

@@ -88,7 +88,7 @@ def tables(result: dict[str, Any]) -> list[Table]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--scale", type=float, default=1.0, help="share of the paper's steps")
     parser.add_argument("--methods", nargs="*", default=(), choices=list(methods()), metavar="METHOD")
     parser.add_argument("--seeds", type=int, default=5)

@@ -65,7 +65,7 @@ def tables(result: dict[str, Any]) -> list[Table]:
         seconds = agents[method]["seconds"].get(n)
         return None if seconds is None else 1e3 * seconds
 
-    rows: list[dict[str, object]]
+    rows: list[dict[str, Any]]
     rows = [{"agents": n} | {f"{method}, ms": ms(method, n) for method in agents} for n in sizes]
     rows += [
         {"agents": name} | {f"{method}, ms": agents[method][key] for method in agents}

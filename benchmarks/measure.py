@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar
 
 import jax
@@ -151,7 +152,9 @@ def number_of_updates(config: TrainConfig) -> int:
     return config.updates * sum(tick + 1 >= starts and tick % config.update_every == 0 for tick in range(config.ticks))
 
 
-def own_process(module: str, *arguments: object, cores: int | None = None, **variables: str) -> tuple[Any, float]:
+def own_process(
+    module: str, *arguments: object, cores: int | None = None, variables: Mapping[str, str] = MappingProxyType({})
+) -> tuple[Any, float]:
     """Run ``python -m module`` and return the JSON of its last line and the seconds from its start to its end.
 
     On ``cores`` of the granted cores, if given; with ``variables`` in its environment, where "" removes one.

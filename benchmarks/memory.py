@@ -56,7 +56,7 @@ def tables(result: dict[str, Any]) -> list[Table]:
 
 def _process(config: TrainConfig, folder: str) -> dict[str, float]:
     variables = {"XDG_CACHE_HOME": folder, "JAX_COMPILATION_CACHE_DIR": "", "JAX_ENABLE_COMPILATION_CACHE": ""}
-    return own_process("benchmarks.memory", config.to_json(), **variables)[0]
+    return own_process("benchmarks.memory", config.to_json(), variables=variables)[0]
 
 
 def train(config: TrainConfig) -> dict[str, float]:

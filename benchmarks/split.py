@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import tempfile
 import time
 from collections.abc import Callable
@@ -101,7 +100,7 @@ def _loop(one: One, config: TrainConfig, state: RunState) -> Work:
     """Return the work of repeating ``one``, spread over cores as training is."""
 
     def many(state: RunState, ticks: Array) -> RunState:
-        return jax.lax.fori_loop(0, ticks, lambda i, s: jax.vmap(functools.partial(one, tick=i))(s), state)
+        return jax.lax.fori_loop(0, ticks, lambda i, s: jax.vmap(lambda run: one(run, i))(s), state)
 
     mesh = shard_mesh(config.shards)
     program = jax.jit(over_shards(many, mesh, (True, False)), donate_argnums=0, out_shardings=sharding_of(mesh))

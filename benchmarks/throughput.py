@@ -108,7 +108,8 @@ def _peaks(config: TrainConfig) -> tuple[float, float, float]:
 
     def peak(count: int, *arguments: object) -> float:
         threads = {f"{name}_NUM_THREADS": str(count) for name in ("OPENBLAS", "OMP", "MKL")}
-        return own_process("benchmarks.throughput", *arguments, cores=count, JAX_PLATFORMS="cpu", **threads)[0]
+        variables = {**threads, "JAX_PLATFORMS": "cpu"}
+        return own_process("benchmarks.throughput", *arguments, cores=count, variables=variables)[0]
 
     agents, rows = make_env(config.env).spec.num_agents, config.batch // config.shards
     return peak(1), peak(cores()), peak(1, agents, rows, config.window - config.burn_in, config.hidden)
