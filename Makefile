@@ -83,7 +83,7 @@ lint: $(DEV)  ## check style, format and types
 	@echo "==> pyright" && $(RUN) -m pyright --pythonpath $(RUN)
 
 bench: $(CORE)  ## measure speed
-	@$(RUN) benchmarks/bench.py $(BENCH_ARGS)
+	@$(RUN) -m benchmarks.bench $(BENCH_ARGS)
 
 results: $(CORE)  ## regenerate the committed table of results
 	@$(RUN) tools/results_table.py $(RESULTS_ARGS)

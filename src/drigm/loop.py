@@ -84,16 +84,16 @@ def make_train(config: TrainConfig, env: Environment) -> Train:
     init = initial_state(config, env, learner, lambda agents, key: rollout.start(env, agents, key, envs))
 
     def chunk(state: RunState, tick: Array, ticks: Array) -> tuple[RunState, ChunkSums]:
-        per_run = jax.vmap(lambda s, t: _tick(learner, env, s, t), in_axes=(0, None))
-        shapes = jax.eval_shape(per_run, state, tick)[1]
-        zero = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+        # Stated rather than asked of JAX: to find out the shapes, it would trace a tick a second time.
+        zero = jnp.zeros(state.robustness.rho.shape, jnp.float32)
+        zeros = ChunkSums(EpisodeStats(zero, zero, zero), Metrics(zero, zero, zero, zero), zero)
 
         def body(i: Array, carry: tuple[RunState, ChunkSums]) -> tuple[RunState, ChunkSums]:
             state, sums = carry
-            state, more = per_run(state, tick + i)
+            state, more = _tick(learner, env, state, tick + i)
             return state, jax.tree.map(jnp.add, sums, more)
 
-        state, sums = jax.lax.fori_loop(0, ticks, body, (state, zero))
+        state, sums = jax.lax.fori_loop(0, ticks, body, (state, zeros))
         episodes = jax.tree.map(lambda x: jax.lax.psum(x, SHARD_AXIS), sums.episodes)
         return state, sums._replace(episodes=episodes)
 
@@ -138,8 +138,8 @@ def initial_state(
 
 def compiled_start(init: Callable[[Array, Array], RunState], mesh: Mesh | None):
     """Return the compiled start of a run, and the shapes it returns."""
-    # What runs once need not be optimised: this compiles the start in a third of the time.
-    options = {"xla_backend_optimization_level": 0}
+    # What runs once need not be optimised: this compiles the start in a third of the time. On CPUs, where it was tried.
+    options = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
     start = jax.jit(init, out_shardings=sharding_of(mesh), compiler_options=options)
     return start, functools.partial(jax.eval_shape, init)
 
@@ -238,14 +238,23 @@ def learn(learner: Learner, state: RunState, key: Array, tick: Array) -> tuple[L
 
 
 def _tick(learner: Learner, env: Environment, state: RunState, tick: Array) -> tuple[RunState, ChunkSums]:
-    """Act once in every environment, store it, and learn when it is time."""
+    """Act once in every environment, store it, and learn when it is time; all runs of one shard.
+
+    The runs are mapped within the condition, not around it: its branches would be traced once to see what is in them
+    and once more to map that.
+    """
     config = learner.method.config
-    state, decision = decide(learner, env, state, tick)
-    carry, episodes = rollout.advance(env, state.rollout, decision.env_key, decision.action, decision.memory)
+    state, decision = jax.vmap(lambda s: decide(learner, env, s, tick))(state)
+    step = jax.vmap(lambda s, d: rollout.advance(env, s.rollout, d.env_key, d.action, d.memory))
+    carry, episodes = step(state, decision)
+
+    def update() -> tuple[LearnerState, Metrics, Array]:
+        return jax.vmap(lambda s, key: learn(learner, s, key, tick))(state, decision.sample_key)
+
+    def skip() -> tuple[LearnerState, Metrics, Array]:
+        nothing = jax.tree.map(lambda x: jnp.broadcast_to(x, state.robustness.rho.shape), nothing_learnt())
+        return state.learner, *nothing
+
     due = (tick + 1 >= first_update(config)) & (tick % config.update_every == 0)
-    learnt, metrics, updates = jax.lax.cond(
-        due,
-        lambda: learn(learner, state, decision.sample_key, tick),
-        lambda: (state.learner, *nothing_learnt()),
-    )
+    learnt, metrics, updates = jax.lax.cond(due, update, skip)
     return state._replace(learner=learnt, rollout=carry), ChunkSums(episodes, metrics, updates)
