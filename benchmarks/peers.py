@@ -6,16 +6,18 @@
 
 The task is PettingZoo's simple_spread: three agents, 25 steps, the team's reward alone (``local_ratio`` 0). Every
 library does `Work`: 50,000 frames in rounds of ten episodes, after each ten updates on 32 sequences of 25 steps, the
-same widths, step size, discount, exploration and target period; then 100 greedy episodes. Each run is a process of its
-own, in the library's own virtual environment (``.venv-benchmarl``, ``.venv-xuance``, made once; pip takes a CPU build of
-torch where its settings offer one), timed from its start to its last update, with everything that it has to import and
-compile. drigm runs twice: over PettingZoo, stepping the very environment that BenchMARL has, and on its JAX twin.
+same widths, step size, discount, exploration and target period; then 100 greedy episodes. Each run is a process of
+its own, in the library's own virtual environment (``.venv-benchmarl``, ``.venv-xuance``, made once; pip takes a CPU
+build of torch where its settings offer one), timed from its start to its last update, with everything that it has to
+import and compile. drigm runs twice: over PettingZoo, stepping the very environment that BenchMARL has, and on its
+JAX twin.
 
 What cannot be matched, and is therefore said:
 
-- The network. The peers have a GRU (or, with ``--cell lstm``, an LSTM) and a hidden layer of 64 after it. drigm has a
-  hidden layer of 64, an LSTM of 64 after it and a linear head: 1.7 times the multiplications of the peers' GRU, 1.4
-  times those of their LSTM. drigm and XuanCe tell an agent its number, drigm its previous action too; BenchMARL neither.
+- The network. The peers have a GRU (or, with ``--cell lstm``, an LSTM) and a hidden layer of 64 after it; drigm has an
+  LSTM, without its usual layer before it, and a linear head: 1.1 times the multiplications of the peers with a GRU,
+  0.9 times those with an LSTM. drigm and XuanCe tell an agent its number, drigm its previous action too; BenchMARL
+  neither.
 - The sequences. The peers draw whole episodes; drigm draws windows that begin anywhere, in which an episode's end
   hides one transition in 26 from the loss.
 - The optimisers' small constants and the networks' initialisations are each library's own.

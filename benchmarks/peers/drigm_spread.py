@@ -1,8 +1,8 @@
 """drigm on simple spread at the peers' settings: reads `Work` as JSON, ends its output with one JSON line.
 
 ``where`` is ``pettingzoo`` (the environment that the peers step, in worker processes) or ``twin`` (the same in JAX).
-An MLP of ``hidden`` units reads the observation, the previous action and the agent's number, an LSTM follows it, and a
-linear head reads both the LSTM and the input. See benchmarks/peers.py for what cannot be matched.
+An LSTM of ``hidden`` units reads the observation, the previous action and the agent's number, and a linear head reads
+both the LSTM and its input. See benchmarks/peers.py for what cannot be matched.
 """
 
 from __future__ import annotations
@@ -50,6 +50,7 @@ def config_of(work: dict[str, Any]) -> TrainConfig:
             "steps": (rounds * ticks + 1) * work["envs"],
             "gamma": work["gamma"],
             "hidden": work["hidden"],
+            "encoder": False,
             "share_parameters": True,
             "mixer_embed": work["mixer_embed"],
             "num_envs": work["envs"],
