@@ -86,12 +86,14 @@ class Library(NamedTuple):
     driver: str
     venv: str = ""  # the folder of its virtual environment; drigm runs in this one
     package: str = ""
-    extra: dict[str, Any] = {}  # noqa: RUF012 (never changed)
+    where: str = ""  # of drigm: see its driver
+    settings: dict[str, Any] = {}  # noqa: RUF012 (never changed): of drigm
 
 
 LIBRARIES = {
-    "pettingzoo": Library("drigm, PettingZoo", "drigm_spread.py", extra={"where": "pettingzoo"}),
-    "twin": Library("drigm, JAX twin", "drigm_spread.py", extra={"where": "twin"}),
+    # The environments need a core of two: learning, which runs beside them, has the other.
+    "pettingzoo": Library("drigm, PettingZoo", "drigm_spread.py", where="pettingzoo", settings={"shards": 1}),
+    "twin": Library("drigm, JAX twin", "drigm_spread.py", where="twin", settings={"shards": 2}),
     "benchmarl": Library("BenchMARL 1.5.2", "benchmarl_spread.py", ".venv-benchmarl", "benchmarl==1.5.2"),
     "xuance": Library("XuanCe 1.4.4", "xuance_spread.py", ".venv-xuance", "xuance==1.4.4"),
 }
@@ -189,7 +191,8 @@ def run_one(library: Library, work: Work, venvs: Path, cache: Path) -> Measured:
     python = _python(venvs / library.venv) if library.venv else Path(sys.executable)
     told = {
         **dataclasses.asdict(work),
-        **library.extra,
+        "drigm": {**library.settings, **work.drigm},
+        "where": library.where,
         "module": "pettingzoo.mpe.simple_spread_v3",
         "env_python": str(_python(venvs / LIBRARIES["benchmarl"].venv)),
     }

@@ -54,7 +54,7 @@ def _space(env: Any, method: str, agent: Any) -> Any:
         again = getattr(env, method)(agent)
     except Exception as error:
         raise EnvError(f"{method}(agent) raised {describe(error)}", agent=agent) from error
-    if space != again:
+    if space is not again and space != again:  # comparing two Boxes compares their bounds
         raise EnvError(f"{method}(agent) changes from call to call ({space}, then {again})", agent=agent)
     return space
 
