@@ -368,8 +368,9 @@ class HostRun:
     def _await(self) -> None:
         """Wait for the learning thread."""
         if self.pending is not None:
-            self.latest, *sums = self.pending.result()
-            self.learnt.append((sums[0], sums[1]))
+            found = self.pending.result()
+            self.latest = found.agents
+            self.learnt.append((found.metrics, found.updates))
         self.pending = None
 
     def _sums(self) -> ChunkSums:
