@@ -13,6 +13,7 @@ PYTEST_ARGS ?= -n 2 --dist loadfile
 DEMO_ARGS ?=
 RESULTS_ARGS ?=
 BENCH_ARGS ?=
+PEERS_ARGS ?=
 
 VENV := .venv
 RUN := $(VENV)/bin/python
@@ -37,7 +38,7 @@ echo "  another one:      make PYTHON=/path/to/python3.12 <target>" >&2; \
 exit 1
 endef
 
-.PHONY: help install demo test lint bench results clean
+.PHONY: help install demo test lint bench peers results clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -84,6 +85,9 @@ lint: $(DEV)  ## check style, format and types
 
 bench: $(CORE)  ## measure speed
 	@$(RUN) -m benchmarks.bench $(BENCH_ARGS)
+
+peers: $(DEV)  ## measure speed beside BenchMARL and XuanCe, each in an environment of its own
+	@$(RUN) benchmarks/peers.py $(PEERS_ARGS)
 
 results: $(CORE)  ## regenerate the committed table of results
 	@$(RUN) tools/results_table.py $(RESULTS_ARGS)

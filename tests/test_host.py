@@ -18,11 +18,13 @@ from pettingzoo import AECEnv
 
 import drigm
 from drigm.cli import main
+from drigm.config import TrainConfig
+from drigm.envs.host.faults import EnvError
 from drigm.envs.host.parallel_env import ParallelAdapter
 from drigm.envs.host_vector import HostSource, HostVector
 from drigm.envs.hosted import hosted, name_of, spec_of
 from drigm.errors import UserError
-from drigm.host_loop import Liar, blank
+from drigm.host_loop import Liar, blank, make_host_train
 from drigm.networks import make_agents
 
 FILE = Path(__file__).parent / "parallel_envs.py"
@@ -86,6 +88,17 @@ def test_a_last_mask_that_allows_nothing_frees_all_actions():
     assert last.truncated
     np.testing.assert_array_equal(last.avail_actions[0], [True, True, False])
     assert last.alive[0]
+
+
+def test_what_is_not_finite_is_found():
+    env = ParallelAdapter(parallel_envs.Meeting(), "meeting")
+    env.reset(0)
+    env.env.state = lambda: np.array([0.0, np.inf])
+    with pytest.raises(EnvError, match=r"step 1: state\(\) holds a value that is not finite"):
+        env.step(np.zeros(2, int))
+    env.env.cue = np.nan
+    with pytest.raises(EnvError, match="agent 1, at step 2: its observation holds a value that is not finite"):
+        env.step(np.zeros(2, int))
 
 
 def test_bounds_that_leave_out_zero():
@@ -289,6 +302,28 @@ def test_training_evaluation_and_resume(tmp_path, capsys):
     assert str(tmp_path / "c") in capsys.readouterr().out
     assert drigm.load_run(tmp_path / "c").directory.read_metrics(0)[-1]["step"] == 400
     assert not (tmp_path / "c" / "checkpoint.safetensors").exists()
+
+
+@pytest.mark.slow
+def test_when_a_run_is_settled_changes_nothing():
+    """The learning thread runs beside the workers; neither chunks nor checkpoints may move what it learns."""
+    settings = {name: value for name, value in SMALL.items() if name != "quiet"}
+    config = TrainConfig(env=MEETING, update_every=3, updates=2, **settings)
+    env = hosted("pettingzoo", f"{FILE}:meeting", workers=2)
+    programs = make_host_train(config, env)
+    ended = []
+    for parts in ((100,), (37, 4, 1, 58)):
+        state, tick, updates, episodes = programs.init(jnp.zeros(1, jnp.int32), jnp.zeros(1)), 0, 0.0, 0.0
+        for ticks in parts:
+            state, sums = programs.chunk(state, jnp.int32(tick), jnp.int32(ticks))
+            tick, updates, episodes = tick + ticks, updates + sums.updates, episodes + sums.episodes.episodes
+            settled = programs.settle(state)
+        ended.append((settled.learner, settled.ring, updates, episodes))
+        programs.close()
+    for mine, other in zip(*map(jax.tree.leaves, ended), strict=True):
+        np.testing.assert_array_equal(mine, other)
+    assert ended[0][2] == 2 * len(range(9, 100, 3))  # learning starts after ten rows
+    assert ended[0][3] > 50
 
 
 def test_a_set_that_fails_needs_a_fail_value_where_rewards_have_no_bound(tmp_path):

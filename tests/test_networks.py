@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from small import assert_close, make_spec
 
-from drigm.lstm import lstm
+from drigm.lstm import lstm, written_out
 from drigm.networks import (
     MIN_SCALE,
     NO_ACTION,
@@ -67,9 +67,14 @@ def test_lstm_and_its_gradient_equal_the_textbooks():
     assert jnp.all(jnp.any(d_gates != 0.0, axis=-1))
 
 
+def test_long_windows_are_written_out_in_equal_parts():
+    assert [written_out(steps) for steps in (1, 5, 16, 24, 25, 23)] == [1, 5, 16, 12, 5, 16]
+
+
 KINDS = {
     "per-agent": {"share_parameters": False, "ordered": False},
     "shared": {"share_parameters": True, "ordered": False},
+    "without-encoder": {"share_parameters": True, "ordered": False, "encoder": False},
     "ordered": {"share_parameters": False, "ordered": True},
     "ordered-shared": {"share_parameters": True, "ordered": True},
 }

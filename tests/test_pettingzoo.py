@@ -82,6 +82,28 @@ def test_simple_spread_is_its_jax_twin():
     assert abs(returns.mean() - theirs.mean()) < 3 * error
 
 
+def test_the_twins_local_ratio():
+    """A reward is a mean of the team's and the agents' own, weighted by the ratio; both ends of it fix the middle."""
+    pytest.importorskip("jaxmarl")
+
+    def rewards(name):
+        env = make_env(f"mpe:simple_spread_v3{name}")
+        state, _ = env.reset(jax.random.key(0), ())
+        moves = jax.random.randint(jax.random.key(1), (25, 3), 0, 5)
+        step = jax.jit(lambda state, action: env.step(jax.random.key(0), state, action, ()))
+        shown = []
+        for action in moves:
+            state, after = step(state, action)
+            shown.append(float(after.reward))
+        return np.array(shown)
+
+    team, own = rewards("?local_ratio=0"), rewards("?local_ratio=1")
+    np.testing.assert_allclose(rewards(""), (team + own) / 2.0, rtol=1e-5)
+    for wrong in ("?local_ratio=2", "?local_ratio=a", "?n=4"):
+        with pytest.raises(UserError, match="local_ratio"):
+            make_env(f"mpe:simple_spread_v3{wrong}")
+
+
 def test_speaker_and_listener_differ():
     """Eleven readings and five actions beside three and three: padded and masked."""
     spec = hosted("pettingzoo", SPEAKER).spec

@@ -35,6 +35,7 @@ class TrainConfig:
     gamma: float = _setting(0.997, "discount", 0.0, 1.0)
     # agents
     hidden: int = _setting(64, "width of each agent's MLP and LSTM", 1)
+    encoder: bool = _setting(True, "an MLP layer before each agent's LSTM; without it the LSTM reads the observation")
     share_parameters: bool = _setting(False, "one set of weights for all agents")
     head: str = _setting(
         "auto", "Q head: linear, ordered (levels of one quantity), or auto", choices=("auto", "linear", "ordered")

@@ -1,13 +1,18 @@
 """make_host_train: the same training where the environments live in other processes.
 
-A tick is three small programs with the environments between them: `think` stores the time-steps and chooses actions,
-`learn` updates while the workers step, `see` takes in what they return. The state is that of `drigm.loop`, but for the
-environments themselves, which no checkpoint can hold: a resumed run begins new episodes.
+Acting and learning run beside each other. A tick is one small program, `advance`: it takes in what the workers return
+and chooses the next actions. Its rows gather in a block. When updates are due, a second thread stores the block in the
+replay and learns from it while the workers step on; until it is due again, those agents act that had been learnt by
+then. So they are one round older than in `drigm.loop`, and always the same ones, however fast the processes are.
+
+The state is that of `drigm.loop`, but for the environments themselves, which no checkpoint can hold: a resumed run
+begins new episodes.
 """
 
 from __future__ import annotations
 
 import functools
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
 import jax
@@ -15,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from drigm import rollout
+from drigm import replay, rollout
 from drigm.config import TrainConfig
 from drigm.envs import perturbations
 from drigm.envs.api import Environment
@@ -40,9 +45,12 @@ from drigm.loop import (
     training_strengths,
 )
 from drigm.networks import RecurrentAgents
-from drigm.robust_targets import SHARD_AXIS
+from drigm.replay import Row
 from drigm.rollout import EpisodeStats, RolloutState
 from drigm.types import Array, EnvSpec, PyTree, TimeStep
+
+BLOCK = 64  # rows at most that wait for the learning thread
+ACTING, SAMPLING = 0, 1  # what keys of a run are drawn for
 
 
 class Lies(NamedTuple):
@@ -70,8 +78,23 @@ def make_host_train(config: TrainConfig, env: Environment) -> Train:
     init = initial_state(config, env, learner, lambda agents, key: liar.begin(agents, key, dummy))
     mesh = shard_mesh(config.shards)
     start, shapes = compiled_start(init, mesh)
-    host = _Host(config, env, learner, liar, mesh)
-    return Train(start, host.chunk, shapes, host.close)
+    programs = Programs(config, env, learner, liar, mesh)
+    going: list[HostRun] = []
+
+    def chunk(state: RunState | HostRun, tick: Array, ticks: Array) -> tuple[HostRun, ChunkSums]:
+        if isinstance(state, RunState):
+            state = HostRun(programs, state, int(tick))
+            going.append(state)
+        return state, state.advance(int(ticks))
+
+    def settle(state: RunState | HostRun) -> RunState:
+        return state if isinstance(state, RunState) else state.settle()
+
+    def close() -> None:
+        while going:
+            going.pop().close()
+
+    return Train(start, chunk, shapes, close, settle)
 
 
 class Liar(NamedTuple):
@@ -136,86 +159,235 @@ def time_steps(spec: EnvSpec, steps: HostSteps, axes: tuple[int, ...]) -> TimeSt
     return TimeStep(**fields if spec.has_wins else {**fields, "won": None})
 
 
-class _Host:
-    """Runs chunks of ticks. The workers start with the first chunk and stay until `close`."""
+class Actor(NamedTuple):
+    """What acting carries from tick to tick, one shard of one seed."""
+
+    rollout: RolloutState
+    decision: Decision  # whose outcome the workers are computing
+    key: Array
+    episodes: EpisodeStats  # that have ended since they were last read
+
+
+class Programs:
+    """The compiled programs of a run; arrays have leading axes [shards, runs].
+
+    Acting runs on one device, its shards as a `vmap`: it is too small to be worth two. Learning has a device for each
+    shard, as in `drigm.loop`.
+    """
 
     def __init__(self, config: TrainConfig, env: Environment, learner: Learner, liar: Liar, mesh: Mesh | None) -> None:
         self.config, self.env, self.learner, self.liar = config, env, learner, liar
-        self.vector: HostVector | None = None
-        sharding = sharding_of(mesh)
+        self.sharding, self.device = sharding_of(mesh), jax.local_devices()[0]
+        self.rows = min(config.update_every, BLOCK)
 
-        def compiled(one, split: tuple[bool, ...], runs: tuple[int | None, ...]):
-            mapped = over_shards(jax.vmap(one, in_axes=runs), mesh, split)
-            return jax.jit(mapped, donate_argnums=0, out_shardings=sharding)
+        def acting(one, **options):
+            """``one(agents, actor or key, block, steps, tick, slot)``: every shard has the same agents."""
+            runs = jax.vmap(one, in_axes=(0, 0, 0, 0, None, None))
+            shards = jax.vmap(runs, in_axes=(None, 0, 0, 0, None, None))
+            return jax.jit(lambda agents, *rest: shards(jax.tree.map(lambda x: x[0], agents), *rest), **options)
 
-        self.first_look = compiled(self._first_look, (True, True), (0, 0))
-        self.think = compiled(self._think, (True, False), (0, None))
-        self.learn = compiled(self._learn, (True, True, False), (0, 0, None))
-        self.see = compiled(self._see, (True, True, True), (0, 0, 0))
+        # What runs once need not be optimised.
+        once = {"xla_backend_optimization_level": 0}
+        self.begin = acting(self._begin, donate_argnums=2, compiler_options=once)
+        self.advance = acting(self._advance, donate_argnums=(1, 2))
+        each = jax.vmap(self._learn, in_axes=(0, 0, None, None, None))
+        shared = over_shards(each, mesh, (True, True, False, False, False))
+        self.learn = jax.jit(shared, donate_argnums=0, out_shardings=self.sharding)
 
-    def chunk(self, state: RunState, tick: Array, ticks: Array) -> tuple[RunState, ChunkSums]:
-        """Advance ``ticks`` ticks from number ``tick``; raises `StoppedError` if an environment fails."""
-        config, now, end = self.config, int(tick), int(tick) + int(ticks)
-        axes = (config.shards, config.seeds, config.num_envs // config.shards)
-        episodes: list[EpisodeStats] = []
-        learnt: list[tuple[Metrics, Array]] = []
-        try:
-            if self.vector is None:
-                self.vector = self._open(axes, now)
-                state = self.first_look(state, time_steps(self.env.spec, self.vector.reset(), axes))
-            while now < end:
-                state, decision, orders = self.think(state, jnp.int32(now))
-                self.vector.send(np.asarray(orders).reshape(self.vector.size, -1))
-                now += 1  # from here on the tick's row is stored: a run that stops goes on with the next one
-                if now >= first_update(config) and (now - 1) % config.update_every == 0:
-                    state, *sums = self.learn(state, decision, jnp.int32(now - 1))
-                    learnt.append((sums[0], sums[1]))
-                steps = time_steps(self.env.spec, self.vector.receive(), axes)
-                state, stats = self.see(state, decision, steps)
-                episodes.append(stats)
-        except UserError as error:
-            self.close()
-            raise StoppedError(str(error), state, now) from None
-        total, updates = (
-            _sum(learnt) if learnt else jax.tree.map(lambda x: np.broadcast_to(x, axes[:2]), nothing_learnt())
+    def to_act(self, agents: RecurrentAgents) -> RecurrentAgents:
+        """Return the agents [1 or shards, runs, ...] where acting runs: the first shard's, as all hold the same."""
+        return jax.device_put(jax.tree.map(lambda x: x.addressable_shards[0].data, agents), self.device)
+
+    def to_learn(self, block: Row) -> Row:
+        """Return ``block`` where learning runs."""
+        return block if self.sharding is None else jax.device_put(block, self.sharding)
+
+    def empty_block(self, state: RunState) -> Row:
+        """Return a block of rows for `advance` to fill."""
+
+        def empty(ring: Array) -> np.ndarray:
+            shards, runs, _, *row = ring.shape
+            return np.zeros((shards, runs, self.rows, *row), ring.dtype)
+
+        return jax.device_put(jax.tree.map(empty, state.ring), self.device)
+
+    def _begin(
+        self, agents: RecurrentAgents, key: Array, block: Row, steps: TimeStep, tick: Array, slot: Array
+    ) -> tuple[Actor, Row, Array]:
+        """Decide at the first time-steps of episodes; returns the orders [B, N] too."""
+        started = jax.random.fold_in(jax.random.fold_in(jax.random.wrap_key_data(key), ACTING), tick)
+        k_begin, k_act = jax.random.split(started)
+        carry = self.liar.begin(agents, k_begin, steps)
+        nothing = jnp.zeros((), jnp.float32)
+        return self._think(
+            agents, carry, block, jax.random.key_data(k_act), EpisodeStats(nothing, nothing, nothing), tick, slot
         )
-        return state, ChunkSums(_sum(episodes), total, updates)
+
+    def _advance(
+        self, agents: RecurrentAgents, actor: Actor, block: Row, steps: TimeStep, tick: Array, slot: Array
+    ) -> tuple[Actor, Row, Array]:
+        """Take in what the last decision led to, and decide again."""
+        carry, decision = actor.rollout, actor.decision
+        last = carry.timestep.terminated | carry.timestep.truncated
+        lies, shown = self.liar.show(decision.env_key, carry.env_state, steps, last)
+        carry, stats = rollout.arrive(carry, lies, shown, decision.action, decision.memory)
+        episodes = jax.tree.map(jnp.add, actor.episodes, stats)
+        return self._think(agents, carry, block, actor.key, episodes, tick, slot)
+
+    def _think(
+        self,
+        agents: RecurrentAgents,
+        carry: RolloutState,
+        block: Row,
+        key: Array,
+        episodes: EpisodeStats,
+        tick: Array,
+        slot: Array,
+    ) -> tuple[Actor, Row, Array]:
+        key, row, decision = decide(self.learner, self.env, agents, carry, key, tick)
+        lies, orders = self.liar.act(decision.env_key, carry.env_state, decision.action)
+        carry = carry._replace(env_state=lies)
+        return Actor(carry, decision, key, episodes), replay.insert(block, row, slot), orders
+
+    def _learn(
+        self, state: RunState, block: Row, first: Array, rows: Array, due: Array
+    ) -> tuple[RunState, RecurrentAgents, Metrics, Array]:
+        """Store the first ``rows`` rows of ``block``, which begin with tick ``first``, and learn if it is ``due``.
+
+        The agents are returned once more: those in the state are overwritten by the next call.
+        """
+        slots = jnp.arange(self.rows, dtype=jnp.int32)
+        capacity = state.ring.reward.shape[0]
+        place = jnp.where(slots < rows, (first + slots) % capacity, capacity)  # beyond the ring: dropped
+        state = state._replace(ring=jax.tree.map(lambda x, new: x.at[place].set(new, mode="drop"), state.ring, block))
+        tick = first + rows - 1
+        key = jax.random.fold_in(jax.random.fold_in(jax.random.wrap_key_data(state.key), SAMPLING), tick)
+        learnt, metrics, updates = jax.lax.cond(
+            due, lambda: learn(self.learner, state, key, tick), lambda: (state.learner, *nothing_learnt())
+        )
+        return state._replace(learner=learnt), learnt.params.agents, metrics, updates
+
+
+class Learnt(NamedTuple):
+    """What the learning thread returns."""
+
+    agents: RecurrentAgents
+    metrics: Metrics
+    updates: Array
+
+
+class HostRun:
+    """A run under way: its workers, its learning thread, and what acting carries.
+
+    ``state`` belongs to the learning thread while ``pending`` is under way.
+    """
+
+    def __init__(self, programs: Programs, state: RunState, tick: int) -> None:
+        self.programs, self.config = programs, programs.config
+        self.state, self.tick, self.stored = state, tick, tick
+        self.axes = (self.config.shards, self.config.seeds, self.config.num_envs // self.config.shards)
+        self.vector: HostVector | None = None
+        self.actor: Actor | None = None
+        self.block, self.spare = programs.empty_block(state), programs.empty_block(state)
+        copies = jax.tree.map(jnp.copy, state.learner.params.agents)  # the originals will be overwritten
+        self.agents = self.latest = programs.to_act(copies)
+        self.thread = ThreadPoolExecutor(1, "drigm-learner")
+        self.pending: Future[Learnt] | None = None
+        self.learnt: list[tuple[Metrics, Array]] = []
+
+    def advance(self, ticks: int) -> ChunkSums:
+        """Advance ``ticks`` ticks; raises `StoppedError` if an environment fails.
+
+        Returns:
+            Sums over the episodes that ended and the updates that finished meanwhile.
+        """
+        try:
+            for _ in range(ticks):
+                self._tick()
+        except UserError as error:
+            state = self.settle()
+            self.close()
+            raise StoppedError(str(error), state, self.tick) from None
+        if self.tick == self.config.ticks:
+            self._await()  # the last chunk's sums miss nothing
+        return self._sums()
+
+    def settle(self) -> RunState:
+        """Return the run's state, with every row stored and everything learnt that was due.
+
+        A run that goes on is not changed by it: when it is settled depends on the time that it takes.
+        """
+        if self.tick > self.stored:
+            self._hand_over(due=False)
+        self._await()
+        return self.state if self.actor is None else self.state._replace(rollout=self.actor.rollout)
 
     def close(self) -> None:
-        """Stop the workers."""
+        """Stop the workers and the learning thread."""
+        self.thread.shutdown()
         if self.vector is not None:
             self.vector.close()
         self.vector = None
 
-    def _open(self, axes: tuple[int, ...], tick: int) -> HostVector:
-        """Start the environments; a run that is resumed at ``tick`` draws other episodes than it began with."""
-        shards, seeds, envs = axes
-        first = self.config.first_seed
-        slots = [(first + k, shard, b, tick) for shard in range(shards) for k in range(seeds) for b in range(envs)]
-        assert self.env.host is not None
-        return self.env.host.open([int(np.random.SeedSequence(slot).generate_state(1)[0] >> 1) for slot in slots])
+    def _tick(self) -> None:
+        """Take in what the workers return, decide, send them on, and hand the rows over if it is time."""
+        programs, spec = self.programs, self.programs.env.spec
+        slot, tick = np.int32(self.tick - self.stored), np.int32(self.tick)
+        if self.actor is None:
+            self.vector = self._open()
+            steps = time_steps(spec, self.vector.reset(), self.axes)
+            key = jax.device_put(np.asarray(self.state.key), programs.device)
+            found = programs.begin(self.agents, key, self.block, steps, tick, slot)
+        else:
+            assert self.vector is not None
+            steps = time_steps(spec, self.vector.receive(), self.axes)
+            found = programs.advance(self.agents, self.actor, self.block, steps, tick, slot)
+        self.actor, self.block, orders = found
+        self.vector.send(np.asarray(orders).reshape(self.vector.size, -1))
+        on_time = self.tick % self.config.update_every == 0
+        self.tick += 1
+        if on_time:
+            self._hand_over(due=self.tick >= first_update(self.config))
+            self.agents = self.latest  # not those that are learnt from now on
+        elif self.tick - self.stored == programs.rows:
+            self._hand_over(due=False)
 
-    def _first_look(self, state: RunState, steps: TimeStep) -> RunState:
-        key = jax.random.fold_in(jax.random.wrap_key_data(state.key), 0)
-        return state._replace(rollout=self.liar.begin(state.learner.params.agents, key, steps))
+    def _hand_over(self, *, due: bool) -> None:
+        """Let the learning thread store the block and learn if that is ``due``; `latest` is what it learnt before."""
+        self._await()
+        block, self.block, self.spare = self.block, self.spare, self.block
+        self.pending = self.thread.submit(self._learn, block, self.stored, self.tick - self.stored, due)
+        self.stored = self.tick
 
-    def _think(self, state: RunState, tick: Array) -> tuple[RunState, Decision, Array]:
-        state, decision = decide(self.learner, self.env, state, tick)
-        lies, orders = self.liar.act(decision.env_key, state.rollout.env_state, decision.action)
-        return state._replace(rollout=state.rollout._replace(env_state=lies)), decision, orders
+    def _learn(self, block: Row, first: int, rows: int, due: bool) -> Learnt:
+        programs = self.programs
+        arguments = np.int32(first), np.int32(rows), np.bool_(due)
+        self.state, agents, metrics, updates = programs.learn(self.state, programs.to_learn(block), *arguments)
+        return Learnt(*jax.block_until_ready((programs.to_act(agents), metrics, updates)))
 
-    def _learn(self, state: RunState, decision: Decision, tick: Array) -> tuple[RunState, Metrics, Array]:
-        learnt, metrics, updates = learn(self.learner, state, decision.sample_key, tick)
-        return state._replace(learner=learnt), metrics, updates
+    def _await(self) -> None:
+        """Wait for the learning thread."""
+        if self.pending is not None:
+            found = self.pending.result()
+            self.latest = found.agents
+            self.learnt.append((found.metrics, found.updates))
+        self.pending = None
 
-    def _see(self, state: RunState, decision: Decision, steps: TimeStep) -> tuple[RunState, EpisodeStats]:
-        carry = state.rollout
-        last = carry.timestep.terminated | carry.timestep.truncated
-        lies, shown = self.liar.show(decision.env_key, carry.env_state, steps, last)
-        carry, stats = rollout.arrive(carry, lies, shown, decision.action, decision.memory)
-        return state._replace(rollout=carry), jax.tree.map(lambda x: jax.lax.psum(x, SHARD_AXIS), stats)
+    def _sums(self) -> ChunkSums:
+        """Return the sums since they were last asked for, equal on every shard."""
+        assert self.actor is not None
+        episodes = jax.tree.map(lambda x: np.broadcast_to(np.asarray(x).sum(axis=0), x.shape), self.actor.episodes)
+        zeros = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), self.actor.episodes)
+        self.actor = self.actor._replace(episodes=jax.device_put(zeros, self.programs.device))
+        nothing = jax.tree.map(lambda x: np.zeros(self.axes[:2], np.float32), nothing_learnt())
+        metrics, updates = jax.tree.map(lambda *x: np.sum([np.asarray(a) for a in x], axis=0), nothing, *self.learnt)
+        self.learnt = []
+        return ChunkSums(episodes, metrics, updates)
 
-
-def _sum(trees: list) -> PyTree:
-    """Sum results that the device may still be computing; only now they are waited for."""
-    return jax.tree.map(lambda *leaves: np.sum([np.asarray(x) for x in leaves], axis=0), *trees)
+    def _open(self) -> HostVector:
+        """Start the environments; a run that is resumed draws other episodes than it began with."""
+        (shards, seeds, envs), first = self.axes, self.config.first_seed
+        slots = [(first + k, shard, b, self.tick) for shard in range(shards) for k in range(seeds) for b in range(envs)]
+        host = self.programs.env.host
+        assert host is not None
+        return host.open([int(np.random.SeedSequence(slot).generate_state(1)[0] >> 1) for slot in slots])

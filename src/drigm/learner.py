@@ -76,6 +76,7 @@ class Learner(NamedTuple):
             share_parameters=config.share_parameters,
             ordered=ordered,
             bowls=config.bowls,
+            encoder=config.encoder,
         )
         sizes = TeamSizes(
             spec.num_agents,

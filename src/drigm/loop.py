@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -53,12 +53,15 @@ class Train(NamedTuple):
             Seeds and radii are `vmap` axes of this one program; ``ticks`` is traced, so chunks of any
             length share one compilation.
         close: ends what runs beside this process.
+        settle: ``settle(state) -> RunState``: what a chunk returned, once everything that it began has finished.
+            Of environments in other processes the next chunk may go on while the last one's updates still run.
     """
 
     init: Callable[[Array, Array], RunState]
-    chunk: Callable[[RunState, Array, Array], tuple[RunState, ChunkSums]]
+    chunk: Callable[[Any, Array, Array], tuple[Any, ChunkSums]]
     shapes: Callable[[Array, Array], RunState]
     close: Callable[[], None] = lambda: None
+    settle: Callable[[Any], RunState] = lambda state: state
 
 
 class StoppedError(UserError):
@@ -204,15 +207,15 @@ class Decision(NamedTuple):
     sample_key: Array
 
 
-def decide(learner: Learner, env: Environment, state: RunState, tick: Array) -> tuple[RunState, Decision]:
-    """Store the present time-steps and choose what to do; returns the state with the new ring and key."""
-    key, k_explore, k_env, k_sample = jax.random.split(jax.random.wrap_key_data(state.key), 4)
-    row = rollout.row_of(env, state.rollout)
-    ring = replay.insert(state.ring, row, tick)
-    memory, action = rollout.act(state.learner.params.agents, state.rollout.memory, row)
+def decide(
+    learner: Learner, env: Environment, agents: RecurrentAgents, carry: RolloutState, key: Array, tick: Array
+) -> tuple[Array, Row, Decision]:
+    """Choose what to do at the present time-steps; returns the next key, the row to store and the decision."""
+    next_key, k_explore, k_env, k_sample = jax.random.split(jax.random.wrap_key_data(key), 4)
+    row = rollout.row_of(env, carry)
+    memory, action = rollout.act(agents, carry.memory, row)
     action = rollout.explore(k_explore, action, row.avail_actions, exploration_at(learner, tick), env.spec.num_actions)
-    state = state._replace(ring=ring, key=jax.random.key_data(key))
-    return state, Decision(action, memory, k_env, k_sample)
+    return jax.random.key_data(next_key), row, Decision(action, memory, k_env, k_sample)
 
 
 def first_update(config: TrainConfig) -> int:
@@ -228,12 +231,19 @@ def nothing_learnt() -> tuple[Metrics, Array]:
 
 def learn(learner: Learner, state: RunState, key: Array, tick: Array) -> tuple[LearnerState, Metrics, Array]:
     """Take the updates of a tick; returns the sums of their metrics and their number."""
-    config, learnt = learner.method.config, state.learner
-    total, updates = nothing_learnt()
-    for k in jax.random.split(key, config.updates):
+    config = learner.method.config
+
+    def update(carry: tuple[LearnerState, Metrics], k: Array) -> tuple[tuple[LearnerState, Metrics], None]:
+        learnt, total = carry
         window = replay.sample(state.ring, k, tick + 1, config.batch // config.shards, config.window)
         learnt, metrics = learner.update(learnt, window, state.robustness)
-        total = jax.tree.map(jnp.add, total, metrics)
+        return (learnt, jax.tree.map(jnp.add, total, metrics)), None
+
+    total, updates = nothing_learnt()
+    # Written out where there is one, a loop where there are several: compiling takes as long as for one.
+    (learnt, total), _ = jax.lax.scan(
+        update, (state.learner, total), jax.random.split(key, config.updates), unroll=config.updates == 1
+    )
     return learnt, total, updates + config.updates
 
 
@@ -244,7 +254,10 @@ def _tick(learner: Learner, env: Environment, state: RunState, tick: Array) -> t
     and once more to map that.
     """
     config = learner.method.config
-    state, decision = jax.vmap(lambda s: decide(learner, env, s, tick))(state)
+    decided = jax.vmap(lambda s: decide(learner, env, s.learner.params.agents, s.rollout, s.key, tick))
+    key, row, decision = decided(state)
+    ring = jax.vmap(replay.insert, in_axes=(0, 0, None))(state.ring, row, tick)
+    state = state._replace(ring=ring, key=key)
     step = jax.vmap(lambda s, d: rollout.advance(env, s.rollout, d.env_key, d.action, d.memory))
     carry, episodes = step(state, decision)
 

@@ -14,7 +14,8 @@ import numpy as np
 from drigm.types import Array
 
 # Steps that are written out in training: a loop copies what it carries and stacks, and slices at an index that only the
-# loop knows do not vectorise. Longer windows loop over as many at a time.
+# loop knows do not vectorise. Longer windows loop over a part of so many at most: compiling takes as long as a part has
+# steps.
 UNROLL = 16
 
 
@@ -48,7 +49,13 @@ def _gates(t: Array) -> tuple[Array, Array, Array, Array]:
     return 0.5 * i + 0.5, 0.5 * f + 0.5, g, 0.5 * o + 0.5
 
 
-def _forward(gates_in: Array, keep: Array, weight: Array, hidden: Array, cell: Array, unroll: int = UNROLL):
+def written_out(steps: int) -> int:
+    """Return how many of ``steps`` to write out: all, or the largest equal parts; without parts above 3, `UNROLL`."""
+    parts = [k for k in range(4, UNROLL + 1) if steps % k == 0]
+    return steps if steps <= UNROLL else max(parts, default=UNROLL)
+
+
+def _forward(gates_in: Array, keep: Array, weight: Array, hidden: Array, cell: Array, unroll: int | None = None):
     scale = jnp.broadcast_to(_scale(hidden.shape[-1]), gates_in.shape[1:])
     weight_scaled = weight * jnp.broadcast_to(_scale(hidden.shape[-1]), weight.shape)
 
@@ -62,6 +69,7 @@ def _forward(gates_in: Array, keep: Array, weight: Array, hidden: Array, cell: A
         hidden_next = o * tanh_cell
         return (hidden_next, cell_next), (hidden_next, t, cell, tanh_cell)
 
+    unroll = written_out(gates_in.shape[0]) if unroll is None else unroll
     steps = jax.lax.scan(step, (hidden, cell), (gates_in, keep), unroll=unroll)
     (_, last_cell), (outputs, t, cell_before, tanh_cell) = steps
     return (outputs, last_cell), (keep, weight, hidden, outputs, t, cell_before, tanh_cell)
@@ -86,7 +94,9 @@ def _backward(residuals, cotangents):
 
     zeros = jnp.zeros_like(hidden)
     inputs = (d_outputs, t, cell_before, tanh_cell, keep)
-    (d_hidden, d_cell), d_gates = jax.lax.scan(step, (zeros, zeros), inputs, reverse=True, unroll=UNROLL)
+    (d_hidden, d_cell), d_gates = jax.lax.scan(
+        step, (zeros, zeros), inputs, reverse=True, unroll=written_out(t.shape[0])
+    )
     before = jnp.concatenate([hidden[None], outputs[:-1]]) * keep[..., None]
     d_weight = jnp.einsum("gnh,gnk->ghk", _time_into_rows(before), _time_into_rows(d_gates))
     return d_gates, None, d_weight, d_hidden, d_cell

@@ -112,16 +112,17 @@ def _bowl(shape: tuple[Array, Array, Array], levels: Array) -> Array:
 
 
 class RecurrentAgents(eqx.Module):
-    """MLP -> LSTM -> Q head for every agent, each on its own observation and previous action.
+    """MLP (if any) -> LSTM -> Q head for every agent, each on its own observation and previous action.
 
     The head sees the LSTM's output and, past it, the standardised observation ("skip"): a saturating
     LSTM cannot extrapolate to a colder city, a linear path can.
     """
 
-    encoder: Array  # [G, I, H]
-    encoder_bias: Array  # [G, H]
-    action_embedding: Array  # [G, A + 1, H]; row 0 is "no action yet"; one row per level would be wasteful if ordered
-    lstm_input: Array  # [G, H, 4H], gates i, f, g, o
+    encoder: Array | None  # [G, I, H]; None where the LSTM reads the inputs themselves
+    encoder_bias: Array | None  # [G, H]
+    # [G, A + 1, H], or 4H without encoder; row 0 is "no action yet"; one row per level would be wasteful if ordered.
+    action_embedding: Array
+    lstm_input: Array  # [G, H or I, 4H], gates i, f, g, o
     lstm_hidden: Array  # [G, H, 4H]
     lstm_bias: Array  # [G, 4H]
     head: LinearHead | OrderedHead
@@ -144,8 +145,11 @@ class RecurrentAgents(eqx.Module):
         """
         x = self._encode(inputs)  # [G, T * rows, I]
         t, batch = inputs.first.shape
-        hidden_in = jax.nn.relu(_affine(x, self.encoder, self.encoder_bias) + self._embed(inputs))
-        gates = _affine(hidden_in, self.lstm_input, self.lstm_bias)
+        if self.encoder is None or self.encoder_bias is None:
+            gates = _affine(x, self.lstm_input, self.lstm_bias) + self._embed(inputs)
+        else:
+            hidden_in = jax.nn.relu(_affine(x, self.encoder, self.encoder_bias) + self._embed(inputs))
+            gates = _affine(hidden_in, self.lstm_input, self.lstm_bias)
         gates = jnp.moveaxis(gates.reshape(gates.shape[0], t, -1, gates.shape[-1]), 1, 0)
         keep = self._rows(jnp.broadcast_to(~inputs.first[..., None], (t, batch, self.num_agents)))
         keep = jnp.moveaxis(keep.reshape(keep.shape[0], t, -1), 1, 0).astype(jnp.float32)
@@ -231,7 +235,14 @@ def _uniform(key: Array, shape: tuple[int, ...], fan_in: int) -> Array:
 
 
 def make_agents(
-    key: Array, spec: EnvSpec, hidden: int, *, share_parameters: bool, ordered: bool, bowls: int = 1
+    key: Array,
+    spec: EnvSpec,
+    hidden: int,
+    *,
+    share_parameters: bool,
+    ordered: bool,
+    bowls: int = 1,
+    encoder: bool = True,
 ) -> RecurrentAgents:
     """Return freshly initialised agents for ``spec``.
 
@@ -242,6 +253,7 @@ def make_agents(
         share_parameters: one set of weights for all agents (an agent's id is then part of its input).
         ordered: use `OrderedHead` over ``spec.action_values``; the previous action enters as its level.
         bowls: number K of kinks in the ordered head.
+        encoder: the MLP before the LSTM.
     """
     groups = 1 if share_parameters else spec.num_agents
     inputs = spec.obs_size + 2 * ordered + share_parameters * spec.num_agents
@@ -259,11 +271,12 @@ def make_agents(
             bias=jnp.zeros((groups, spec.num_actions), jnp.float32),
         )
     rows = 0 if ordered else spec.num_actions + 1
+    first, read = (hidden, hidden) if encoder else (4 * hidden, inputs)
     return RecurrentAgents(
-        encoder=_uniform(keys[0], (groups, inputs, hidden), inputs),
-        encoder_bias=jnp.zeros((groups, hidden), jnp.float32),
-        action_embedding=_uniform(keys[1], (groups, rows, hidden), inputs),
-        lstm_input=_uniform(keys[2], (groups, hidden, 4 * hidden), hidden),
+        encoder=_uniform(keys[0], (groups, inputs, hidden), inputs) if encoder else None,
+        encoder_bias=jnp.zeros((groups, hidden), jnp.float32) if encoder else None,
+        action_embedding=_uniform(keys[1], (groups, rows, first), inputs),
+        lstm_input=_uniform(keys[2], (groups, read, 4 * hidden), read),
         lstm_hidden=_uniform(keys[3], (groups, hidden, 4 * hidden), hidden),
         lstm_bias=jnp.broadcast_to(
             jnp.repeat(jnp.array([0.0, 1.0, 0.0, 0.0], jnp.float32), hidden), (groups, 4 * hidden)

@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -164,13 +164,13 @@ def _train(session: Session, state: RunState, tick: int) -> RunState:
             _refuse_divergence(session, sums, int(rows[0]["step"]))
             due = time.monotonic()
             if due - saved_at > pause and tick < config.ticks:
-                save_tree(session.checkpoint_file, state, {"tick": str(tick)})
+                save_tree(session.checkpoint_file, session.programs.settle(state), {"tick": str(tick)})
                 saved_at = time.monotonic()
                 pause = CHECKPOINT_SECONDS * max(1.0, (saved_at - due) / CHEAP_SAVE)
-    return state
+    return session.programs.settle(state)
 
 
-def _advance(session: Session, state: RunState, tick: int, ticks: int) -> tuple[RunState, ChunkSums]:
+def _advance(session: Session, state: Any, tick: int, ticks: int) -> tuple[Any, ChunkSums]:
     """Run one chunk; whatever stops it says how to continue."""
     try:
         return jax.block_until_ready(session.programs.chunk(state, jnp.int32(tick), jnp.int32(ticks)))

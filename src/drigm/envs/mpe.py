@@ -1,30 +1,35 @@
 """Simple spread in JAX, JaxMARL's: the twin of the environment that mpe2 offers through PettingZoo.
 
 Both are cut after 25 steps, pay the team the sum of its agents' rewards, and show no global state: all observations
-together stand in for it.
+together stand in for it. Both take ``?local_ratio=0``: then every agent is paid the team's reward and nothing else.
 """
 
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import parse_qsl
 
 import jax.numpy as jnp
 import numpy as np
 
 from drigm.envs.api import Environment
 from drigm.envs.jaxmarl import load, permissive, strong
-from drigm.errors import choose
+from drigm.errors import check, choose
 from drigm.types import Array, EnvSpec, PyTree, TimeStep
 
 MAX_CYCLES = 25
 NAMES = {"simple_spread_v3": "SimpleSpreadMPE"}
+LOCAL_RATIO = 0.5  # the share of an agent's own collisions in its reward
 
 
 def mpe(name: str) -> Environment:
-    """Return the particle environment ``name``; `UserError` if JaxMARL is missing or the name unknown."""
-    world: Any = getattr(load("mpe"), NAMES[choose("env", name, tuple(NAMES))])
+    """Return the particle environment ``name``; `UserError` if JaxMARL is missing, a name unknown or a value wrong."""
+    kind, _, query = name.partition("?")
+    world: Any = getattr(load("mpe"), NAMES[choose("env", kind, tuple(NAMES))])
+    local_ratio = _local_ratio(query)
     with permissive():
-        game = world(max_steps=MAX_CYCLES - 1)  # JaxMARL compares the step before it counts it
+        # JaxMARL compares the step before it counts it.
+        game = world(max_steps=MAX_CYCLES - 1, local_ratio=local_ratio)
         agents = tuple(game.agents)
         obs_size = game.observation_spaces[agents[0]].shape[0]
         num_actions = game.action_spaces[agents[0]].n
@@ -72,3 +77,16 @@ def mpe(name: str) -> Environment:
             return state, show(state, obs, jnp.sum(jnp.stack([rewards[agent] for agent in agents])))
 
     return Environment(spec=spec, params=(), reset=reset, step=step, num_eval_episodes=512)
+
+
+def _local_ratio(query: str) -> float:
+    """Return what ``local_ratio=...`` says, the only option there is."""
+    value = LOCAL_RATIO
+    for option, text in parse_qsl(query, keep_blank_values=True):
+        check(option == "local_ratio", "env option", option, "the only one is local_ratio")
+        try:
+            value = float(text)
+        except ValueError:
+            value = -1.0
+        check(0.0 <= value <= 1.0, "local_ratio", text, "a number from 0 to 1")
+    return value

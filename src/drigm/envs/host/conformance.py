@@ -16,6 +16,7 @@ class Rules(NamedTuple):
     agents: list[Any]
     spaces: dict[Any, Any]  # of observations, without the mask
     obs_sizes: dict[Any, int]
+    shapes: dict[Any, tuple[int, ...]]  # of observations
     actions: dict[Any, int]
     first_action: dict[Any, int]
     reward_range: tuple[float, float]  # of one agent
@@ -43,7 +44,8 @@ def check_spaces(env: Any) -> Rules:
         actions[agent], first[agent] = int(discrete.n), int(getattr(discrete, "start", 0))
     own = getattr(env, "unwrapped", env)
     low, high = getattr(own, "reward_range", None) or (-np.inf, np.inf)
-    return Rules(agents, spaces, sizes, actions, first, (float(low), float(high)))
+    shapes = {agent: tuple(box.shape) for agent, box in spaces.items()}
+    return Rules(agents, spaces, sizes, shapes, actions, first, (float(low), float(high)))
 
 
 def _space(env: Any, method: str, agent: Any) -> Any:
@@ -52,7 +54,7 @@ def _space(env: Any, method: str, agent: Any) -> Any:
         again = getattr(env, method)(agent)
     except Exception as error:
         raise EnvError(f"{method}(agent) raised {describe(error)}", agent=agent) from error
-    if space != again:
+    if space is not again and space != again:  # comparing two Boxes compares their bounds
         raise EnvError(f"{method}(agent) changes from call to call ({space}, then {again})", agent=agent)
     return space
 
@@ -133,7 +135,7 @@ def _check_reward(rules: Rules, agent: Any, reward: Any, step: int) -> None:
 
 
 def check_state(env: Any, size: int | None, step: int) -> np.ndarray | None:
-    """Return the global state, None where the environment has none; ``size``: what it has to have."""
+    """Return the global state, None where the environment has none; ``size``: how many numbers it has to have."""
     if not callable(getattr(env, "state", None)):
         return None
     try:
@@ -144,8 +146,6 @@ def check_state(env: Any, size: int | None, step: int) -> np.ndarray | None:
         raise EnvError(f"state() raised {describe(error)}", step=step) from error
     if size is not None and state.size != size:
         raise EnvError(f"state() has {state.size} numbers, {size} before", step=step)
-    if not np.isfinite(state).all():
-        raise EnvError("state() holds a value that is not finite", step=step)
     return state
 
 
@@ -167,15 +167,23 @@ def _observations(rules: Rules, obs: Any, infos: Any, living: list[Any], cut: se
         if isinstance(seen, dict) and "observation" not in seen:
             raise EnvError("its observation is a dict without 'observation'", agent=agent, step=step)
         flat = np.asarray(seen["observation"] if isinstance(seen, dict) else seen)
-        expected = tuple(rules.spaces[agent].shape)
+        expected = rules.shapes[agent]
         if flat.shape != expected:
             raise EnvError(f"its observation has shape {flat.shape}, its space {expected}", agent=agent, step=step)
-        if not np.issubdtype(flat.dtype, np.number) and flat.dtype != bool:
+        if flat.dtype.kind not in "fiub":
             raise EnvError(f"its observation has type {flat.dtype}; numbers are needed", agent=agent, step=step)
-        if not np.isfinite(flat).all():
-            raise EnvError("its observation holds a value that is not finite", agent=agent, step=step)
         if agent in living or agent in cut:
             _check_mask(rules, seen, infos.get(agent, {}), agent, step, empty=agent in cut)
+
+
+def check_finite(rules: Rules, obs: dict[Any, Any], rows: np.ndarray, state: np.ndarray, step: int) -> None:
+    """Raise `EnvError` unless ``rows``, the observations of all that are left, and ``state`` are finite numbers."""
+    if np.isfinite(rows).all() and np.isfinite(state).all():
+        return
+    for agent, seen in obs.items():
+        if agent in rules.spaces and not np.isfinite(seen["observation"] if isinstance(seen, dict) else seen).all():
+            raise EnvError("its observation holds a value that is not finite", agent=agent, step=step)
+    raise EnvError("state() holds a value that is not finite", step=step)
 
 
 def _check_mask(rules: Rules, seen: Any, info: Any, agent: Any, step: int, *, empty: bool) -> None:

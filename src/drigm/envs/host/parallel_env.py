@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .conformance import Rules, check_reset, check_spaces, check_state, check_step
+from .conformance import Rules, check_finite, check_reset, check_spaces, check_state, check_step
 from .faults import EnvError, describe
 from .steps import Facts, HostStep
 
@@ -28,10 +28,13 @@ class ParallelAdapter:
         self.steps = 0
         self.actions = max(rules.actions.values())
         self.width = max(rules.obs_sizes.values())
+        own_actions = np.array([rules.actions[agent] for agent in rules.agents])
+        self.own = np.arange(self.actions)[None, :] < own_actions[:, None]  # [N, A] without a mask
+        self.index = {agent: i for i, agent in enumerate(rules.agents)}
         obs, _ = check_reset(env, rules, self._call("reset", 0, seed=0))
         self.has_state = check_state(env, None, 0) is not None
         notes = [] if self.has_state else ["it has no state(): all agents' observations together stand in for it"]
-        state_size = self._state(obs).size
+        state_size = self._state(obs, None).size
         own, low, high = env.unwrapped if hasattr(env, "unwrapped") else env, *self._bounds()
         limit = next((int(getattr(own, k)) for k in ("max_cycles", "max_steps") if getattr(own, k, None)), 0)
         self.facts = Facts(
@@ -63,8 +66,7 @@ class ParallelAdapter:
         """Take the joint action [N]; orders of agents that have left are dropped."""
         self.steps += 1
         living = list(self.env.agents)
-        index = {agent: i for i, agent in enumerate(self.rules.agents)}
-        orders = {agent: int(action[index[agent]]) + self.rules.first_action[agent] for agent in living}
+        orders = {agent: int(action[self.index[agent]]) + self.rules.first_action[agent] for agent in living}
         taken = self._call("step", self.steps, orders)
         obs, rewards, _, truncations, infos = check_step(self.env, self.rules, living, self.steps, taken)
         over = not self.env.agents
@@ -97,21 +99,23 @@ class ParallelAdapter:
     ) -> HostStep:
         agents = self.rules.agents
         rows = np.zeros((len(agents), self.width), np.float32)
-        avail = np.zeros((len(agents), self.actions), bool)
+        avail = self.own.copy()
         for i, agent in enumerate(agents):
             if agent in living:
-                flat = _flat(obs[agent])
-                rows[i, : flat.size] = flat
-                mask = _mask(obs[agent], infos.get(agent, {}))
+                seen = obs[agent]
+                rows[i, : self.rules.obs_sizes[agent]] = _flat(seen)
+                mask = _mask(seen, infos.get(agent, {}))
                 # A mask that allows nothing is that of a cut episode's end: its last value is one of any action.
-                free = mask is None or not np.asarray(mask, bool).any()
-                avail[i, : self.rules.actions[agent]] = True if free else np.asarray(mask, bool)
+                if mask is not None and np.asarray(mask, bool).any():
+                    avail[i, : self.rules.actions[agent]] = np.asarray(mask, bool)
             else:
+                avail[i] = False
                 avail[i, 0] = True
-        check_state(self.env, self.facts.state_size if self.has_state else None, self.steps)
+        state = self._state(obs, self.facts.state_size)
+        check_finite(self.rules, obs, rows, state, self.steps)
         return HostStep(
             obs=rows,
-            state=self._state(obs),
+            state=state,
             avail_actions=avail,
             reward=reward,
             terminated=terminated,
@@ -120,9 +124,12 @@ class ParallelAdapter:
             won=False,
         )
 
-    def _state(self, obs: dict[Any, Any]) -> np.ndarray:
+    def _state(self, obs: dict[Any, Any], size: int | None) -> np.ndarray:
+        """The global state, which has to have ``size`` numbers, or all observations in its place."""
         if self.has_state:
-            return np.asarray(self.env.state(), np.float32).ravel()
+            state = check_state(self.env, size, self.steps)
+            assert state is not None
+            return state.ravel()
         parts = []
         for agent in self.rules.agents:
             part = np.zeros(self.rules.obs_sizes[agent], np.float32)

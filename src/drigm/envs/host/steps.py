@@ -61,8 +61,11 @@ def layout(facts: Facts, envs: int) -> list[tuple[tuple[int, ...], Any]]:
 
 def pack(facts: Facts, steps: list[HostStep]) -> bytes:
     """Return the bytes of stacked time-steps."""
-    columns = zip(zip(*steps, strict=True), layout(facts, len(steps)), strict=True)
-    return b"".join(np.stack([np.asarray(x) for x in column]).astype(kind).tobytes() for column, (_, kind) in columns)
+    columns = [np.empty(shape, kind) for shape, kind in layout(facts, len(steps))]
+    for i, step in enumerate(steps):
+        for column, value in zip(columns, step, strict=True):
+            column[i] = value
+    return b"".join(column.tobytes() for column in columns)
 
 
 def unpack(facts: Facts, envs: int, data: bytes) -> list[np.ndarray]:
