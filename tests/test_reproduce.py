@@ -166,6 +166,9 @@ def test_what_is_said_of_the_verdicts(outcome, tmp_path):
     assert f"of the {len(asked)} verdicts" in note(asked)
     assert "QMIX-contamination 0.012" in untrained(scored)
     assert "QMIX-TV 0.2" not in untrained(scored)
+    battles = outcome.of("noise")
+    assert untrained(battles) == []  # contamination is the plain discount there
+    assert ("VDN-TV 0.01", "VDN-contamination 0.01") in {(a.first, a.second) for a in questions(battles)}
     assert world_rows(asked)[0]["Tucson"].endswith("*")
     alone = [invented(c.replace(seeds=1), tmp_path, "climate") for c in plan("smoke", ["table"])[0].configs]
     (single,) = questions(alone)

@@ -177,7 +177,8 @@ def _battles(battles: Sequence[Scored]) -> Section:
     drawn = {"noise": figures.noise(battles), "radius": figures.battle_radii(battles)}
     said = paragraph(
         f"{battles[0].run.config.env}, 512 greedy battles in each world.",
-        "Rewards are positive, so the fail value is 0 and contamination is the plain discount gamma (1 - rho) itself.",
+        "Rewards are positive, so the fail value is 0 and contamination is the plain discount gamma (1 - rho) itself:",
+        "robust methods stand against it where they stand against the discount.",
     )
     body = said + figure_html(drawn["noise"], "Battles won against the noise", "Bands: 95 % intervals over seeds.")
     body += figure_html(drawn["radius"], "Battles won against the radius, for each noise")

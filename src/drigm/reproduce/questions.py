@@ -48,15 +48,31 @@ class Against(NamedTuple):
 def questions(scored: Sequence[Scored]) -> list[Against]:
     """Return each robust method against its non-robust team, the plain discount and GroupDR, where trained."""
     asked = []
-    for kind in KINDS:
-        for one in scored:
-            config = one.run.config
-            if config.baseline != "none" or reference_method(config) == "nominal":
-                continue
-            other = find(scored, config.factorization, kind, config.rho if kind == "short_horizon" else 0.0)
-            if other is not None:
-                asked.append(against(one, other))
+    for kind, called in KINDS.items():
+        for one in filter(_robust, scored):
+            other = discount_of(scored, one) if kind == "short_horizon" else _plain(scored, one, kind)
+            if other is not None and other is not one:
+                asked.append(against(one, other)._replace(kind=called))
     return asked
+
+
+def discount_of(scored: Sequence[Scored], one: Scored) -> Scored | None:
+    """Return the plain discount gamma (1 - rho) of a method's radius, if it was trained.
+
+    In battles it is contamination: rewards are positive, so its fail value is 0 and its target gamma (1 - rho) V'.
+    """
+    config = one.run.config
+    name = "contamination" if one.evaluation.suite == "noise" else "short_horizon"
+    return find(scored, config.factorization, name, config.rho)
+
+
+def _plain(scored: Sequence[Scored], one: Scored, kind: str) -> Scored | None:
+    return find(scored, one.run.config.factorization, kind, 0.0)
+
+
+def _robust(one: Scored) -> bool:
+    config = one.run.config
+    return config.baseline == "none" and reference_method(config) != "nominal"
 
 
 def against(first: Scored, second: Scored) -> Against:
@@ -112,13 +128,7 @@ def counted(asked: Sequence[Against]) -> str:
 
 def untrained(scored: Sequence[Scored]) -> list[str]:
     """Return the robust methods whose plain discount gamma (1 - rho) was not trained."""
-    found = []
-    for one in scored:
-        config = one.run.config
-        robust = config.baseline == "none" and reference_method(config) != "nominal"
-        if robust and find(scored, config.factorization, "short_horizon", config.rho) is None:
-            found.append(title(config))
-    return found
+    return [title(one.run.config) for one in filter(_robust, scored) if discount_of(scored, one) is None]
 
 
 def question_rows(asked: Sequence[Against], *, html: bool = False) -> list[dict[str, Any]]:
