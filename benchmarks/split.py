@@ -78,8 +78,9 @@ def _environment(env: Environment) -> One:
 
 def _acting(learner: Learner, env: Environment) -> One:
     def one(state: RunState, tick: Array) -> RunState:
-        state, decision = decide(learner, env, state, tick)
-        return state._replace(rollout=state.rollout._replace(last_action=decision.action, memory=decision.memory))
+        key, row, decision = decide(learner, env, state.learner.params.agents, state.rollout, state.key, tick)
+        carry = state.rollout._replace(last_action=decision.action, memory=decision.memory)
+        return state._replace(ring=replay.insert(state.ring, row, tick), key=key, rollout=carry)
 
     return one
 

@@ -159,10 +159,9 @@ def test_verdicts_follow_the_intervals(outcome, tmp_path):
 def test_what_is_said_of_the_verdicts(outcome, tmp_path):
     scored = outcome.of("climate")
     asked = questions(scored)
-    assert (
-        counted(asked[:2])
-        == "; ".join(f"{place}: 2 better, 0 no clear difference, 0 worse" for place in PLACES.values()) + "."
-    )
+    places = "; ".join(f"{place}: 2 better, 0 no clear difference, 0 worse" for place in PLACES.values())
+    assert counted(asked[:2]) == f"Robust methods against non-robust teams, {places}."
+    assert counted(asked).count("Robust methods against ") == 3
     assert f"of the {len(asked)} verdicts" in note(asked)
     assert "QMIX-contamination 0.012" in untrained(scored)
     assert "QMIX-TV 0.2" not in untrained(scored)
