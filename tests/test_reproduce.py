@@ -13,6 +13,7 @@ import sys
 import numpy as np
 import pytest
 
+from drigm import reproduce
 from drigm.cli import main
 from drigm.errors import UserError
 from drigm.evaluate import Evaluation, shift_score
@@ -95,7 +96,10 @@ def test_what_would_end_a_study_after_hours_ends_it_at_once(tmp_path, monkeypatc
     (tmp_path / "file").write_text("")
     assert main(["reproduce", "paper", "--parts", "table", "--out", str(tmp_path / "file")]) == 2
     assert "out: " in capsys.readouterr().err
-    monkeypatch.setitem(sys.modules, "jaxmarl", None)  # as if the extra were not installed
+    # As if the extra were not installed: its modules may have been imported by another test of this process.
+    for name in ("jaxmarl", *(name for name in sys.modules if name.startswith("jaxmarl."))):
+        monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.setattr(reproduce, "train_groups", lambda *_: pytest.fail("the study began"))
     assert main(["reproduce", "paper", "--parts", "table,battles", "--out", str(tmp_path / "out")]) == 2
     said = capsys.readouterr().err
     assert "smax" in said
