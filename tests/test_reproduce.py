@@ -207,7 +207,7 @@ def test_everything_is_written(outcome, tmp_path):
 
 def test_the_command_line_plans_and_refuses(capsys, tmp_path):
     assert main(["reproduce", "paper", "--plan", "--scale", "smoke", "--out", str(tmp_path)]) == 0
-    assert "vdn-groupdr" in capsys.readouterr().out
+    assert "battles-contamination" in capsys.readouterr().out
     assert main(["reproduce", "paper", "--parts", "tables", "--out", str(tmp_path)]) == 2
     assert f"choose one of {', '.join(PARTS)}" in capsys.readouterr().err
     assert main(["reproduce", "authors", str(tmp_path)]) == 2
@@ -218,11 +218,11 @@ def test_the_command_line_plans_and_refuses(capsys, tmp_path):
     assert not list(tmp_path.glob("runs"))
 
 
-def test_smoke_runs_every_kind_of_thing():
+def test_smoke_runs_both_kinds_of_worlds_in_one_program_each():
     methods = {(c.env.partition(":")[0], c.uncertainty, c.baseline) for g in plan("smoke") for c in g.configs}
     # Of radius 0: the non-robust team.
-    assert {m[1:] for m in methods if m[0] == "building"} == {("tv", "none"), ("nominal", "groupdr")}
-    assert {m[1] for m in methods if m[0] == "smax"} == {"tv"}
-    assert {"VDN", "VDN-TV 0.01"} == {title(c) for g in plan("smoke") for c in g.configs if g.suite == "noise"}
+    assert {m[1:] for m in methods if m[0] == "building"} == {("tv", "none")}
+    assert {m[1] for m in methods if m[0] == "smax"} == {"contamination"}
+    assert {title(c) for g in plan("smoke", ["battles"]) for c in g.configs} == {"VDN", "VDN-contamination 0.01"}
     assert "VDN" in {title(c) for g in plan("smoke", ["table"]) for c in g.configs}
     assert SCALES["paper"].seeds >= 5
