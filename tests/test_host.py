@@ -19,11 +19,13 @@ from pettingzoo import AECEnv
 import drigm
 from drigm.cli import main
 from drigm.config import TrainConfig
+from drigm.envs.api import Shift
 from drigm.envs.host.faults import EnvError
 from drigm.envs.host.parallel_env import ParallelAdapter
 from drigm.envs.host_vector import HostSource, HostVector
 from drigm.envs.hosted import hosted, name_of, spec_of
 from drigm.errors import UserError
+from drigm.host_evaluate import host_outcomes
 from drigm.host_loop import Liar, blank, make_host_train
 from drigm.networks import make_agents
 
@@ -43,6 +45,9 @@ SMALL = {
     "env_workers": 2,
     "quiet": True,
 }
+
+
+HEAD = {"share_parameters": True, "ordered": False}
 
 
 def fault(name: str, **options: object) -> str:
@@ -324,6 +329,19 @@ def test_when_a_run_is_settled_changes_nothing():
         np.testing.assert_array_equal(mine, other)
     assert ended[0][2] == 2 * len(range(9, 100, 3))  # learning starts after ten rows
     assert ended[0][3] > 50
+
+
+def test_episodes_do_not_depend_on_how_many_are_played_at_once():
+    env = hosted("pettingzoo", f"{FILE}:meeting", workers=2)._replace(num_eval_episodes=7)
+    assert env.host is not None
+    agents = jax.tree.map(lambda x: x[None], make_agents(jax.random.key(0), env.spec, 8, **HEAD))
+    worlds = [Shift("nominal", ())]
+    few, many = (
+        host_outcomes(env._replace(host=env.host._replace(most=most)), agents, worlds).episode_return
+        for most in (3, 64)
+    )
+    assert few.shape == (1, 1, 7)
+    np.testing.assert_array_equal(few, many)
 
 
 def test_a_set_that_fails_needs_a_fail_value_where_rewards_have_no_bound(tmp_path):

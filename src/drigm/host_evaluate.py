@@ -100,7 +100,8 @@ def host_outcomes(
     assert env.host is not None
     seeds = [FIRST_SEED + e for e in range(env.num_eval_episodes)]
     size = min(env.host.most, len(seeds))
-    rounds = [seeds[k : k + size] for k in range(0, len(seeds), size)]
+    padded = seeds + seeds[: -len(seeds) % size]  # every environment plays in every round; what is too much is cut
+    rounds = [padded[k : k + size] for k in range(0, len(padded), size)]
     teams = [jax.tree.map(lambda x: x[k], agents) for k in range(jax.tree.leaves(agents)[0].shape[0])]  # noqa: B023
     vector = env.host.open(rounds[0])
     try:
@@ -109,7 +110,7 @@ def host_outcomes(
             strengths = getattr(world.params, "strengths", {})
             for team in teams:
                 parts = [player.play(team, strengths, some) for some in rounds]
-                played.append(jax.tree.map(lambda *x: np.concatenate(x), *parts))
+                played.append(jax.tree.map(lambda *x: np.concatenate(x)[: len(seeds)], *parts))
             done(count)
     finally:
         vector.close()

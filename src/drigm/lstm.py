@@ -13,9 +13,8 @@ import numpy as np
 
 from drigm.types import Array
 
-# Steps that are written out in training: a loop copies what it carries and stacks, and slices at an index that only the
-# loop knows do not vectorise. Longer windows loop over a part of so many at most: compiling takes as long as a part has
-# steps.
+# Windows of up to so many steps are written out in training; longer ones stay a loop. Written out, XLA fuses what is
+# elementwise over steps, but compiling takes as long as the window has steps, and from some 16 on it is slower as well.
 UNROLL = 16
 
 
@@ -50,9 +49,8 @@ def _gates(t: Array) -> tuple[Array, Array, Array, Array]:
 
 
 def written_out(steps: int) -> int:
-    """Return how many of ``steps`` to write out: all, or the largest equal parts; without parts above 3, `UNROLL`."""
-    parts = [k for k in range(4, UNROLL + 1) if steps % k == 0]
-    return steps if steps <= UNROLL else max(parts, default=UNROLL)
+    """Return how many of ``steps`` a loop writes out."""
+    return steps if steps <= UNROLL else 1
 
 
 def _forward(gates_in: Array, keep: Array, weight: Array, hidden: Array, cell: Array, unroll: int | None = None):
@@ -67,38 +65,45 @@ def _forward(gates_in: Array, keep: Array, weight: Array, hidden: Array, cell: A
         cell_next = f * cell + i * g
         tanh_cell = jnp.tanh(cell_next)
         hidden_next = o * tanh_cell
-        return (hidden_next, cell_next), (hidden_next, t, cell, tanh_cell)
+        return (hidden_next, cell_next), (hidden_next, hidden, t, cell, tanh_cell)
 
     unroll = written_out(gates_in.shape[0]) if unroll is None else unroll
-    steps = jax.lax.scan(step, (hidden, cell), (gates_in, keep), unroll=unroll)
-    (_, last_cell), (outputs, t, cell_before, tanh_cell) = steps
-    return (outputs, last_cell), (keep, weight, hidden, outputs, t, cell_before, tanh_cell)
+    (_, last_cell), (outputs, *residuals) = jax.lax.scan(step, (hidden, cell), (gates_in, keep), unroll=unroll)
+    return (outputs, last_cell), (keep, weight, *residuals)
 
 
 def _backward(residuals, cotangents):
-    keep, weight, hidden, outputs, t, cell_before, tanh_cell = residuals
+    keep, weight, hidden, t, cell, tanh_cell = residuals
     d_outputs, _ = cotangents
-    slope = jnp.broadcast_to(jnp.square(_scale(hidden.shape[-1])), t.shape[1:])
+    i, f, g, o = _gates(t)
+    # Through tanh, and through the factor 1/2 on both of its sides.
+    slopes = (1.0 - t * t) * jnp.broadcast_to(jnp.square(_scale(hidden.shape[-1])), t.shape)
+    slope_i, slope_f, slope_g, slope_o = jnp.split(slopes, 4, axis=-1)
+    # All that does not depend on later steps is computed for all steps at once.
+    factors = (
+        o * (1.0 - tanh_cell * tanh_cell),
+        jnp.concatenate([g * slope_i, cell * slope_f, i * slope_g], axis=-1),
+        tanh_cell * slope_o,
+        f * keep[..., None],
+    )
     transposed = jnp.swapaxes(weight, 1, 2)
 
     def step(carry: tuple[Array, Array], inputs: tuple[Array, ...]):
         d_hidden, d_cell = carry
-        d_output, t, cell, tanh_cell, kept = inputs
-        i, f, g, o = _gates(t)
+        d_output, through_cell, to_ifg, to_o, kept_f, kept = inputs
         d_hidden = d_hidden + d_output
-        d_cell = d_cell + d_hidden * o * (1.0 - tanh_cell * tanh_cell)
-        d_t = jnp.concatenate([d_cell * g, d_cell * cell, d_cell * i, d_hidden * tanh_cell], axis=-1)
-        d_gates = d_t * (1.0 - t * t) * slope  # through tanh, and through the factor 1/2 on both of its sides
-        kept = kept[..., None]
-        return (jnp.einsum("gbk,gkh->gbh", d_gates, transposed) * kept, d_cell * f * kept), d_gates
+        d_cell = d_cell + d_hidden * through_cell
+        d_ifg = jnp.concatenate([d_cell, d_cell, d_cell], axis=-1) * to_ifg
+        d_gates = jnp.concatenate([d_ifg, d_hidden * to_o], axis=-1)
+        d_before = jnp.einsum("gbk,gkh->gbh", d_gates, transposed) * kept[..., None]
+        return (d_before, d_cell * kept_f), d_gates
 
-    zeros = jnp.zeros_like(hidden)
-    inputs = (d_outputs, t, cell_before, tanh_cell, keep)
+    zeros = jnp.zeros_like(hidden[0])
+    inputs = (d_outputs, *factors, keep)
     (d_hidden, d_cell), d_gates = jax.lax.scan(
         step, (zeros, zeros), inputs, reverse=True, unroll=written_out(t.shape[0])
     )
-    before = jnp.concatenate([hidden[None], outputs[:-1]]) * keep[..., None]
-    d_weight = jnp.einsum("gnh,gnk->ghk", _time_into_rows(before), _time_into_rows(d_gates))
+    d_weight = jnp.einsum("gnh,gnk->ghk", _time_into_rows(hidden), _time_into_rows(d_gates))
     return d_gates, None, d_weight, d_hidden, d_cell
 
 
