@@ -131,7 +131,8 @@ def main() -> None:
     parser.add_argument("--install-only", action="store_true", help="make the virtual environments and stop")
     parser.add_argument("--out", type=Path, help="JSON file (default: benchmarks/peers.json; none with --quick)")
     options = parser.parse_args()
-    for name in options.libraries:
+    needed = {*options.libraries, *(["benchmarl"] if "pettingzoo" in options.libraries else [])}  # whose tasks it plays
+    for name in sorted(needed):
         install(LIBRARIES[name], options.venvs)
     if options.install_only:
         return

@@ -1,6 +1,7 @@
 """Show where the time of one tick goes: kinds of work, and the slowest operations of the compiled program.
 
     python benchmarks/profile_tick.py --factorization qmix --uncertainty tv --rho 0.2 --seeds 5
+    python benchmarks/profile_tick.py --set env=mpe:simple_spread_v3?local_ratio=0 window=25 burn_in=0 shards=1
 
 Times are of one device. Each operation's is the lower quartile over the ticks traced, times how often it runs in a
 tick: on a machine that others use as well, the mean would show where the process was interrupted. The processor's
@@ -28,6 +29,7 @@ from drigm.devices import use_cores
 from drigm.envs import make_env
 from drigm.loop import first_update, make_train
 from drigm.report.tables import format_table
+from drigm.train import settle
 
 TICKS = 10
 MIN_EVENTS = 1000  # of a thread that runs the program; others only wait for it
@@ -49,9 +51,17 @@ def main() -> None:
     parser.add_argument("--rho", type=float, default=0.2)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--top", type=int, default=25, help="operations to list")
+    parser.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", help="other settings, as in window=25")
     options = vars(parser.parse_args())
-    top = options.pop("top")
-    profile(TrainConfig(**options), top)
+    top, others = options.pop("top"), (word.partition("=") for word in options.pop("set"))
+    profile(settle({**options, **{name: _value(text) for name, _, text in others}}), top)
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 def profile(config: TrainConfig, top: int) -> None:
