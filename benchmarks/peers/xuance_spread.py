@@ -5,6 +5,7 @@ observation and the agent's number, a hidden layer of ``head`` units follows it;
 """
 
 import functools
+import importlib
 import json
 import sys
 import time
@@ -14,7 +15,6 @@ from importlib.metadata import version
 warnings.filterwarnings("ignore")
 
 import torch  # noqa: E402 (it warns while it is imported)
-from pettingzoo.mpe import simple_spread_v3  # noqa: E402
 
 
 def settings_of(work):
@@ -59,7 +59,9 @@ def settings_of(work):
 
 def agents_of(work):
     """Return XuanCe's agents and their environments."""
-    # It passes no options on to the environment, so they are bound before it looks the environment up.
+    # It passes no options on to the environment, so they are bound before it looks the environment up, and in the way
+    # that it does: `from pettingzoo.mpe import simple_spread_v3` is another module object, which it would not see.
+    simple_spread_v3 = importlib.import_module("pettingzoo.mpe.simple_spread_v3")
     simple_spread_v3.parallel_env = functools.partial(
         simple_spread_v3.parallel_env, N=3, local_ratio=0.0, max_cycles=work["episode"]
     )
