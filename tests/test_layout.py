@@ -20,6 +20,7 @@ FREE = ("types", "errors", "config", "presets", "progress", "devices")
 FLOW = (
     ("envs",),
     ("targets",),
+    ("products",),
     ("lstm",),
     ("networks",),
     ("uncertainty", "factorizations"),

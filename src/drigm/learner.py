@@ -123,6 +123,8 @@ class Learner(NamedTuple):
         # The average warms up with the number of updates, so that early weights do not linger in it.
         decay = jnp.minimum(config.average_decay, updates.astype(jnp.float32) / (10.0 + updates.astype(jnp.float32)))
         average = jax.tree.map(lambda new, old: old + (1.0 - decay) * (new - old), params, state.average)
+        # The gradients' norm is the same on every shard already.
+        loss, dual_loss, value = mean_over_shards((loss, dual_loss, value))
         metrics = Metrics(loss, dual_loss, value + value_offset(method, robustness), optax.tree.norm(grads))
         state = state._replace(
             params=params,
@@ -133,7 +135,7 @@ class Learner(NamedTuple):
             dual_opt_state=dual_opt_state,
             updates=updates,
         )
-        return state, mean_over_shards(metrics)
+        return state, metrics
 
     def _loss(self, params: Params, window: Row, batch: Batch, y_tm1: Array) -> tuple[Array, Array]:
         """Return the masked mean squared TD error, with the consistency loss if there is one, and the mean Q_tot."""

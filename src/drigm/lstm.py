@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from drigm.products import weight_gradient
 from drigm.types import Array
 
 # Windows of up to so many steps are written out in training; longer ones stay a loop. Written out, XLA fuses what is
@@ -103,7 +104,8 @@ def _backward(residuals, cotangents):
     (d_hidden, d_cell), d_gates = jax.lax.scan(
         step, (zeros, zeros), inputs, reverse=True, unroll=written_out(t.shape[0])
     )
-    d_weight = jnp.einsum("gnh,gnk->ghk", _time_into_rows(hidden), _time_into_rows(d_gates))
+    transposed = jnp.moveaxis(hidden, (1, 3), (0, 1)).reshape(hidden.shape[1], hidden.shape[-1], -1)
+    d_weight = weight_gradient(transposed, _time_into_rows(d_gates))
     return d_gates, None, d_weight, d_hidden, d_cell
 
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from drigm.errors import check
 from drigm.lstm import lstm
+from drigm.products import affine
 from drigm.targets import greedy_actions
 from drigm.types import Array, EnvSpec
 
@@ -49,7 +50,7 @@ class LinearHead(eqx.Module):
 
     def values(self, features: Array) -> Array:
         """Return Q of every action: [G, rows, F] -> [G, rows, A]."""
-        return _affine(features, self.weight, self.bias)
+        return affine(features, self.weight, self.bias)
 
     def greedy(self, features: Array) -> Array:
         """Return the best action [G, rows] int32."""
@@ -90,7 +91,7 @@ class OrderedHead(eqx.Module):
         return value - _bowl(shape, level[..., None])[..., 0]
 
     def _shape(self, features: Array) -> tuple[Array, tuple[Array, Array, Array]]:
-        out = _affine(features, self.weight, self.bias)
+        out = affine(features, self.weight, self.bias)
         centre = CENTRE_GAIN * out[..., 1]
         steep, width = jnp.split(out[..., 2:], 2, axis=-1)
         return out[..., 0], (jax.nn.softplus(steep), centre, jax.nn.softplus(width) + 0.01)
@@ -146,10 +147,10 @@ class RecurrentAgents(eqx.Module):
         x = self._encode(inputs)  # [G, T * rows, I]
         t, batch = inputs.first.shape
         if self.encoder is None or self.encoder_bias is None:
-            gates = _affine(x, self.lstm_input, self.lstm_bias) + self._embed(inputs)
+            gates = affine(x, self.lstm_input, self.lstm_bias) + self._embed(inputs)
         else:
-            hidden_in = jax.nn.relu(_affine(x, self.encoder, self.encoder_bias) + self._embed(inputs))
-            gates = _affine(hidden_in, self.lstm_input, self.lstm_bias)
+            hidden_in = jax.nn.relu(affine(x, self.encoder, self.encoder_bias) + self._embed(inputs))
+            gates = affine(hidden_in, self.lstm_input, self.lstm_bias)
         gates = jnp.moveaxis(gates.reshape(gates.shape[0], t, -1, gates.shape[-1]), 1, 0)
         keep = self._rows(jnp.broadcast_to(~inputs.first[..., None], (t, batch, self.num_agents)))
         keep = jnp.moveaxis(keep.reshape(keep.shape[0], t, -1), 1, 0).astype(jnp.float32)
@@ -222,11 +223,6 @@ class RecurrentAgents(eqx.Module):
 def _merge_time(features: Array) -> Array:
     """[T, G, rows, F] -> [G, T * rows, F]."""
     return jnp.moveaxis(features, 0, 1).reshape(features.shape[1], -1, features.shape[-1])
-
-
-def _affine(x: Array, weight: Array, bias: Array) -> Array:
-    product = jnp.einsum("gbi,gio->gbo", x, weight)
-    return product + jnp.broadcast_to(bias[:, None, :], product.shape)
 
 
 def _uniform(key: Array, shape: tuple[int, ...], fan_in: int) -> Array:
