@@ -79,7 +79,7 @@ class Training:
 
     def restart(self) -> None:
         """Go back to the first tick."""
-        self.state, self.tick = jax.block_until_ready(self._init(*self.axes)), 0
+        self.state, self.tick = jax.block_until_ready(self.programs.place(self._init(*self.axes))), 0
 
     def warm(self) -> Training:
         """Advance to where learning begins."""

@@ -30,6 +30,7 @@ from drigm.envs import make_env
 from drigm.loop import first_update, make_train
 from drigm.report.tables import format_table
 from drigm.train import settle
+from drigm.training import axes
 
 TICKS = 10
 MIN_EVENTS = 1000  # of a thread that runs the program; others only wait for it
@@ -68,7 +69,7 @@ def profile(config: TrainConfig, top: int) -> None:
     """Trace `TICKS` ticks of ``config`` that learn, and print where their time went."""
     use_cores(config.shards)
     programs = make_train(config, make_env(config.env))
-    state = programs.init(jnp.arange(config.seeds, dtype=jnp.int32), jnp.full(config.seeds, config.rho, jnp.float32))
+    state = programs.place(programs.init(*axes([config])))
     warm = first_update(config) + TICKS
     tick = jax.ShapeDtypeStruct((), jnp.int32)
     chunk = programs.chunk.lower(state, tick, tick).compile()

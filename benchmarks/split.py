@@ -17,8 +17,9 @@ from drigm import replay, rollout
 from drigm.config import TrainConfig
 from drigm.envs import make_env
 from drigm.envs.api import Environment
+from drigm.layout import over_shards, shard_mesh, sharding_of
 from drigm.learner import Learner, make_learner
-from drigm.loop import RunState, decide, first_update, make_train, over_shards, shard_mesh, sharding_of
+from drigm.loop import RunState, decide, first_update, make_train
 from drigm.run_directory import RunDirectory
 from drigm.training import CHUNKS, Member, Session, axes, train_session
 from drigm.types import Array

@@ -104,9 +104,10 @@ def make_spec(*, agents=2, obs=3, state=4, actions=5, ordered=False, **changes):
 
 def train_all(config, env, seeds=(0,), rho=(0.0,)):
     """All of a run's training without a directory; leading axes [shards, runs]."""
-    programs = make_train(config, env)
-    state = programs.init(jnp.array(seeds, jnp.int32), jnp.array(rho, jnp.float32))
-    return programs.chunk(state, jnp.int32(0), jnp.int32(config.ticks))
+    programs = make_train(config, env, runs=len(seeds))
+    state = programs.place(programs.init(jnp.array(seeds, jnp.int32), jnp.array(rho, jnp.float32)))
+    state, sums = programs.chunk(state, jnp.int32(0), jnp.int32(config.ticks))
+    return programs.settle((state, sums))
 
 
 def leaves(tree):

@@ -29,7 +29,7 @@ FLOW = (
     ("replay",),
     ("rollout",),
     ("robust_targets",),
-    ("learner",),
+    ("layout", "learner"),
     ("loop",),
     ("host_loop",),
     ("host_evaluate",),

@@ -26,7 +26,8 @@ from drigm.envs import perturbations
 from drigm.envs.api import Environment
 from drigm.envs.host_vector import HostSteps, HostVector
 from drigm.errors import UserError, check
-from drigm.learner import Learner, Metrics, make_learner
+from drigm.layout import over_shards, shard_mesh, sharding_of
+from drigm.learner import Learner, LearnerState, Metrics, make_learner
 from drigm.loop import (
     ChunkSums,
     Decision,
@@ -39,9 +40,6 @@ from drigm.loop import (
     initial_state,
     learn,
     nothing_learnt,
-    over_shards,
-    shard_mesh,
-    sharding_of,
     training_strengths,
 )
 from drigm.networks import RecurrentAgents
@@ -77,7 +75,7 @@ def make_host_train(config: TrainConfig, env: Environment) -> Train:
     dummy = blank(env.spec, envs)
     init = initial_state(config, env, learner, lambda agents, key: liar.begin(agents, key, dummy))
     mesh = shard_mesh(config.shards)
-    start, shapes = compiled_start(init, mesh)
+    start, shapes = compiled_start(init, sharding_of(mesh))
     programs = Programs(config, env, learner, liar, mesh)
     going: list[HostRun] = []
 
@@ -262,9 +260,12 @@ class Programs:
         state = state._replace(ring=jax.tree.map(lambda x, new: x.at[place].set(new, mode="drop"), state.ring, block))
         tick = first + rows - 1
         key = jax.random.fold_in(jax.random.fold_in(jax.random.wrap_key_data(state.key), SAMPLING), tick)
-        learnt, metrics, updates = jax.lax.cond(
-            due, lambda: learn(self.learner, state, key, tick), lambda: (state.learner, *nothing_learnt())
-        )
+        ring = jax.tree.map(lambda x: x[None], state.ring)
+
+        def update() -> tuple[LearnerState, Metrics, Array]:
+            return learn(self.learner, state.learner, ring, key[None], tick, state.robustness)
+
+        learnt, metrics, updates = jax.lax.cond(due, update, lambda: (state.learner, *nothing_learnt()))
         return state._replace(learner=learnt), learnt.params.agents, metrics, updates
 
 

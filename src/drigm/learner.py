@@ -98,8 +98,13 @@ class Learner(NamedTuple):
             updates=jnp.int32(0),
         )
 
-    def update(self, state: LearnerState, window: Row, robustness: Robustness) -> tuple[LearnerState, Metrics]:
-        """Return the state after the dual steps (if the set has a dual) and one TD step on ``window`` [T + 1, B]."""
+    def update(
+        self, state: LearnerState, window: Row, robustness: Robustness, shares: int = 1
+    ) -> tuple[LearnerState, Metrics]:
+        """Return the state after the dual steps (if the set has a dual) and one TD step on ``window`` [T + 1, B].
+
+        The windows of ``shares`` shards stand side by side in B; others may be on other devices.
+        """
         method, config = self.method, self.method.config
         batch = cut_batch(method, window)
         following = next_team(method, state.params, state.target, window, batch)
@@ -112,9 +117,12 @@ class Learner(NamedTuple):
             batch,
             jax.lax.stop_gradient(v_t),
             robustness.rho,
+            shares,
         )
         y_tm1 = robust_target(method, state.target.mixer, following, dual, state.reward_models, batch, robustness)
-        (loss, value), grads = jax.value_and_grad(self._loss, has_aux=True)(state.params, window, batch, y_tm1)
+        (loss, value), grads = jax.value_and_grad(self._loss, has_aux=True)(
+            state.params, window, batch, y_tm1, shares
+        )
         grads = mean_over_shards(grads)
         params, opt_state = descend(self.optimizer, grads, state.opt_state, state.params)
         updates = state.updates + 1
@@ -137,7 +145,9 @@ class Learner(NamedTuple):
         )
         return state, metrics
 
-    def _loss(self, params: Params, window: Row, batch: Batch, y_tm1: Array) -> tuple[Array, Array]:
+    def _loss(
+        self, params: Params, window: Row, batch: Batch, y_tm1: Array, shares: int
+    ) -> tuple[Array, Array]:
         """Return the masked mean squared TD error, with the consistency loss if there is one, and the mean Q_tot."""
         method = self.method
         # The last step only serves as the target's next history: nothing here looks at it.
@@ -156,7 +166,7 @@ class Learner(NamedTuple):
                 q = jnp.where(batch.avail_tm1, q, -jnp.inf)
             weights = (method.config.lambda_opt, method.config.lambda_nopt)
             loss = loss + method.factorization.consistency(params.mixer, taken, greedy, q, weights)
-        return targets.masked_mean(loss, batch.mask), targets.masked_mean(q_tot, batch.mask)
+        return targets.masked_mean(loss, batch.mask, shares), targets.masked_mean(q_tot, batch.mask, shares)
 
 
 def make_learner(config: TrainConfig, spec: EnvSpec) -> Learner:

@@ -1,4 +1,4 @@
-"""make_train: the whole of training as two compiled programs; seeds and radii are vmap axes."""
+"""make_train: the whole of training as two compiled programs, for any number of seeds and radii."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import NamedSharding
 
 from drigm import replay, rollout
 from drigm.config import TrainConfig
 from drigm.envs.api import Environment
 from drigm.envs.perturbations import parse_grid, split, wrap
 from drigm.errors import UserError, check
+from drigm.layout import layout_of
 from drigm.learner import Learner, LearnerState, Metrics, make_learner, make_robustness
 from drigm.networks import Memory, RecurrentAgents
 from drigm.presets import LEAKY_PRESETS
 from drigm.replay import Row
 from drigm.robust_targets import SHARD_AXIS, Robustness
 from drigm.rollout import EpisodeStats, Exploration, RolloutState
-from drigm.types import Array
+from drigm.types import Array, PyTree
 
 
 class RunState(NamedTuple):
@@ -50,11 +50,12 @@ class Train(NamedTuple):
         shapes: ``shapes(seeds, rho)``: the shapes of a state, without what a baseline fits beforehand.
         init: ``init(seeds [K] int32, rho [K] float32) -> RunState``.
         chunk: ``chunk(state, tick, ticks) -> (state, ChunkSums)`` advances ``ticks`` ticks from number ``tick``.
-            Seeds and radii are `vmap` axes of this one program; ``ticks`` is traced, so chunks of any
+            Seeds and radii are the runs axis of this one program; ``ticks`` is traced, so chunks of any
             length share one compilation.
         close: ends what runs beside this process.
         settle: ``settle(state) -> RunState``: what a chunk returned, once everything that it began has finished.
             Of environments in other processes the next chunk may go on while the last one's updates still run.
+        place: ``place(state)``: a state where a chunk wants it; more runs than devices can share evenly are filled up.
     """
 
     init: Callable[[Array, Array], RunState]
@@ -62,6 +63,7 @@ class Train(NamedTuple):
     shapes: Callable[[Array, Array], RunState]
     close: Callable[[], None] = lambda: None
     settle: Callable[[Any], RunState] = lambda state: state
+    place: Callable[[RunState], Any] = lambda state: state
 
 
 class StoppedError(UserError):
@@ -72,12 +74,20 @@ class StoppedError(UserError):
         self.state, self.tick = state, tick
 
 
-def make_train(config: TrainConfig, env: Environment) -> Train:
+def make_train(
+    config: TrainConfig, env: Environment, *, runs: int | None = None, in_turn: bool | None = None
+) -> Train:
     """Return the compiled training programs of ``config`` in ``env``.
 
     The parallel environments, the replay and each batch of windows are split into ``config.shards`` shares whose
-    gradients are averaged: on two CPU devices each core works on its own share; on one device the same
-    arithmetic runs as a `vmap`.
+    gradients are averaged; `drigm.layout` says which device does what.
+
+    Args:
+        config: the settings that all runs share.
+        env: the environment.
+        runs: how many; None: the seeds of ``config``.
+        in_turn: a device's runs one after the other within a chunk, not as a `vmap`. None: in turn on CPUs, where what
+            one run needs stays in the cache; an accelerator is only busy with all of them.
     """
     learner = make_learner(config, env.spec)
     baseline = learner.method.baseline
@@ -85,37 +95,23 @@ def make_train(config: TrainConfig, env: Environment) -> Train:
     nominal, lies = split(env, training_strengths(config.perturb))
     env = wrap(baseline.environment(nominal, envs), lies)
     init = initial_state(config, env, learner, lambda agents, key: rollout.start(env, agents, key, envs))
-
-    def chunk(state: RunState, tick: Array, ticks: Array) -> tuple[RunState, ChunkSums]:
-        # Stated rather than asked of JAX: to find out the shapes, it would trace a tick a second time.
-        zero = jnp.zeros(state.robustness.rho.shape, jnp.float32)
-        zeros = ChunkSums(EpisodeStats(zero, zero, zero), Metrics(zero, zero, zero, zero), zero)
-
-        def body(i: Array, carry: tuple[RunState, ChunkSums]) -> tuple[RunState, ChunkSums]:
-            state, sums = carry
-            state, more = _tick(learner, env, state, tick + i)
-            return state, jax.tree.map(jnp.add, sums, more)
-
-        state, sums = jax.lax.fori_loop(0, ticks, body, (state, zeros))
-        episodes = jax.tree.map(lambda x: jax.lax.psum(x, SHARD_AXIS), sums.episodes)
-        return state, sums._replace(episodes=episodes)
-
-    mesh = shard_mesh(config.shards)
-    sharding = sharding_of(mesh)
+    layout = layout_of(config.shards, config.seeds if runs is None else runs)
+    in_turn = jax.default_backend() == "cpu" if in_turn is None else in_turn
+    advance = functools.partial(_advance_all, learner, env, in_turn)
     # The output's sharding is stated because an empty array would lose its own, and the next call compile anew.
-    step = jax.jit(over_shards(chunk, mesh, (True, False, False)), donate_argnums=0, out_shardings=sharding)
-    start, shapes = compiled_start(init, mesh)
+    step = jax.jit(layout.spread(advance), donate_argnums=0, out_shardings=layout.sharding)
+    start, shapes = compiled_start(init, layout.sharding if layout.places == layout.runs else None)
+    train = Train(start, step, shapes, settle=layout.strip, place=layout.fill)
     if baseline.reward_models is None:
-        return Train(start, step, shapes)
+        return train
     fit = functools.partial(baseline.reward_models, nominal, config.preset in LEAKY_PRESETS, config.steps)
 
     def start_with_models(seeds: Array, rho: Array) -> RunState:
         state, models = start(seeds, rho), fit(seeds)
         models = jax.tree.map(lambda x: jnp.broadcast_to(x, (config.shards, *x.shape)), models)
-        models = models if sharding is None else jax.device_put(models, sharding)
-        return state._replace(learner=state.learner._replace(reward_models=models))
+        return state._replace(learner=state.learner._replace(reward_models=layout.put(models)))
 
-    return Train(start_with_models, step, shapes)
+    return train._replace(init=start_with_models)
 
 
 def initial_state(
@@ -139,17 +135,12 @@ def initial_state(
     return init
 
 
-def compiled_start(init: Callable[[Array, Array], RunState], mesh: Mesh | None):
-    """Return the compiled start of a run, and the shapes it returns."""
+def compiled_start(init: Callable[[Array, Array], RunState], sharding: NamedSharding | None):
+    """Return the compiled start of a run, spread as ``sharding`` says, and the shapes it returns."""
     # What runs once need not be optimised: this compiles the start in a third of the time. On CPUs, where it was tried.
     options = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
-    start = jax.jit(init, out_shardings=sharding_of(mesh), compiler_options=options)
+    start = jax.jit(init, out_shardings=sharding, compiler_options=options)
     return start, functools.partial(jax.eval_shape, init)
-
-
-def sharding_of(mesh: Mesh | None) -> NamedSharding | None:
-    """Return how a state's leading axis is spread over ``mesh``."""
-    return None if mesh is None else NamedSharding(mesh, PartitionSpec(SHARD_AXIS))
 
 
 def training_strengths(text: str) -> dict[str, float]:
@@ -158,29 +149,6 @@ def training_strengths(text: str) -> dict[str, float]:
     for name, strengths in grid.items():
         check(len(strengths) == 1, f"perturb {name}", strengths, "training takes one strength of each")
     return {name: strengths[0] for name, strengths in grid.items()}
-
-
-def shard_mesh(shards: int) -> Mesh | None:
-    """Return a mesh with one device per shard, or None where there are too few devices."""
-    if shards > jax.local_device_count():
-        return None
-    return Mesh(np.array(jax.local_devices()[:shards]), (SHARD_AXIS,))
-
-
-def over_shards(function, mesh: Mesh | None, split: tuple[bool, ...]):
-    """Map ``function`` over the leading shard axis of the arguments that are ``split``; every result has that axis.
-
-    Over the devices of ``mesh``, or as a `vmap` without one.
-    """
-    if mesh is None:
-        return jax.vmap(function, in_axes=tuple(0 if s else None for s in split), axis_name=SHARD_AXIS)
-
-    def local(*arguments):
-        mine = [jax.tree.map(lambda x: x[0], a) if s else a for a, s in zip(arguments, split, strict=True)]
-        return jax.tree.map(lambda x: x[None], function(*mine))
-
-    shares = tuple(PartitionSpec(SHARD_AXIS) if s else PartitionSpec() for s in split)
-    return jax.shard_map(local, mesh=mesh, in_specs=shares, out_specs=PartitionSpec(SHARD_AXIS), check_vma=False)
 
 
 def epsilon_at(config: TrainConfig, tick: Array) -> Array:
@@ -229,45 +197,99 @@ def nothing_learnt() -> tuple[Metrics, Array]:
     return Metrics(nothing, nothing, nothing, nothing), nothing
 
 
-def learn(learner: Learner, state: RunState, key: Array, tick: Array) -> tuple[LearnerState, Metrics, Array]:
-    """Take the updates of a tick; returns the sums of their metrics and their number."""
-    config = learner.method.config
+def learn(
+    learner: Learner, learnt: LearnerState, ring: Row, keys: Array, tick: Array, robustness: Robustness
+) -> tuple[LearnerState, Metrics, Array]:
+    """Take the updates of a tick on the windows of all local shards, ``ring`` and ``keys`` [local shards, ...].
 
-    def update(carry: tuple[LearnerState, Metrics], k: Array) -> tuple[tuple[LearnerState, Metrics], None]:
+    Returns:
+        The learner's state, the sums of the updates' metrics, and their number.
+    """
+    config = learner.method.config
+    count = config.batch // config.shards
+
+    def update(carry: tuple[LearnerState, Metrics], keys: Array) -> tuple[tuple[LearnerState, Metrics], None]:
         learnt, total = carry
-        window = replay.sample(state.ring, k, tick + 1, config.batch // config.shards, config.window)
-        learnt, metrics = learner.update(learnt, window, state.robustness)
+        draw = jax.vmap(lambda rows, key: replay.sample(rows, key, tick + 1, count, config.window), out_axes=1)
+        windows = jax.tree.map(lambda x: x.reshape(x.shape[0], -1, *x.shape[3:]), draw(ring, keys))
+        learnt, metrics = learner.update(learnt, windows, robustness, ring.reward.shape[0])
         return (learnt, jax.tree.map(jnp.add, total, metrics)), None
 
     total, updates = nothing_learnt()
+    keys = jax.vmap(lambda key: jax.random.split(key, config.updates), out_axes=1)(keys)
     # Written out where there is one, a loop where there are several: compiling takes as long as for one.
-    (learnt, total), _ = jax.lax.scan(
-        update, (state.learner, total), jax.random.split(key, config.updates), unroll=config.updates == 1
-    )
+    (learnt, total), _ = jax.lax.scan(update, (learnt, total), keys, unroll=config.updates == 1)
     return learnt, total, updates + config.updates
 
 
 def _tick(learner: Learner, env: Environment, state: RunState, tick: Array) -> tuple[RunState, ChunkSums]:
-    """Act once in every environment, store it, and learn when it is time; all runs of one shard.
+    """Act once in every environment, store it, and learn when it is time.
 
-    The runs are mapped within the condition, not around it: its branches would be traced once to see what is in them
-    and once more to map that.
+    ``state`` is of one run: its rollout, ring and key [local shards, ...], the rest without a leading axis.
     """
-    config = learner.method.config
-    decided = jax.vmap(lambda s: decide(learner, env, s.learner.params.agents, s.rollout, s.key, tick))
-    key, row, decision = decided(state)
+    config, agents = learner.method.config, state.learner.params.agents
+    decided = jax.vmap(lambda carry, key: decide(learner, env, agents, carry, key, tick))
+    key, row, decision = decided(state.rollout, state.key)
     ring = jax.vmap(replay.insert, in_axes=(0, 0, None))(state.ring, row, tick)
-    state = state._replace(ring=ring, key=key)
-    step = jax.vmap(lambda s, d: rollout.advance(env, s.rollout, d.env_key, d.action, d.memory))
-    carry, episodes = step(state, decision)
+    step = jax.vmap(lambda carry, d: rollout.advance(env, carry, d.env_key, d.action, d.memory))
+    carry, episodes = step(state.rollout, decision)
 
     def update() -> tuple[LearnerState, Metrics, Array]:
-        return jax.vmap(lambda s, key: learn(learner, s, key, tick))(state, decision.sample_key)
-
-    def skip() -> tuple[LearnerState, Metrics, Array]:
-        nothing = jax.tree.map(lambda x: jnp.broadcast_to(x, state.robustness.rho.shape), nothing_learnt())
-        return state.learner, *nothing
+        return learn(learner, state.learner, ring, decision.sample_key, tick, state.robustness)
 
     due = (tick + 1 >= first_update(config)) & (tick % config.update_every == 0)
-    learnt, metrics, updates = jax.lax.cond(due, update, skip)
-    return state._replace(learner=learnt, rollout=carry), ChunkSums(episodes, metrics, updates)
+    learnt, metrics, updates = jax.lax.cond(due, update, lambda: (state.learner, *nothing_learnt()))
+    state = state._replace(learner=learnt, rollout=carry, ring=ring, key=key)
+    return state, ChunkSums(jax.tree.map(lambda x: jnp.sum(x, axis=0), episodes), metrics, updates)
+
+
+def _advance(
+    learner: Learner, env: Environment, state: RunState, tick: Array, ticks: Array
+) -> tuple[RunState, ChunkSums]:
+    """Advance one run, leaves [local shards, ...]; the sums have that axis too, all the same on it."""
+    shards = state.key.shape[0]
+
+    def every(tree: PyTree) -> PyTree:
+        return jax.tree.map(lambda x: jnp.broadcast_to(x, (shards, *x.shape)), tree)
+
+    # Stated rather than asked of JAX: to find out the shapes, it would trace a tick a second time.
+    zero = jnp.float32(0.0)
+    zeros = ChunkSums(EpisodeStats(zero, zero, zero), Metrics(zero, zero, zero, zero), zero)
+
+    def body(i: Array, carry: tuple[RunState, ChunkSums]) -> tuple[RunState, ChunkSums]:
+        going, sums = carry
+        going, more = _tick(learner, env, going, tick + i)
+        return going, jax.tree.map(jnp.add, sums, more)
+
+    learnt, robustness = jax.tree.map(lambda x: x[0], (state.learner, state.robustness))
+    going = state._replace(learner=learnt, robustness=robustness)
+    going, sums = jax.lax.fori_loop(0, ticks, body, (going, zeros))
+    sums = sums._replace(episodes=jax.tree.map(lambda x: jax.lax.psum(x, SHARD_AXIS), sums.episodes))
+    return going._replace(learner=every(going.learner), robustness=state.robustness), every(sums)
+
+
+def _advance_all(
+    learner: Learner,
+    env: Environment,
+    in_turn: bool,
+    state: RunState,
+    tick: Array,
+    ticks: Array,
+    runs: Array | int,
+) -> tuple[RunState, ChunkSums]:
+    """Advance the first ``runs`` of a device's runs, leaves [local shards, local runs, ...]."""
+
+    def one(state: RunState) -> tuple[RunState, ChunkSums]:
+        return _advance(learner, env, state, tick, ticks)
+
+    shards, places = state.key.shape[:2]
+    if not in_turn or places == 1:
+        return jax.vmap(one, in_axes=1, out_axes=1)(state)
+    zero = jnp.zeros((shards, places), jnp.float32)
+    zeros = ChunkSums(EpisodeStats(zero, zero, zero), Metrics(zero, zero, zero, zero), zero)
+
+    def body(k: Array, carry: tuple[RunState, ChunkSums]) -> tuple[RunState, ChunkSums]:
+        mine = jax.tree.map(lambda x: jax.lax.dynamic_index_in_dim(x, k, 1, keepdims=False), carry[0])
+        return jax.tree.map(lambda x, new: jax.lax.dynamic_update_index_in_dim(x, new, k, 1), carry, one(mine))
+
+    return jax.lax.fori_loop(0, runs, body, (state, zeros))

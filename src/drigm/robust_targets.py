@@ -172,8 +172,12 @@ def fit_dual(
     batch: Batch,
     v_t: Array,
     rho: Array,
+    shares: int = 1,
 ) -> tuple[DualNetwork | None, Any, Array]:
-    """Take the dual steps of one update on the linear dual loss of the next values ``v_t``; see `dual_variables`."""
+    """Take the dual steps of one update on the linear dual loss of the next values ``v_t``; see `dual_variables`.
+
+    The windows of ``shares`` shards stand side by side in the batch.
+    """
     loss = jnp.float32(0.0)
     if dual is None:
         return dual, opt_state, loss
@@ -184,7 +188,8 @@ def fit_dual(
         mask = mask & batch.alive_t
 
     def loss_of(dual: DualNetwork) -> Array:
-        return targets.masked_mean(dual_loss(method.uncertainty, dual_variables(method, dual, batch), v_t, rho), mask)
+        losses = dual_loss(method.uncertainty, dual_variables(method, dual, batch), v_t, rho)
+        return targets.masked_mean(losses, mask, shares)
 
     for _ in range(method.config.dual_updates):
         loss, grads = jax.value_and_grad(loss_of)(dual)

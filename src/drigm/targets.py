@@ -56,10 +56,17 @@ def valid_transitions(terminated_tm1: Array, truncated_tm1: Array, first_t: Arra
     return ~(terminated_tm1 | truncated_tm1 | first_t)
 
 
-def masked_mean(x: Array, mask: Array) -> Array:
-    """Return the mean of ``x`` where ``mask``, 0 if nowhere; shapes [T, B] -> []."""
+def masked_mean(x: Array, mask: Array, shares: int = 1) -> Array:
+    """Return the mean of ``x`` where ``mask``, 0 if nowhere; shapes [T, B] or [T, B, N] -> [].
+
+    Of ``shares`` > 1 that stand side by side in the batch, the mean of each one's mean: as if each were alone.
+    """
     mask = mask.astype(jnp.float32)
-    return jnp.sum(x * mask) / jnp.maximum(jnp.sum(mask), 1.0)
+
+    def total(x: Array) -> Array:
+        return jnp.sum(x.reshape(x.shape[0], shares, -1), axis=(0, 2))
+
+    return jnp.mean(total(x * mask) / jnp.maximum(total(mask), 1.0))
 
 
 def auto_fail_value(spec: EnvSpec, gamma: float) -> float:

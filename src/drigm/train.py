@@ -103,9 +103,9 @@ def _host_options(config: TrainConfig) -> dict[str, Any]:
     return {"python": config.env_python, "workers": config.env_workers} if kind in HOSTED else {}
 
 
-def programs_of(config: TrainConfig, env: Environment) -> Train:
-    """Return the training programs of ``config`` in ``env``, wherever it lives."""
-    return make_train(config, env) if env.host is None else make_host_train(config, env)
+def programs_of(config: TrainConfig, env: Environment, runs: int | None = None) -> Train:
+    """Return the training programs of ``config`` in ``env``, wherever it lives; ``runs``: see `make_train`."""
+    return make_train(config, env, runs=runs) if env.host is None else make_host_train(config, env)
 
 
 def _check_method(config: TrainConfig) -> None:
@@ -152,7 +152,7 @@ def resume_run(path: Path, *, quiet: bool = False, log: Log = ()) -> Run:
 
     Its loggers (``log``) are no part of its settings: they are named again, and go on with the same curves.
 
-    On CPU the result is bitwise that of a run that was never interrupted, given the same number of devices.
+    On CPU the result is bitwise that of a run that was never interrupted.
     """
     directory = RunDirectory(path)
     config = directory.load_config()
@@ -196,7 +196,8 @@ def train_together(
     if missing:
         file = _together_file(missing, folder)
         members = [Member(run.config, run.directory) for run in missing]
-        programs = programs_of(missing[0].config, missing[0].env)
+        count = sum(run.config.seeds for run in missing)
+        programs = programs_of(missing[0].config, missing[0].env, count)
         again = f"the same command (the checkpoint is in {folder})"
         train_session(Session(members, missing[0].env, programs, file, again, quiet, parse_log(log)))
     return runs

@@ -1,6 +1,6 @@
 """The host loop: compiled chunks, and between them the log, the progress display and the checkpoint.
 
-Runs that differ in seeds and radius alone are one program: seeds and radii are `vmap` axes.
+Runs that differ in seeds and radius alone are one program.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class Session(NamedTuple):
 
     @property
     def slots(self) -> list[tuple[Member, int]]:
-        """Each member with each of its seeds, as they stand on the vmapped axis."""
+        """Each member with each of its seeds, as they stand on the axis of runs."""
         return [(member, seed) for member in self.members for seed in seeds_of(member.config)]
 
 
@@ -110,7 +110,7 @@ def train_session(session: Session) -> None:
     if session.checkpoint_file.exists():
         state, tick = _restored(session, state)
     try:
-        state = _train(session, state, tick)
+        state = _train(session, session.programs.place(state), tick)
     finally:
         session.programs.close()
     _save_finished(session, state)
@@ -196,7 +196,7 @@ def method_name(config: TrainConfig) -> str:
 
 
 def _metric_rows(session: Session, sums: ChunkSums, tick: int, rate: float) -> list[dict[str, float]]:
-    """One row of metrics per slot; the sums have leading axes [shards, K] and are equal on every shard."""
+    """One row of metrics per slot; the sums have leading axes [shards, K or more] and are equal on every shard."""
     config, env = session.config, session.env
     sums = jax.tree.map(lambda x: np.asarray(x)[0], sums)
     epsilon = float(epsilon_at(config, jnp.int32(tick)))
@@ -234,7 +234,7 @@ def _shown(rows: list[dict[str, float]]) -> dict[str, float]:
 
 
 def _refuse_divergence(session: Session, sums: ChunkSums, step: int) -> None:
-    loss = np.asarray(sums.metrics.loss)[0]  # 0 where nothing was learnt in the chunk
+    loss = np.asarray(sums.metrics.loss)[0, : len(session.slots)]  # 0 where nothing was learnt in the chunk
     for (member, seed), finite in zip(session.slots, np.isfinite(loss), strict=True):
         told = f"the loss of seed {seed} became infinite by step {step}; give a smaller one"
         check(bool(finite), "learning_rate", member.config.learning_rate, told)
