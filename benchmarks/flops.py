@@ -108,14 +108,20 @@ def counted_update_flops(config: TrainConfig, env: Environment) -> int:
 def matmul_flops(jaxpr: Any) -> int:
     """Return the operations of every matrix product in ``jaxpr``; of a condition, its dearest branch.
 
-    What is computed twice from the same values counts once, because XLA merges it.
+    What is computed twice from the same values counts once, because XLA merges it; what nothing uses does not count.
     """
     total = 0
+    used = _used(jaxpr)
     known: dict[Any, list[Any]] = {}
     same: dict[Any, Any] = {}  # variables that are others' copies
     for equation in jaxpr.eqns:
         operands = tuple(str(x) if hasattr(x, "val") else same.get(x, x) for x in equation.invars)
-        settings = tuple((name, _hashable(value)) for name, value in equation.params.items())
+        if equation.primitive.name == "custom_vjp_call":  # its other parameters are functions, new ones each time
+            settings: Any = str(equation.params["call_jaxpr"])
+        else:
+            settings = tuple((name, _hashable(value)) for name, value in equation.params.items())
+        if not used.intersection(map(id, equation.outvars)):
+            continue
         first = known.setdefault((equation.primitive, operands, settings), equation.outvars)
         if first is not equation.outvars:
             same.update(zip(equation.outvars, (same.get(x, x) for x in first), strict=True))
@@ -130,6 +136,15 @@ def matmul_flops(jaxpr: Any) -> int:
         else:
             total += equation.params.get("length", 1) * sum(inner)  # the length of a scan
     return total
+
+
+def _used(jaxpr: Any) -> set[int]:
+    """Return the variables (by id) that the results of ``jaxpr`` depend on."""
+    used = {id(x) for x in jaxpr.outvars}
+    for equation in reversed(jaxpr.eqns):
+        if used.intersection(map(id, equation.outvars)):
+            used.update(map(id, equation.invars))
+    return used
 
 
 def _hashable(value: Any) -> Any:

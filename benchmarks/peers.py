@@ -9,8 +9,8 @@ library does `Work`: 50,000 frames in rounds of ten episodes, after each ten upd
 same widths, step size, discount, exploration and target period; then 100 greedy episodes. Each run is a process of
 its own, in the library's own virtual environment (``.venv-benchmarl``, ``.venv-xuance``, made once; pip takes a CPU
 build of torch where its settings offer one), timed from its start to its last update, with everything that it has to
-import and compile. drigm runs twice: over PettingZoo, stepping the very environment that BenchMARL has, and on its
-JAX twin.
+import and compile. drigm runs over PettingZoo, stepping the very environment that BenchMARL has; on its JAX twin; and
+on the twin with four seeds in one program, as its users train them, of whose time each seed counts a quarter.
 
 What cannot be matched, and is therefore said:
 
@@ -99,10 +99,16 @@ LIBRARIES = {
         "drigm, PettingZoo", "drigm_spread.py", where="pettingzoo", settings={"shards": 1, **OWN_RATE}
     ),
     "twin": Library("drigm, JAX twin", "drigm_spread.py", where="twin", settings={"shards": 2, **OWN_RATE}),
+    "together": Library(
+        "drigm, JAX twin, 4 seeds in one program",
+        "drigm_spread.py",
+        where="twin",
+        settings={"shards": 1, "seeds": 4, **OWN_RATE},
+    ),
     "benchmarl": Library("BenchMARL 1.5.2", "benchmarl_spread.py", ".venv-benchmarl", "benchmarl==1.5.2"),
     "xuance": Library("XuanCe 1.4.4", "xuance_spread.py", ".venv-xuance", "xuance==1.4.4"),
 }
-OWN = ("pettingzoo", "twin")
+OWN = ("pettingzoo", "twin", "together")
 
 
 class Measured(NamedTuple):
@@ -237,13 +243,15 @@ def run_one(library: Library, work: Work, venvs: Path, cache: Path) -> Measured:
 
 def _record(name: str, work: Work, done: Measured) -> dict[str, Any]:
     said = done.said
+    seeds = said.get("seeds", 1)  # in one process
     return {
         "library": name,
         "algorithm": work.algorithm,
         "seed": work.seed,
-        "seconds": said["start_seconds"] + said["train_seconds"],  # from the process's start to its last update
+        # From the process's start to its last update, a seed's share.
+        "seconds": (said["start_seconds"] + said["train_seconds"]) / seeds,
         "wall_seconds": done.wall,
-        "processor_seconds": done.processor,
+        "processor_seconds": done.processor / seeds,
         "memory_mb": done.memory_mb,
         "return": float(np.mean(said["returns"])),
         "load": os.getloadavg(),
@@ -282,13 +290,14 @@ def table(result: dict[str, Any]) -> str:
                 {
                     "library": LIBRARIES[name].name,
                     "algorithm": algorithm,
-                    "seeds": len(runs),
+                    "seeds": len(_returns(runs)),
                     "first s": f"{runs[0]['seconds']:.1f}",
                     "s": f"{_seconds(runs):.1f}",
                     "start s": f"{np.mean([r['start_seconds'] for r in _later(runs)]):.1f}",
                     "processor s": f"{np.mean([r['processor_seconds'] for r in _later(runs)]):.1f}",
                     "x drigm": f"{_seconds(runs) / own['pettingzoo']:.1f}" if "pettingzoo" in own else "-",
                     "x twin": f"{_seconds(runs) / own['twin']:.1f}" if "twin" in own else "-",
+                    "x 4 seeds": f"{_seconds(runs) / own['together']:.1f}" if "together" in own else "-",
                     "updates": runs[0]["updates"],
                     "return": _interval(statistics.stratified_bootstrap(_returns(runs)[:, None], statistics.mean)),
                     "less drigm's": _interval(statistics.difference(_returns(runs), _returns(mine))),
@@ -315,7 +324,7 @@ def _seconds(runs: list[dict[str, Any]]) -> float:
 
 def _returns(runs: list[dict[str, Any]]) -> np.ndarray:
     """Each seed's mean over greedy episodes, [K]."""
-    return np.array([run["return"] for run in runs])
+    return np.array([mean for run in runs for mean in run.get("seed_returns", [run["return"]])])
 
 
 def _interval(interval: statistics.Interval) -> str:

@@ -180,17 +180,20 @@ EXPLORING = CONFIG.replace(epsilon_start=1.0, epsilon_end=1.0, seeds=1, fail_val
 ROUNDING = {"rtol": 1e-3, "atol": 1e-4}
 
 
-def test_seeds_and_radii_side_by_side_are_the_runs_one_by_one():
+@pytest.mark.parametrize("in_turn", [True, False])
+def test_seeds_and_radii_side_by_side_are_the_runs_one_by_one(in_turn):
+    """Three runs fill two devices unevenly; in turn, as on CPUs, or vmapped, as on a GPU."""
     env = make_env(EXPLORING.env)
 
     def learnt(programs, seeds, rho):
-        state = programs.init(jnp.array(seeds, jnp.int32), jnp.array(rho, jnp.float32))
-        state, _ = programs.chunk(state, jnp.int32(0), jnp.int32(EXPLORING.ticks))
-        assert np.all(state.learner.updates > 50)
+        state = programs.place(programs.init(jnp.array(seeds, jnp.int32), jnp.array(rho, jnp.float32)))
+        state = programs.settle(programs.chunk(state, jnp.int32(0), jnp.int32(EXPLORING.ticks))[0])
+        assert state.learner.updates.shape[1] == len(seeds)
+        assert np.all(np.asarray(state.learner.updates) > 50)
         return state.learner._replace(opt_state=None, dual_opt_state=None), state.ring
 
     runs = [(3, 0.0), (3, 0.4), (5, 0.4)]
-    side_by_side = learnt(make_train(EXPLORING, env), *zip(*runs, strict=True))
+    side_by_side = learnt(make_train(EXPLORING, env, runs=3, in_turn=in_turn), *zip(*runs, strict=True))
     one_by_one = make_train(EXPLORING, env)
     for k, (seed, rho) in enumerate(runs):
         alone = learnt(one_by_one, [seed], [rho])

@@ -46,7 +46,7 @@ def config_of(work: dict[str, Any]) -> TrainConfig:
             "env": ENVS[work["where"]].format(**work),
             "env_python": work["env_python"] if work["where"] == "pettingzoo" else "",
             "factorization": work["algorithm"],
-            "first_seed": work["seed"],
+            "first_seed": work["seed"] * work["drigm"].get("seeds", 1),
             "steps": (rounds * ticks + 1) * work["envs"],
             "gamma": work["gamma"],
             "hidden": work["hidden"],
@@ -101,7 +101,9 @@ def main() -> None:
                 "start_seconds": built - work["began"],
                 "train_seconds": trained - built,
                 "eval_seconds": time.time() - trained,
-                "returns": returns.tolist(),
+                "returns": returns.reshape(-1).tolist(),
+                "seed_returns": returns.mean(axis=-1).tolist(),
+                "seeds": config.seeds,
                 "curve": [row["return"] / agents for row in rows],
                 "config": json.loads(config.to_json()),
                 "versions": {"jax": jax.__version__},
@@ -125,10 +127,10 @@ class Timed:
 
 
 def greedy_returns(run: Run) -> Any:
-    """Return the undiscounted returns [E] of greedy episodes."""
+    """Return the undiscounted returns [K, E] of greedy episodes of every seed."""
     env: Environment = run.env
     played, tried = worlds(env, "nominal")
-    return episode_scores(played, run.weights().agents, tried)[0, 0]
+    return episode_scores(played, run.weights().agents, tried)[0]
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ RUN_AXIS = "run"
 
 # ``advance(state, tick, ticks, runs) -> (state, sums)`` on one device: leaves [local shards, local runs, ...], of which
 # the first ``runs`` are real.
-Advance = Callable[[Any, Array, Array, Array | int], tuple[Any, Any]]
+Advance = Callable[..., tuple[Any, Any]]
 
 
 class Layout(NamedTuple):

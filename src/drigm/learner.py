@@ -120,9 +120,7 @@ class Learner(NamedTuple):
             shares,
         )
         y_tm1 = robust_target(method, state.target.mixer, following, dual, state.reward_models, batch, robustness)
-        (loss, value), grads = jax.value_and_grad(self._loss, has_aux=True)(
-            state.params, window, batch, y_tm1, shares
-        )
+        (loss, value), grads = jax.value_and_grad(self._loss, has_aux=True)(state.params, window, batch, y_tm1, shares)
         grads = mean_over_shards(grads)
         params, opt_state = descend(self.optimizer, grads, state.opt_state, state.params)
         updates = state.updates + 1
@@ -145,9 +143,7 @@ class Learner(NamedTuple):
         )
         return state, metrics
 
-    def _loss(
-        self, params: Params, window: Row, batch: Batch, y_tm1: Array, shares: int
-    ) -> tuple[Array, Array]:
+    def _loss(self, params: Params, window: Row, batch: Batch, y_tm1: Array, shares: int) -> tuple[Array, Array]:
         """Return the masked mean squared TD error, with the consistency loss if there is one, and the mean Q_tot."""
         method = self.method
         # The last step only serves as the target's next history: nothing here looks at it.

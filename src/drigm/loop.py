@@ -74,9 +74,7 @@ class StoppedError(UserError):
         self.state, self.tick = state, tick
 
 
-def make_train(
-    config: TrainConfig, env: Environment, *, runs: int | None = None, in_turn: bool | None = None
-) -> Train:
+def make_train(config: TrainConfig, env: Environment, *, runs: int | None = None, in_turn: bool | None = None) -> Train:
     """Return the compiled training programs of ``config`` in ``env``.
 
     The parallel environments, the replay and each batch of windows are split into ``config.shards`` shares whose
@@ -198,7 +196,13 @@ def nothing_learnt() -> tuple[Metrics, Array]:
 
 
 def learn(
-    learner: Learner, learnt: LearnerState, ring: Row, keys: Array, tick: Array, robustness: Robustness
+    learner: Learner,
+    learnt: LearnerState,
+    ring: Row,
+    keys: Array,
+    tick: Array,
+    robustness: Robustness,
+    place: replay.Place | None = None,
 ) -> tuple[LearnerState, Metrics, Array]:
     """Take the updates of a tick on the windows of all local shards, ``ring`` and ``keys`` [local shards, ...].
 
@@ -208,10 +212,13 @@ def learn(
     config = learner.method.config
     count = config.batch // config.shards
 
+    def sample(rows: Row, key: Array) -> Row:
+        return replay.sample(rows, key, tick + 1, count, config.window, place)
+
     def update(carry: tuple[LearnerState, Metrics], keys: Array) -> tuple[tuple[LearnerState, Metrics], None]:
         learnt, total = carry
-        draw = jax.vmap(lambda rows, key: replay.sample(rows, key, tick + 1, count, config.window), out_axes=1)
-        windows = jax.tree.map(lambda x: x.reshape(x.shape[0], -1, *x.shape[3:]), draw(ring, keys))
+        windows = jax.vmap(sample, out_axes=1)(ring, keys)
+        windows = jax.tree.map(lambda x: x.reshape(x.shape[0], -1, *x.shape[3:]), windows)
         learnt, metrics = learner.update(learnt, windows, robustness, ring.reward.shape[0])
         return (learnt, jax.tree.map(jnp.add, total, metrics)), None
 
@@ -222,7 +229,9 @@ def learn(
     return learnt, total, updates + config.updates
 
 
-def _tick(learner: Learner, env: Environment, state: RunState, tick: Array) -> tuple[RunState, ChunkSums]:
+def _tick(
+    learner: Learner, env: Environment, state: RunState, tick: Array, place: replay.Place | None
+) -> tuple[RunState, ChunkSums]:
     """Act once in every environment, store it, and learn when it is time.
 
     ``state`` is of one run: its rollout, ring and key [local shards, ...], the rest without a leading axis.
@@ -230,12 +239,12 @@ def _tick(learner: Learner, env: Environment, state: RunState, tick: Array) -> t
     config, agents = learner.method.config, state.learner.params.agents
     decided = jax.vmap(lambda carry, key: decide(learner, env, agents, carry, key, tick))
     key, row, decision = decided(state.rollout, state.key)
-    ring = jax.vmap(replay.insert, in_axes=(0, 0, None))(state.ring, row, tick)
+    ring = jax.vmap(lambda rows, row: replay.insert(rows, row, tick, place))(state.ring, row)
     step = jax.vmap(lambda carry, d: rollout.advance(env, carry, d.env_key, d.action, d.memory))
     carry, episodes = step(state.rollout, decision)
 
     def update() -> tuple[LearnerState, Metrics, Array]:
-        return learn(learner, state.learner, ring, decision.sample_key, tick, state.robustness)
+        return learn(learner, state.learner, ring, decision.sample_key, tick, state.robustness, place)
 
     due = (tick + 1 >= first_update(config)) & (tick % config.update_every == 0)
     learnt, metrics, updates = jax.lax.cond(due, update, lambda: (state.learner, *nothing_learnt()))
@@ -244,7 +253,12 @@ def _tick(learner: Learner, env: Environment, state: RunState, tick: Array) -> t
 
 
 def _advance(
-    learner: Learner, env: Environment, state: RunState, tick: Array, ticks: Array
+    learner: Learner,
+    env: Environment,
+    state: RunState,
+    tick: Array,
+    ticks: Array,
+    place: replay.Place | None = None,
 ) -> tuple[RunState, ChunkSums]:
     """Advance one run, leaves [local shards, ...]; the sums have that axis too, all the same on it."""
     shards = state.key.shape[0]
@@ -258,7 +272,7 @@ def _advance(
 
     def body(i: Array, carry: tuple[RunState, ChunkSums]) -> tuple[RunState, ChunkSums]:
         going, sums = carry
-        going, more = _tick(learner, env, going, tick + i)
+        going, more = _tick(learner, env, going, tick + i, place)
         return going, jax.tree.map(jnp.add, sums, more)
 
     learnt, robustness = jax.tree.map(lambda x: x[0], (state.learner, state.robustness))
@@ -277,19 +291,30 @@ def _advance_all(
     ticks: Array,
     runs: Array | int,
 ) -> tuple[RunState, ChunkSums]:
-    """Advance the first ``runs`` of a device's runs, leaves [local shards, local runs, ...]."""
+    """Advance the first ``runs`` of a device's runs, leaves [local shards, local runs, ...].
 
-    def one(state: RunState) -> tuple[RunState, ChunkSums]:
-        return _advance(learner, env, state, tick, ticks)
-
+    In turn, the runs' rings lie one after the other in one: they are too large to be cut out and put back.
+    """
     shards, places = state.key.shape[:2]
     if not in_turn or places == 1:
-        return jax.vmap(one, in_axes=1, out_axes=1)(state)
+        one = functools.partial(_advance, learner, env)
+        return jax.vmap(lambda mine: one(mine, tick, ticks), in_axes=1, out_axes=1)(state)
+    capacity = state.ring.reward.shape[2]
     zero = jnp.zeros((shards, places), jnp.float32)
-    zeros = ChunkSums(EpisodeStats(zero, zero, zero), Metrics(zero, zero, zero, zero), zero)
+    sums = ChunkSums(EpisodeStats(zero, zero, zero), Metrics(zero, zero, zero, zero), zero)
+    rings = jax.tree.map(lambda x: x.reshape(shards, places * capacity, *x.shape[3:]), state.ring)
 
-    def body(k: Array, carry: tuple[RunState, ChunkSums]) -> tuple[RunState, ChunkSums]:
-        mine = jax.tree.map(lambda x: jax.lax.dynamic_index_in_dim(x, k, 1, keepdims=False), carry[0])
-        return jax.tree.map(lambda x, new: jax.lax.dynamic_update_index_in_dim(x, new, k, 1), carry, one(mine))
+    def body(k: Array, carry: tuple[RunState, ChunkSums, Row]) -> tuple[RunState, ChunkSums, Row]:
+        state, sums, rings = carry
+        mine = jax.tree.map(lambda x: jax.lax.dynamic_index_in_dim(x, k, 1, keepdims=False), state)
+        place = replay.Place(k * capacity, capacity)
+        mine, more = _advance(learner, env, mine._replace(ring=rings), tick, ticks, place)
+        put = functools.partial(jax.lax.dynamic_update_index_in_dim, index=k, axis=1)
+        state, sums = jax.tree.map(put, (state, sums), (mine._replace(ring=nothing), more))
+        return state, sums, mine.ring
 
-    return jax.lax.fori_loop(0, runs, body, (state, zeros))
+    nothing: Any = None
+    carry = (state._replace(ring=nothing), sums, rings)
+    state, sums, rings = jax.lax.fori_loop(0, runs, body, carry)
+    ring = jax.tree.map(lambda x: x.reshape(shards, places, capacity, *x.shape[2:]), rings)
+    return state._replace(ring=ring), sums

@@ -29,18 +29,31 @@ class Row(NamedTuple):
     alive: Array | None = None  # [..., N] bool, None where agents never leave
 
 
+class Place(NamedTuple):
+    """Which rows of a ring are a run's: several runs' may lie one after the other in one, see `drigm.loop`."""
+
+    base: Array | int  # the first
+    capacity: int
+
+
+def whole(ring: Row) -> Place:
+    """Return the place of a run that has ``ring`` to itself."""
+    return Place(0, ring.reward.shape[0])
+
+
 def make_replay(example: Row, capacity: int) -> Row:
     """Return an empty ring of ``capacity`` rows shaped like ``example`` [B, ...]."""
     return jax.tree.map(lambda x: jnp.zeros((capacity, *x.shape), x.dtype), example)
 
 
-def insert(ring: Row, row: Row, tick: Array) -> Row:
-    """Write ``row`` where tick number ``tick`` belongs, overwriting the oldest."""
-    capacity = ring.reward.shape[0]
-    return jax.tree.map(lambda buffer, x: jax.lax.dynamic_update_index_in_dim(buffer, x, tick % capacity, 0), ring, row)
+def insert(ring: Row, row: Row, tick: Array, place: Place | None = None) -> Row:
+    """Write ``row`` where tick number ``tick`` belongs (in ``place``, None: anywhere), overwriting the oldest."""
+    base, capacity = place or whole(ring)
+    slot = base + tick % capacity
+    return jax.tree.map(lambda buffer, x: jax.lax.dynamic_update_index_in_dim(buffer, x, slot, 0), ring, row)
 
 
-def sample(ring: Row, key: Array, written: Array, batch: int, transitions: int) -> Row:
+def sample(ring: Row, key: Array, written: Array, batch: int, transitions: int, place: Place | None = None) -> Row:
     """Return ``batch`` windows [T + 1, batch, ...] of neighbouring rows, uniformly over starts and environments.
 
     Args:
@@ -49,14 +62,15 @@ def sample(ring: Row, key: Array, written: Array, batch: int, transitions: int) 
         written: rows written so far, at least ``transitions + 1``; windows never cross the write head.
         batch: windows.
         transitions: T.
+        place: where the run's rows are; None: all are.
     """
-    capacity, envs = ring.reward.shape[:2]
+    (base, capacity), envs = place or whole(ring), ring.reward.shape[1]
     key_start, key_env = jax.random.split(key)
     filled = jnp.minimum(written, capacity)
     oldest = jnp.where(written > capacity, written % capacity, 0)
     start = jax.random.randint(key_start, (batch,), 0, filled - transitions)
     env = jax.random.randint(key_env, (batch,), 0, envs)
     offsets = jnp.arange(transitions + 1, dtype=jnp.int32)
-    index = (oldest + start[None, :] + offsets[:, None]) % capacity
+    index = base + (oldest + start[None, :] + offsets[:, None]) % capacity
     env = jnp.broadcast_to(env[None, :], index.shape)
     return jax.tree.map(lambda buffer: buffer[index, env], ring)

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import importlib.util
+import sys
 from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 from unittest import mock
 
@@ -19,10 +23,32 @@ INSTALL = "pip install 'drigm[smax]'"
 def load(module: str) -> Any:
     """Return JaxMARL's ``module``; `UserError` says how to install it."""
     try:
-        with mock.patch("builtins.print"):  # it talks while it is imported, and past a redirected stdout
+        with mock.patch("builtins.print"), _parents():  # it talks while it is imported, and past a redirected stdout
             return importlib.import_module(f"jaxmarl.environments.{module}")
     except ModuleNotFoundError as error:
         raise UserError(f"env: this one needs JaxMARL, and {error.name} is missing: {INSTALL}.") from None
+
+
+@contextlib.contextmanager
+def _parents() -> Iterator[None]:
+    """Put bare packages in the place of JaxMARL's own, which would import all its environments: 2 s of computing.
+
+    Only where nobody has imported JaxMARL; who does so later gets the real packages, with the same modules in them.
+    """
+    found = None if "jaxmarl" in sys.modules else importlib.util.find_spec("jaxmarl")
+    bare: dict[str, ModuleType] = {}
+    if found is not None and found.origin is not None:
+        root = Path(found.origin).parent
+        for name, folder in (("jaxmarl", root), ("jaxmarl.environments", root / "environments")):
+            bare[name] = ModuleType(name)
+            bare[name].__path__ = [str(folder)]
+    sys.modules.update(bare)
+    try:
+        yield
+    finally:
+        for name, package in bare.items():
+            if sys.modules.get(name) is package:
+                del sys.modules[name]
 
 
 @contextlib.contextmanager
