@@ -4,7 +4,8 @@
     make bench BENCH_ARGS="--parts throughput split"      # some parts; the others keep what was measured before
     make bench BENCH_ARGS=--quick                         # every part once through in little; writes nothing
     make bench BENCH_ARGS="--parts gpu"                   # the paper's main table on a GPU; no default part
-    make bench BENCH_ARGS="--parts peers"                 # other people's libraries, in environments of their own
+    make bench BENCH_ARGS="--parts peers"                 # other people's libraries, in their own environments: hours
+    make bench BENCH_ARGS="--parts peers --measured benchmarks/peers.json"  # what `make peers` has measured
 
 Writes benchmarks/results.json, and benchmarks/RESULTS.md and growth.svg from it. Progress goes to stderr.
 """
@@ -45,9 +46,9 @@ PARTS = {
     "compile": Part("benchmarks.compile_time", "tracing and compiling, cold and cached"),
     "memory": Part("benchmarks.memory", "memory, and what a seed costs"),
     "growth": Part("benchmarks.growth", "growth with agents, actions and windows"),
-    "seeds": Part("benchmarks.seeds", "seeds vmapped against in turn"),
+    "seeds": Part("benchmarks.seeds", "several seeds: together, vmapped, one by one"),
     "peers": Part("benchmarks.peers", "other libraries, same task and work", default=False),
-    "gpu": Part("benchmarks.gpu", "the paper's main table, on a GPU if there is one", default=False),
+    "gpu": Part("benchmarks.gpu", "the paper's main table and battles, on a GPU if there is one", default=False),
 }
 
 
@@ -59,9 +60,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name in options.parts:
         began = time.perf_counter()
         say(f"{name}: {PARTS[name].about}")
-        found = run_part(name, options.quick)
-        seconds = time.perf_counter() - began
-        results[name] = {"machine": machine(), "seconds": seconds, "result": found}
+        if name == "peers" and options.measured:
+            found = json.loads(options.measured.read_text())
+            facts, seconds = found["machine"], sum(run["wall_seconds"] for run in found["runs"])
+        else:
+            found, facts = run_part(name, options.quick), machine()
+            seconds = time.perf_counter() - began
+        results[name] = {"machine": facts, "seconds": seconds, "result": found}
         say(f"{name} took {seconds:.0f} s")
         print("\n" + as_text(tables_of(name, found)), flush=True)
         if not options.quick:  # after every part: what was measured is kept, whatever comes
@@ -102,7 +107,7 @@ def as_markdown(results: Mapping[str, Any]) -> str:
         if name == "growth":
             lines += [f"![A tick against agents]({FIGURE.name})", ""]
         versions = ", ".join(f"{package} {facts['versions'][package]}" for package in ("drigm", "jax", "jaxlib"))
-        where = f"{facts['cores']} cores ({facts['processor']}), {versions}, {facts['started'][:10]}"
+        where = f"{facts['cores']} cores ({facts.get('processor', 'as above')}), {versions}, {facts['started'][:10]}"
         lines += [f"<sub>{where}; {part['seconds'] / 60:.1f} minutes</sub>", ""]
     return "\n".join(lines)
 
@@ -126,9 +131,13 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     usual = [name for name, part in PARTS.items() if part.default]
     told = f"of {', '.join(PARTS)}; default: {', '.join(usual)}"
     parser.add_argument("--parts", nargs="+", default=usual, choices=list(PARTS), metavar="PART", help=told)
+    parser.add_argument("--measured", type=Path, metavar="FILE", help="part peers: what `make peers` wrote to FILE")
     parser.add_argument("--quick", action="store_true", help="fewer points, short turns; writes nothing")
     parser.add_argument("--out", type=Path, default=RESULTS, help="JSON file (default: benchmarks/results.json)")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if options.measured and "peers" not in options.parts:
+        parser.error("--measured: only with part peers")
+    return options
 
 
 def _earlier(path: Path) -> dict[str, Any]:

@@ -65,11 +65,14 @@ class Seconds(NamedTuple):
 
 
 class Training:
-    """The compiled training of ``config``; calling it advances that many ticks."""
+    """The compiled training of ``config``; calling it advances that many ticks.
 
-    def __init__(self, config: TrainConfig, env: Environment | None = None) -> None:
+    ``in_turn``: see `drigm.loop.make_train`.
+    """
+
+    def __init__(self, config: TrainConfig, env: Environment | None = None, in_turn: bool | None = None) -> None:
         self.config = config
-        self.programs: Train = make_train(config, env or make_env(config.env))
+        self.programs: Train = make_train(config, env or make_env(config.env), in_turn=in_turn)
         self.axes = axes([config])
         tick = jax.ShapeDtypeStruct((), jnp.int32)
         self._init, first = compiled(self.programs.init, *self.axes)

@@ -71,7 +71,7 @@ def train(config: TrainConfig) -> dict[str, float]:
         "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit,
         "state": _bytes(training.state),
         "replay": _bytes(training.state.ring),
-        "temporary": program.temp_size_in_bytes * config.shards,
+        "temporary": program.temp_size_in_bytes * len(training.state.robustness.rho.sharding.device_set),
         "code": program.generated_code_size_in_bytes,
     }
 

@@ -23,6 +23,8 @@ What cannot be matched, and is therefore said:
 - The step size: drigm takes 1e-3, twice the peers'; at theirs it has not finished learning (-46 to -65, NOTES.md).
 - The optimisers' small constants and the networks' initialisations are each library's own.
 - drigm's first run of each kind compiles; later ones find its programs in the cache on disk. Both are in the table.
+- Four seeds in one program keep both cores busy; a peer's process has one core for most of its time, and two could run
+  side by side. Processor seconds compare the work itself.
 - Over PettingZoo, drigm acts with agents that are one round older than the peers'.
 """
 

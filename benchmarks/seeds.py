@@ -1,4 +1,4 @@
-"""Seeds vmapped in one program against the same seeds one run after the other, and growth with their number."""
+"""Several seeds in one program: spread over cores and in turn on each (as on CPUs), vmapped, and run after run."""
 
 from __future__ import annotations
 
@@ -11,17 +11,24 @@ SEEDS = (1, 2, 5, 10)
 
 
 def measure(quick: bool) -> dict[str, Any]:
-    """Time the ticks of several numbers of seeds, side by side."""
+    """Time the ticks of several numbers of seeds, as they are trained and as one `vmap`, side by side."""
     config = CONFIG.replace(learning_starts=0)
+    counts = SEEDS[:2] if quick else SEEDS
     points = {}
-    for count in SEEDS[:2] if quick else SEEDS:
-        say(f"compiling {count} seeds")
-        points[count] = Training(config.replace(seeds=count)).warm()
-    seconds = {count: cost.best for count, cost in interleaved(points, quick=quick).items()}
-    # One run after the other is the program of one seed, as often.
+    for count in counts:
+        say(f"compiling {count} seeds, in turn and vmapped")
+        points[count, "trained"] = Training(config.replace(seeds=count)).warm()
+        if count > 1:
+            points[count, "vmapped"] = Training(config.replace(seeds=count), in_turn=False).warm()
+    costs = {point: cost.best for point, cost in interleaved(points, quick=quick).items()}
+    seconds = {count: costs[count, "trained"] for count in counts}
+    vmapped = {count: costs.get((count, "vmapped"), seconds[count]) for count in counts}
     return {
         **growth(seconds),
-        "in_turn_over_vmapped": {str(count): count * seconds[1] / cost for count, cost in seconds.items()},
+        "vmapped_seconds": {str(count): cost for count, cost in vmapped.items()},
+        "vmapped_over_together": {str(count): vmapped[count] / cost for count, cost in seconds.items()},
+        # One run after the other is the program of one seed, as often.
+        "alone_over_together": {str(count): count * seconds[1] / cost for count, cost in seconds.items()},
     }
 
 
@@ -31,8 +38,15 @@ def tables(result: dict[str, Any]) -> list[Table]:
             "seeds": int(count),
             "ms": 1e3 * seconds,
             "ms per seed": 1e3 * seconds / int(count),
-            "in turn / vmapped": result["in_turn_over_vmapped"][count],
+            "vmapped, ms per seed": 1e3 * result["vmapped_seconds"][count] / int(count),
+            "vmapped / together": result["vmapped_over_together"][count],
+            "one by one / together": result["alone_over_together"][count],
         }
         for count, seconds in result["seconds"].items()
     ]
-    return [Table("A tick against seeds (QMIX-TV)", rows, f"Fitted exponent {result['exponent']:.2f}; 1 is linear.")]
+    note = (
+        f"Together: one program, seeds on cores of their own and in turn on each. Fitted exponent "
+        f"{result['exponent']:.2f}; 1 is linear. Vmapped, a number that "
+        "the cores do not divide is filled up."
+    )
+    return [Table("A tick against seeds (QMIX-TV)", rows, note)]

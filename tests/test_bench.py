@@ -10,6 +10,7 @@ import pytest
 from small import SMALL
 
 from benchmarks import bench, compile_time, flops, gpu, growth, measure, memory, seeds, split, throughput
+from drigm import loop
 from drigm.config import TrainConfig
 from drigm.envs import make_env
 from drigm.loop import first_update
@@ -27,7 +28,7 @@ class InstantTraining:
 
     seconds = measure.Seconds(1.0, 2.0, 3.0)
 
-    def __init__(self, config, env=None):
+    def __init__(self, config, env=None, in_turn=None):
         self.config, self.ticks = config, 0
         self.seconds_per_tick = 2e-5 * config.seeds * (env or make_env(config.env)).spec.num_agents
 
@@ -131,9 +132,7 @@ def results(monkeypatch):
         "device": "a device",
         "backend": "cpu",
         "scale": 1.0,
-        "runs": 60,
-        "seconds": {"vdn-tv": 6.0},
-        "minutes": 0.1,
+        "studies": {"table": {"runs": 60, "seconds": {"vdn-tv": 6.0}, "minutes": 0.1}},
     }
     # What is written is what was measured, read back from JSON.
     return json.loads(json.dumps(measured))
@@ -146,7 +145,7 @@ def test_the_page_shows_every_part(results, tmp_path):
     for name in results:
         assert f"## {name}: " in page
     assert (tmp_path / "growth.svg").read_text().count("QMIX-TV") == 1
-    assert "60 runs at 100 % of the paper's steps on a device: 0.1 minutes" in page
+    assert "60 runs at 100 % of their steps on a device: 0.1 minutes" in page
     assert bench.as_text(bench.tables_of("compile", results["compile"])).count("cold") == 1
 
 
@@ -156,7 +155,8 @@ def test_ratios_are_those_of_the_stand_ins(results):
     assert results["memory"]["per_seed"]["peak"] == 0.0  # the same answer whatever the seeds
     assert set(results["growth"]) == {"agents", "actions, linear head", "window"}
     assert set(results["growth"]["agents"]["qmix"]["seconds"]) == {"2", "6"}
-    assert results["seeds"]["in_turn_over_vmapped"]["1"] == 1.0
+    assert results["seeds"]["alone_over_together"]["1"] == 1.0
+    assert set(results["seeds"]["vmapped_over_together"]) == {"1", "2"}
 
 
 def test_parts_that_are_not_measured_again_are_kept(monkeypatch, tmp_path, capsys):
@@ -174,6 +174,11 @@ def test_parts_that_are_not_measured_again_are_kept(monkeypatch, tmp_path, capsy
     assert set(written) == {"compile", "split", "peers"}
     assert "table of peers" in (tmp_path / "RESULTS.md").read_text()
     assert "table of split" in capsys.readouterr().out
+    measured = tmp_path / "peers.json"
+    earlier = {"machine": MACHINE, "runs": [{"wall_seconds": 2.0}, {"wall_seconds": 3.0}]}
+    measured.write_text(json.dumps(earlier))
+    bench.main(["--parts", "peers", "--measured", str(measured), "--out", str(out)])
+    assert json.loads(out.read_text())["peers"] == {"machine": MACHINE, "seconds": 5.0, "result": earlier}
     bench.main(["--quick", "--parts", "throughput", "--out", str(tmp_path / "none.json")])
     assert not (tmp_path / "none.json").exists()
 
@@ -184,20 +189,33 @@ def test_the_teams_have_as_many_agents_as_they_say():
 
 
 def test_the_table_is_sixty_runs():
-    configs = gpu.methods()
-    assert sum(config.seeds for config in configs.values()) == 60
-    assert {config.factorization for config in configs.values()} == {"vdn", "qmix", "qtran"}
-    sets = {(config.uncertainty, config.baseline) for config in configs.values()}
+    configs = [config for together in gpu.programs("table").values() for config in together]
+    assert len(gpu.programs("table")) == 12
+    assert sum(config.seeds for config in configs) == 60
+    assert {config.factorization for config in configs} == {"vdn", "qmix", "qtran"}
+    sets = {(config.uncertainty, config.baseline) for config in configs}
     assert sets == {("nominal", "none"), ("contamination", "none"), ("tv", "none"), ("nominal", "groupdr")}
 
 
+def test_the_battles_are_five_seeds_of_every_radius():
+    programs = gpu.programs("battles")
+    assert all(config.env == "smax:3s_vs_5z" for together in programs.values() for config in together)
+    assert {config.seeds for together in programs.values() for config in together} == {5}
+    for kind, radii in (("contamination", {0.003, 0.01}), ("tv", {0.003, 0.01})):
+        assert {config.rho for config in programs[f"battles-{kind}"]} == radii
+
+
 @pytest.mark.slow
-def test_the_table_trains_small_as_on_one_device():
-    small = {"hidden": 8, "num_envs": 4, "batch": 4, "learning_starts": 32, "replay_size": 400, "shards": 1}
-    result = gpu.measure(False, scale=0.0005, chosen=["vdn-non-robust"], seeds=2, **small)
-    assert result["runs"] == 2
-    assert list(result["seconds"]) == ["vdn-non-robust"]
-    assert result["minutes"] == pytest.approx(sum(result["seconds"].values()) / 60)
+@pytest.mark.parametrize("only", ["vdn-non-robust", "battles-tv"])
+def test_a_study_trains_small_as_on_one_device(only, monkeypatch):
+    monkeypatch.setattr(loop, "runs_in_turn", lambda: False)
+    small = {"hidden": 8, "num_envs": 4, "batch": 4, "learning_starts": 32, "replay_size": 400}
+    result = gpu.measure(False, scale=0.0005, only=[only], seeds=2, **small)
+    ((study, timed),) = result["studies"].items()
+    assert timed["runs"] == 2 * len(gpu.programs(study)[only])
+    assert list(timed["seconds"]) == [only]
+    assert timed["minutes"] == pytest.approx(sum(timed["seconds"].values()) / 60)
+    assert only in str(gpu.tables(result)[0].rows)
 
 
 @pytest.mark.slow

@@ -78,7 +78,10 @@ class TrainConfig:
     env_workers: int = _setting(0, "processes for environments that are not in JAX; 0: one per usable core", 0, 1024)
     env_python: str = _setting("", "Python interpreter for such environments, if not this one")
     shards: int = _setting(
-        2, "shares that the parallel environments and windows are split into, one per CPU core", 1, 1024
+        2,
+        "shares that the parallel environments and windows are split into; a run alone has a core for each",
+        1,
+        1024,
     )
 
     def replace(self, **changes: Any) -> TrainConfig:

@@ -170,7 +170,7 @@ class Programs:
     """The compiled programs of a run; arrays have leading axes [shards, runs].
 
     Acting runs on one device, its shards as a `vmap`: it is too small to be worth two. Learning has a device for each
-    shard, as in `drigm.loop`.
+    shard, all runs of it as a `vmap`.
     """
 
     def __init__(self, config: TrainConfig, env: Environment, learner: Learner, liar: Liar, mesh: Mesh | None) -> None:

@@ -3,7 +3,8 @@
 A run's environments, replay and windows are split into shards whose gradients are averaged, whatever the machine. Fewer
 runs than shards: each device takes one shard of every run, and the devices meet at every gradient. As many or more:
 each device takes runs of its own, all their shards side by side, and the devices never meet. Which of the two it is
-depends on the configuration alone, so that the number of devices does not change the arithmetic.
+depends on the configuration alone (given a device per shard), so that the number of cores moves a result by no more
+than a compiler's choices do.
 """
 
 from __future__ import annotations
@@ -51,9 +52,15 @@ class Layout(NamedTuple):
         return PartitionSpec(SHARD_AXIS) if self.by_shards else PartitionSpec(None, RUN_AXIS)
 
     def fill(self, state: PyTree) -> PyTree:
-        """Return a state [shards, runs, ...] with copies of the last run in the places that are left."""
-        missing = self.places - self.runs
-        if not missing or jax.tree.leaves(state)[0].shape[1] == self.places:
+        """Return a state [shards, runs, ...] with copies of the last run in the places that are left.
+
+        Raises:
+            ValueError: it is not one of as many runs as the layout is for.
+        """
+        given, missing = jax.tree.leaves(state)[0].shape[1], self.places - self.runs
+        if given != self.runs:
+            raise ValueError(f"a program of {self.runs} runs was given {given}")
+        if not missing:
             return state
         filled = jax.tree.map(lambda x: np.concatenate([x, np.repeat(x[:, -1:], missing, axis=1)], axis=1), state)
         return self.put(filled)

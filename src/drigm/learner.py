@@ -12,7 +12,7 @@ import optax
 from drigm import targets
 from drigm.baselines import BASELINES, RewardModels
 from drigm.config import TrainConfig
-from drigm.factorizations import FACTORIZATIONS, TeamSizes
+from drigm.factorizations import FACTORIZATIONS, Team, TeamSizes
 from drigm.networks import DualNetwork, make_agents
 from drigm.optimization import descend, start_of
 from drigm.replay import Row
@@ -98,16 +98,32 @@ class Learner(NamedTuple):
             updates=jnp.int32(0),
         )
 
+    @property
+    def keeps_target(self) -> bool:
+        """Whether a tick's updates share one target network, and nothing newer is in their targets."""
+        config = self.method.config
+        return config.updates > 1 and config.target_period % config.updates == 0 and not config.double_q
+
+    def following(self, state: LearnerState, window: Row) -> Team:
+        """Return the greedy next team [T, B] of ``window`` [T + 1, B] under the target network; see `next_team`."""
+        return next_team(self.method, state.params, state.target, window, cut_batch(self.method, window))
+
     def update(
-        self, state: LearnerState, window: Row, robustness: Robustness, shares: int = 1
+        self,
+        state: LearnerState,
+        window: Row,
+        robustness: Robustness,
+        shares: int = 1,
+        following: Team | None = None,
     ) -> tuple[LearnerState, Metrics]:
         """Return the state after the dual steps (if the set has a dual) and one TD step on ``window`` [T + 1, B].
 
-        The windows of ``shares`` shards stand side by side in B; others may be on other devices.
+        The windows of ``shares`` shards stand side by side in B; others may be on other devices. ``following``: what
+        the method of that name returns, where it is known.
         """
         method, config = self.method, self.method.config
         batch = cut_batch(method, window)
-        following = next_team(method, state.params, state.target, window, batch)
+        following = self.following(state, window) if following is None else following
         v_t = next_values(method, state.target.mixer, following, robustness)
         dual, dual_opt_state, dual_loss = fit_dual(
             method,

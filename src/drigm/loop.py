@@ -84,8 +84,7 @@ def make_train(config: TrainConfig, env: Environment, *, runs: int | None = None
         config: the settings that all runs share.
         env: the environment.
         runs: how many; None: the seeds of ``config``.
-        in_turn: a device's runs one after the other within a chunk, not as a `vmap`. None: in turn on CPUs, where what
-            one run needs stays in the cache; an accelerator is only busy with all of them.
+        in_turn: a device's runs one after the other within a chunk, not as a `vmap`; None: as `runs_in_turn` says.
     """
     learner = make_learner(config, env.spec)
     baseline = learner.method.baseline
@@ -94,7 +93,7 @@ def make_train(config: TrainConfig, env: Environment, *, runs: int | None = None
     env = wrap(baseline.environment(nominal, envs), lies)
     init = initial_state(config, env, learner, lambda agents, key: rollout.start(env, agents, key, envs))
     layout = layout_of(config.shards, config.seeds if runs is None else runs)
-    in_turn = jax.default_backend() == "cpu" if in_turn is None else in_turn
+    in_turn = runs_in_turn() if in_turn is None else in_turn
     advance = functools.partial(_advance_all, learner, env, in_turn)
     # The output's sharding is stated because an empty array would lose its own, and the next call compile anew.
     step = jax.jit(layout.spread(advance), donate_argnums=0, out_shardings=layout.sharding)
@@ -110,6 +109,14 @@ def make_train(config: TrainConfig, env: Environment, *, runs: int | None = None
         return state._replace(learner=state.learner._replace(reward_models=layout.put(models)))
 
     return train._replace(init=start_with_models)
+
+
+def runs_in_turn() -> bool:
+    """Return whether a device's runs take turns: on CPUs, where what one run needs then stays in the cache.
+
+    An accelerator is busy only with all of them at once.
+    """
+    return jax.default_backend() == "cpu"
 
 
 def initial_state(
@@ -212,20 +219,27 @@ def learn(
     config = learner.method.config
     count = config.batch // config.shards
 
-    def sample(rows: Row, key: Array) -> Row:
-        return replay.sample(rows, key, tick + 1, count, config.window, place)
+    def sample(keys: Array) -> Row:
+        """Return the windows [T + 1, B] of one update, the local shards' side by side."""
+        draw = jax.vmap(lambda rows, key: replay.sample(rows, key, tick + 1, count, config.window, place), out_axes=1)
+        return jax.tree.map(lambda x: x.reshape(x.shape[0], -1, *x.shape[3:]), draw(ring, keys))
 
-    def update(carry: tuple[LearnerState, Metrics], keys: Array) -> tuple[tuple[LearnerState, Metrics], None]:
-        learnt, total = carry
-        windows = jax.vmap(sample, out_axes=1)(ring, keys)
-        windows = jax.tree.map(lambda x: x.reshape(x.shape[0], -1, *x.shape[3:]), windows)
-        learnt, metrics = learner.update(learnt, windows, robustness, ring.reward.shape[0])
+    def update(carry: tuple[LearnerState, Metrics], given: Any) -> tuple[tuple[LearnerState, Metrics], None]:
+        (learnt, total), (keys, known) = carry, given
+        window, following = (sample(keys), None) if known is None else known
+        learnt, metrics = learner.update(learnt, window, robustness, ring.reward.shape[0], following)
         return (learnt, jax.tree.map(jnp.add, total, metrics)), None
 
     total, updates = nothing_learnt()
     keys = jax.vmap(lambda key: jax.random.split(key, config.updates), out_axes=1)(keys)
+    known = None
+    if learner.keeps_target:  # then the target network reads all windows in one go
+        windows = jax.vmap(sample, out_axes=1)(keys)
+        team = learner.following(learnt, jax.tree.map(lambda x: x.reshape(x.shape[0], -1, *x.shape[3:]), windows))
+        team = jax.tree.map(lambda x: x.reshape(x.shape[0], config.updates, -1, *x.shape[2:]), team)
+        known = jax.tree.map(lambda x: jnp.moveaxis(x, 1, 0), (windows, team))
     # Written out where there is one, a loop where there are several: compiling takes as long as for one.
-    (learnt, total), _ = jax.lax.scan(update, (learnt, total), keys, unroll=config.updates == 1)
+    (learnt, total), _ = jax.lax.scan(update, (learnt, total), (keys, known), unroll=config.updates == 1)
     return learnt, total, updates + config.updates
 
 
@@ -296,7 +310,10 @@ def _advance_all(
     In turn, the runs' rings lie one after the other in one: they are too large to be cut out and put back.
     """
     shards, places = state.key.shape[:2]
-    if not in_turn or places == 1:
+    if places == 1:
+        found = _advance(learner, env, jax.tree.map(lambda x: x[:, 0], state), tick, ticks)
+        return jax.tree.map(lambda x: x[:, None], found)
+    if not in_turn:
         one = functools.partial(_advance, learner, env)
         return jax.vmap(lambda mine: one(mine, tick, ticks), in_axes=1, out_axes=1)(state)
     capacity = state.ring.reward.shape[2]

@@ -152,7 +152,7 @@ def resume_run(path: Path, *, quiet: bool = False, log: Log = ()) -> Run:
 
     Its loggers (``log``) are no part of its settings: they are named again, and go on with the same curves.
 
-    On CPU the result is bitwise that of a run that was never interrupted.
+    On CPU the result is bitwise that of a run that was never interrupted, given the same number of devices.
     """
     directory = RunDirectory(path)
     config = directory.load_config()

@@ -110,7 +110,8 @@ def train_session(session: Session) -> None:
     if session.checkpoint_file.exists():
         state, tick = _restored(session, state)
     try:
-        state = _train(session, session.programs.place(state), tick)
+        state = session.programs.place(state)  # the name must not keep what a chunk is given
+        state = _train(session, state, tick)
     finally:
         session.programs.close()
     _save_finished(session, state)

@@ -33,7 +33,8 @@ def load(module: str) -> Any:
 def _parents() -> Iterator[None]:
     """Put bare packages in the place of JaxMARL's own, which would import all its environments: 2 s of computing.
 
-    Only where nobody has imported JaxMARL; who does so later gets the real packages, with the same modules in them.
+    Only where nobody has imported JaxMARL; who does so later gets the real packages, with the same modules in them;
+    attributes of those that were loaded here need `from jaxmarl.environments import mpe` first.
     """
     found = None if "jaxmarl" in sys.modules else importlib.util.find_spec("jaxmarl")
     bare: dict[str, ModuleType] = {}
