@@ -5,7 +5,7 @@
 
 Nothing of drigm changes on a GPU. There is one device, so one shard (see `shards_here`), and the runs are a `vmap`, of
 which ``--vmapped`` takes a look on a CPU; the replay and every other buffer of a run is donated from chunk to chunk and
-never leaves the device; JAX's matrix products of float32 are TF32 there unless JAX_DEFAULT_MATMUL_PRECISION=float32 asks
+never leaves the device; matrix products of float32 are TF32 there unless JAX_DEFAULT_MATMUL_PRECISION=float32 asks
 for more, except in the simulator, which always asks for it.
 """
 
