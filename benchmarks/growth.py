@@ -87,12 +87,12 @@ def plot(result: dict[str, Any], path: Path = FIGURE) -> Path:
         axes = figure.add_subplot()
         for (method, grown), color in zip(result["agents"].items(), PALETTE, strict=False):
             sizes, seconds = [int(n) for n in grown["seconds"]], [1e3 * s for s in grown["seconds"].values()]
-            axes.plot(sizes, seconds, "o-", color=color, markersize=3)
-            label = f"{method.upper()}-TV, slope {grown['last_slope']:.2f}"
-            axes.annotate(label, (sizes[-1], seconds[-1]), (-6, 4), textcoords="offset points", ha="right", color=color)
+            label = f"{method.upper()}-TV, fitted exponent {grown['exponent']:.2f}"
+            axes.plot(sizes, seconds, "o-", color=color, markersize=3, label=label)
         axes.set(xscale="log", yscale="log", xlabel="agents", ylabel="ms", title="A tick of training")
         axes.set_xticks(list(TEAMS), [str(n) for n in TEAMS])
         axes.minorticks_off()
+        axes.legend(frameon=False)
         return save(figure, path)
 
 
