@@ -107,7 +107,8 @@ def as_markdown(results: Mapping[str, Any]) -> str:
         if name == "growth":
             lines += [f"![A tick against agents]({FIGURE.name})", ""]
         versions = ", ".join(f"{package} {facts['versions'][package]}" for package in ("drigm", "jax", "jaxlib"))
-        where = f"{facts['cores']} cores ({facts.get('processor', 'as above')}), {versions}, {facts['started'][:10]}"
+        processor = facts.get("processor", "processor not recorded")
+        where = f"{facts['cores']} cores ({processor}), {versions}, {facts['started'][:10]}"
         lines += [f"<sub>{where}; {part['seconds'] / 60:.1f} minutes</sub>", ""]
     return "\n".join(lines)
 

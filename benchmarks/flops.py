@@ -115,13 +115,13 @@ def matmul_flops(jaxpr: Any) -> int:
     known: dict[Any, list[Any]] = {}
     same: dict[Any, Any] = {}  # variables that are others' copies
     for equation in jaxpr.eqns:
+        if not used.intersection(map(id, equation.outvars)):
+            continue
         operands = tuple(str(x) if hasattr(x, "val") else same.get(x, x) for x in equation.invars)
         if equation.primitive.name == "custom_vjp_call":  # its other parameters are functions, new ones each time
             settings: Any = str(equation.params["call_jaxpr"])
         else:
             settings = tuple((name, _hashable(value)) for name, value in equation.params.items())
-        if not used.intersection(map(id, equation.outvars)):
-            continue
         first = known.setdefault((equation.primitive, operands, settings), equation.outvars)
         if first is not equation.outvars:
             same.update(zip(equation.outvars, (same.get(x, x) for x in first), strict=True))

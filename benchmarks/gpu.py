@@ -48,7 +48,7 @@ def shards_here(config: TrainConfig) -> int:
 
     Shares keep CPU cores busy. Vmapped runs of several shares would have their replay transposed in every chunk.
     """
-    return 1 if not loop.runs_in_turn() else config.shards
+    return config.shards if loop.runs_in_turn() else 1
 
 
 def measure(

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -86,3 +90,29 @@ def test_shards_side_by_side_are_shards_on_devices(settings):
     beside = jax.tree.map(lambda x: x[:, :1], beside)
     for name in ("params", "dual"):
         assert_close(getattr(alone.learner, name), getattr(beside.learner, name), **ROUNDING)
+
+
+FOUR_DEVICES = """
+import sys
+import jax
+jax.config.update("jax_num_cpu_devices", 4)
+import test_layout_of_runs
+test_layout_of_runs.save_trained(sys.argv[1])
+"""
+
+
+def save_trained(path):
+    state, _ = train_all(CONFIG.replace(shards=2), make_env(CONFIG.env), (3, 4, 5, 6), (0.1,) * 4)
+    np.savez(path, *map(np.asarray, jax.tree.leaves(state.learner.params)))
+
+
+@pytest.mark.slow
+def test_more_devices_do_not_change_a_bit(tmp_path):
+    """Two runs in turn on each of two devices, one run on each of four."""
+    save_trained(tmp_path / "two.npz")
+    command = [sys.executable, "-c", FOUR_DEVICES, str(tmp_path / "four.npz")]
+    subprocess.run(command, check=True, cwd=Path(__file__).parent)
+    with np.load(tmp_path / "two.npz") as two, np.load(tmp_path / "four.npz") as four:
+        assert two.files == four.files
+        for name in two.files:
+            np.testing.assert_array_equal(two[name], four[name], err_msg=name)

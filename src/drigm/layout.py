@@ -43,6 +43,11 @@ class Layout(NamedTuple):
     places: int
 
     @property
+    def full(self) -> bool:
+        """Whether every place has a run of its own."""
+        return self.places == self.runs
+
+    @property
     def sharding(self) -> NamedSharding | None:
         """How a state [shards, places, ...] is spread over devices."""
         return None if self.mesh is None else NamedSharding(self.mesh, self._split)
@@ -52,7 +57,7 @@ class Layout(NamedTuple):
         return PartitionSpec(SHARD_AXIS) if self.by_shards else PartitionSpec(None, RUN_AXIS)
 
     def fill(self, state: PyTree) -> PyTree:
-        """Return a state [shards, runs, ...] with copies of the last run in the places that are left.
+        """Return a state [shards, runs, ...] on the devices, copies of the last run in the places that are left.
 
         Raises:
             ValueError: it is not one of as many runs as the layout is for.
@@ -60,19 +65,13 @@ class Layout(NamedTuple):
         given, missing = jax.tree.leaves(state)[0].shape[1], self.places - self.runs
         if given != self.runs:
             raise ValueError(f"a program of {self.runs} runs was given {given}")
-        if not missing:
-            return state
-        filled = jax.tree.map(lambda x: np.concatenate([x, np.repeat(x[:, -1:], missing, axis=1)], axis=1), state)
-        return self.put(filled)
-
-    def put(self, tree: PyTree) -> PyTree:
-        """Return a tree [shards, places, ...] on the devices; one that does not fill them stays where it is."""
-        whole = jax.tree.leaves(tree)[0].shape[1] == self.places
-        return tree if self.sharding is None or not whole else jax.device_put(tree, self.sharding)
+        if missing:
+            state = jax.tree.map(lambda x: np.concatenate([x, np.repeat(x[:, -1:], missing, axis=1)], axis=1), state)
+        return state if self.sharding is None else jax.device_put(state, self.sharding)
 
     def strip(self, tree: PyTree) -> PyTree:
         """Return what the real runs have of a tree [shards, places, ...]."""
-        return tree if self.places == self.runs else jax.tree.map(lambda x: np.asarray(x)[:, : self.runs], tree)
+        return tree if self.full else jax.tree.map(lambda x: np.asarray(x)[:, : self.runs], tree)
 
     def spread(self, advance: Advance) -> Callable[[Any, Array, Array], tuple[Any, Any]]:
         """Return ``f(state, tick, ticks)`` that advances a filled state, on all devices."""
@@ -84,7 +83,7 @@ class Layout(NamedTuple):
             if self.by_shards:
                 return advance(*arguments, self.runs)
             left = self.runs - jax.lax.axis_index(RUN_AXIS) * each
-            return _alone(advance, *arguments, each if self.places == self.runs else jnp.clip(left, 0, each))
+            return _alone(advance, *arguments, each if self.full else jnp.clip(left, 0, each))
 
         one = PartitionSpec()
         return jax.shard_map(

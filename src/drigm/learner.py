@@ -123,7 +123,8 @@ class Learner(NamedTuple):
         """
         method, config = self.method, self.method.config
         batch = cut_batch(method, window)
-        following = self.following(state, window) if following is None else following
+        if following is None:
+            following = next_team(method, state.params, state.target, window, batch)
         v_t = next_values(method, state.target.mixer, following, robustness)
         dual, dual_opt_state, dual_loss = fit_dual(
             method,

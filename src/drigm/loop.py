@@ -97,7 +97,7 @@ def make_train(config: TrainConfig, env: Environment, *, runs: int | None = None
     advance = functools.partial(_advance_all, learner, env, in_turn)
     # The output's sharding is stated because an empty array would lose its own, and the next call compile anew.
     step = jax.jit(layout.spread(advance), donate_argnums=0, out_shardings=layout.sharding)
-    start, shapes = compiled_start(init, layout.sharding if layout.places == layout.runs else None)
+    start, shapes = compiled_start(init, layout.sharding if layout.full else None)
     train = Train(start, step, shapes, settle=layout.strip, place=layout.fill)
     if baseline.reward_models is None:
         return train
@@ -106,7 +106,7 @@ def make_train(config: TrainConfig, env: Environment, *, runs: int | None = None
     def start_with_models(seeds: Array, rho: Array) -> RunState:
         state, models = start(seeds, rho), fit(seeds)
         models = jax.tree.map(lambda x: jnp.broadcast_to(x, (config.shards, *x.shape)), models)
-        return state._replace(learner=state.learner._replace(reward_models=layout.put(models)))
+        return state._replace(learner=state.learner._replace(reward_models=models))
 
     return train._replace(init=start_with_models)
 
@@ -202,6 +202,15 @@ def nothing_learnt() -> tuple[Metrics, Array]:
     return Metrics(nothing, nothing, nothing, nothing), nothing
 
 
+def no_sums(shape: tuple[int, ...] = ()) -> ChunkSums:
+    """The sums that a chunk starts from.
+
+    Stated rather than asked of JAX: to find out the shapes, it would trace a tick a second time.
+    """
+    zero = jnp.zeros(shape, jnp.float32)
+    return ChunkSums(EpisodeStats(zero, zero, zero), Metrics(zero, zero, zero, zero), zero)
+
+
 def learn(
     learner: Learner,
     learnt: LearnerState,
@@ -222,7 +231,11 @@ def learn(
     def sample(keys: Array) -> Row:
         """Return the windows [T + 1, B] of one update, the local shards' side by side."""
         draw = jax.vmap(lambda rows, key: replay.sample(rows, key, tick + 1, count, config.window, place), out_axes=1)
-        return jax.tree.map(lambda x: x.reshape(x.shape[0], -1, *x.shape[3:]), draw(ring, keys))
+        return side_by_side(draw(ring, keys))
+
+    def side_by_side(tree: PyTree) -> PyTree:
+        """[T, K, B, ...] -> [T, K * B, ...]."""
+        return jax.tree.map(lambda x: x.reshape(x.shape[0], -1, *x.shape[3:]), tree)
 
     def update(carry: tuple[LearnerState, Metrics], given: Any) -> tuple[tuple[LearnerState, Metrics], None]:
         (learnt, total), (keys, known) = carry, given
@@ -235,7 +248,7 @@ def learn(
     known = None
     if learner.keeps_target:  # then the target network reads all windows in one go
         windows = jax.vmap(sample, out_axes=1)(keys)
-        team = learner.following(learnt, jax.tree.map(lambda x: x.reshape(x.shape[0], -1, *x.shape[3:]), windows))
+        team = learner.following(learnt, side_by_side(windows))
         team = jax.tree.map(lambda x: x.reshape(x.shape[0], config.updates, -1, *x.shape[2:]), team)
         known = jax.tree.map(lambda x: jnp.moveaxis(x, 1, 0), (windows, team))
     # Written out where there is one, a loop where there are several: compiling takes as long as for one.
@@ -280,10 +293,6 @@ def _advance(
     def every(tree: PyTree) -> PyTree:
         return jax.tree.map(lambda x: jnp.broadcast_to(x, (shards, *x.shape)), tree)
 
-    # Stated rather than asked of JAX: to find out the shapes, it would trace a tick a second time.
-    zero = jnp.float32(0.0)
-    zeros = ChunkSums(EpisodeStats(zero, zero, zero), Metrics(zero, zero, zero, zero), zero)
-
     def body(i: Array, carry: tuple[RunState, ChunkSums]) -> tuple[RunState, ChunkSums]:
         going, sums = carry
         going, more = _tick(learner, env, going, tick + i, place)
@@ -291,7 +300,7 @@ def _advance(
 
     learnt, robustness = jax.tree.map(lambda x: x[0], (state.learner, state.robustness))
     going = state._replace(learner=learnt, robustness=robustness)
-    going, sums = jax.lax.fori_loop(0, ticks, body, (going, zeros))
+    going, sums = jax.lax.fori_loop(0, ticks, body, (going, no_sums()))
     sums = sums._replace(episodes=jax.tree.map(lambda x: jax.lax.psum(x, SHARD_AXIS), sums.episodes))
     return going._replace(learner=every(going.learner), robustness=state.robustness), every(sums)
 
@@ -317,8 +326,6 @@ def _advance_all(
         one = functools.partial(_advance, learner, env)
         return jax.vmap(lambda mine: one(mine, tick, ticks), in_axes=1, out_axes=1)(state)
     capacity = state.ring.reward.shape[2]
-    zero = jnp.zeros((shards, places), jnp.float32)
-    sums = ChunkSums(EpisodeStats(zero, zero, zero), Metrics(zero, zero, zero, zero), zero)
     rings = jax.tree.map(lambda x: x.reshape(shards, places * capacity, *x.shape[3:]), state.ring)
 
     def body(k: Array, carry: tuple[RunState, ChunkSums, Row]) -> tuple[RunState, ChunkSums, Row]:
@@ -331,7 +338,7 @@ def _advance_all(
         return state, sums, mine.ring
 
     nothing: Any = None
-    carry = (state._replace(ring=nothing), sums, rings)
+    carry = (state._replace(ring=nothing), no_sums((shards, places)), rings)
     state, sums, rings = jax.lax.fori_loop(0, runs, body, carry)
     ring = jax.tree.map(lambda x: x.reshape(shards, places, capacity, *x.shape[2:]), rings)
     return state._replace(ring=ring), sums

@@ -30,7 +30,7 @@ class Params(NamedTuple):
 
 
 class Robustness(NamedTuple):
-    """The radius and its fail value, traced so that several radii are one `vmap` axis."""
+    """The radius and its fail value, traced so that several radii are one program."""
 
     rho: Array  # []
     fail_value: Array  # []
