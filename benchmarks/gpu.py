@@ -1,32 +1,34 @@
-"""The paper's main table and its battles in one go, runs vmapped, on whatever device JAX finds.
+"""The paper's main table and its battles in one go, trained and scored, on whatever device JAX finds.
 
     make bench BENCH_ARGS="--parts gpu"                     # on a GPU with the extra gpu installed
     python -m benchmarks.gpu --scale 0.01 --only vdn-tv     # a look, anywhere
 
-Nothing of drigm changes on a GPU. There is one device, so one shard (see `shards_here`), and the runs are a `vmap`, of
-which ``--vmapped`` takes a look on a CPU; the replay and every other buffer of a run is donated from chunk to chunk and
-never leaves the device; matrix products of float32 are TF32 there unless JAX_DEFAULT_MATMUL_PRECISION=float32 asks
-for more, except in the simulator, which always asks for it.
+Nothing of drigm changes on a GPU. There is one device, so one shard (see `shards_here`), and the runs of a program are
+a `vmap`, of which ``--vmapped`` takes a look on a CPU; programs are compiled side by side on the cores that are left
+(`drigm.ahead`); the replay and every other buffer of a run is donated from chunk to chunk and never leaves the device;
+matrix products of float32 are TF32 there unless JAX_DEFAULT_MATMUL_PRECISION=float32 asks for more, except in the
+simulator, which always asks for it. Nothing comes from a cache of earlier compilations.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import statistics
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 
 from benchmarks.measure import Table, say
-from drigm import loop
+from drigm import devices
 from drigm.config import TrainConfig
-from drigm.devices import cache_compilations, use_cores
-from drigm.reproduce.studies import SCALES, groups
-from drigm.train import train_together
+from drigm.reproduce.runner import Scored, train_groups
+from drigm.reproduce.studies import SCALES, Group, groups
 
 AIM_MINUTES = 10.0  # of the table
 QUICK_SCALE = 0.005
@@ -34,21 +36,21 @@ NOT_IN_TABLE = "short-horizon"  # ours, beside the paper's
 STUDIES = {"table": "The paper's main table", "battles": "SMAX 3s_vs_5z, with and without robustness"}
 
 
-def programs(study: str) -> dict[str, tuple[TrainConfig, ...]]:
+def programs(study: str) -> dict[str, Group]:
     """Return what a study trains under drigm's default settings, by name; each is one program.
 
     The table: twelve methods at the paper's radii. Battles: every radius of a set together.
     """
     found = groups((study,), SCALES["paper"])
-    return {group.name: group.configs for group in found if not group.name.endswith(NOT_IN_TABLE)}
+    return {group.name: group for group in found if not group.name.endswith(NOT_IN_TABLE)}
 
 
 def shards_here(config: TrainConfig) -> int:
     """Return the shares that suit the default backend.
 
-    Shares keep CPU cores busy. Vmapped runs of several shares would have their replay transposed in every chunk.
+    Shares keep CPU cores busy. Vmapped runs of several shards would have their replay transposed in every chunk.
     """
-    return config.shards if loop.runs_in_turn() else 1
+    return config.shards if devices.runs_in_turn() else 1
 
 
 def measure(
@@ -59,7 +61,7 @@ def measure(
     only: Sequence[str] = (),
     **settings: Any,
 ) -> dict[str, Any]:
-    """Train every program of ``studies`` (or those in ``only``), files and all, and return the seconds of each.
+    """Train and score every program of ``studies`` (or those in ``only``), files and all, and return what it took.
 
     Args:
         quick: train a small share of the steps of one program of each study.
@@ -69,33 +71,65 @@ def measure(
         settings: of `TrainConfig`, instead of the study's.
     """
     scale = scale or (QUICK_SCALE if quick else 1.0)
-    plan = {study: {name: c for name, c in programs(study).items() if not only or name in only} for study in studies}
+    plan = {study: [g for name, g in programs(study).items() if not only or name in only] for study in studies}
     if quick:
-        plan = {study: dict(list(found.items())[:1]) for study, found in plan.items()}
-    use_cores(max(config.shards for found in plan.values() for configs in found.values() for config in configs))
+        plan = {study: found[:1] for study, found in plan.items()}
+    devices.use_cores(max(config.shards for found in plan.values() for group in found for config in group.configs))
+    with _empty_cache():
+        timed = {study: _timed(found, scale, settings) for study, found in plan.items() if found}
     return {
         "device": jax.devices()[0].device_kind,
         "backend": jax.default_backend(),
         "scale": scale,
-        "studies": {study: _timed(found, scale, settings) for study, found in plan.items() if found},
+        "studies": timed,
     }
 
 
-def _timed(plan: dict[str, tuple[TrainConfig, ...]], scale: float, settings: dict[str, Any]) -> dict[str, Any]:
-    """Train every program of ``plan`` and return the number of runs and the seconds of each program."""
-    seconds: dict[str, float] = {}
-    runs = 0
+@contextlib.contextmanager
+def _empty_cache() -> Iterator[None]:
+    """Keep compiled programs in a cache that is empty at first: it finds only what is compiled here."""
+    before = {name: jax.config.values[name] for name in ("jax_compilation_cache_dir", "jax_enable_compilation_cache")}
     with tempfile.TemporaryDirectory() as folder:
-        for name, configs in plan.items():
-            own = {"steps": max(1, round(configs[0].steps * scale)), "shards": shards_here(configs[0]), **settings}
-            told = [c.replace(**own) for c in configs]
-            count, steps = sum(config.seeds for config in told), told[0].steps
-            say(f"{name}: {count} runs of {steps:,} steps on {jax.devices()[0].device_kind}")
-            began = time.perf_counter()
-            train_together({Path(folder, name, str(k)): c for k, c in enumerate(told)}, Path(folder), quiet=True)
-            seconds[name] = time.perf_counter() - began
-            runs += count
-    return {"runs": runs, "seconds": seconds, "minutes": sum(seconds.values()) / 60}
+        for name, value in zip(before, (folder, True), strict=True):
+            jax.config.update(name, value)
+        try:
+            yield
+        finally:
+            for name, value in before.items():
+                jax.config.update(name, value)
+
+
+def _timed(plan: Sequence[Group], scale: float, settings: dict[str, Any]) -> dict[str, Any]:
+    """Train and score ``plan``; return how many runs it has, its minutes, and the facts of each program."""
+
+    def scaled(config: TrainConfig) -> TrainConfig:
+        own = {"steps": max(1, round(config.steps * scale)), "shards": shards_here(config), **settings}
+        return config.replace(**own)
+
+    told = [group._replace(configs=tuple(scaled(config) for config in group.configs)) for group in plan]
+    with tempfile.TemporaryDirectory() as folder:
+        began = time.perf_counter()
+        outcome = train_groups(told, Path(folder), say)
+        minutes = (time.perf_counter() - began) / 60
+        facts = {
+            timing.group: {
+                "seconds": timing.seconds,
+                "ms_per_tick": _ms_per_tick(outcome.scored[timing.group]),
+                "scores": {
+                    f"{one.run.config.rho:g}": {world.name: world.mean for world in one.evaluation.scores}
+                    for one in outcome.scored[timing.group]
+                },
+            }
+            for timing in outcome.timings
+        }
+    return {"runs": sum(group.runs for group in told), "minutes": minutes, "programs": facts}
+
+
+def _ms_per_tick(scored: Sequence[Scored]) -> float:
+    """Return the middle of what a tick of all runs of a program took, as their log has it."""
+    run, runs = scored[0].run, sum(one.run.config.seeds for one in scored)
+    rates = [row["steps_per_s"] for row in run.directory.read_metrics(run.seeds[0])]
+    return 1e3 * run.config.num_envs * runs / statistics.median(rates)
 
 
 def tables(result: dict[str, Any]) -> list[Table]:
@@ -103,11 +137,16 @@ def tables(result: dict[str, Any]) -> list[Table]:
     for study, timed in result["studies"].items():
         note = (
             f"{timed['runs']} runs at {100 * result['scale']:g} % of their steps on {result['device']}: "
-            f"{timed['minutes']:.1f} minutes, compilation and files included"
+            f"{timed['minutes']:.1f} minutes, compilation, files and scoring included"
         )
         aim = f" (aim: {AIM_MINUTES:g} minutes on one GPU)." if study == "table" and result["scale"] == 1.0 else "."
-        rows = [{"program": name, "s": seconds} for name, seconds in timed["seconds"].items()]
-        found.append(Table(STUDIES[study], rows, note + aim))
+        waited = " s: with what it waited for its program; mean scores of its seeds in every world."
+        rows = [
+            {"program": name, "rho": rho, "s": facts["seconds"], "ms a tick": facts["ms_per_tick"], **scores}
+            for name, facts in timed["programs"].items()
+            for rho, scores in facts["scores"].items()
+        ]
+        found.append(Table(STUDIES[study], rows, note + aim + waited))
     return found
 
 
@@ -121,8 +160,7 @@ def main() -> None:
     parser.add_argument("--vmapped", action="store_true", help="runs as a vmap on a CPU too, as on a GPU")
     options = parser.parse_args()
     if options.vmapped:
-        loop.runs_in_turn = lambda: False
-    cache_compilations()
+        devices.runs_in_turn = lambda: False
     told = {"studies": options.studies, "scale": options.scale, "only": options.only, "seeds": options.seeds}
     print(json.dumps(measure(False, **told), indent=2))
 

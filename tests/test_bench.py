@@ -10,7 +10,7 @@ import pytest
 from small import SMALL
 
 from benchmarks import bench, compile_time, flops, gpu, growth, measure, memory, seeds, split, throughput
-from drigm import loop
+from drigm import devices
 from drigm.config import TrainConfig
 from drigm.envs import make_env
 from drigm.loop import first_update
@@ -132,7 +132,13 @@ def results(monkeypatch):
         "device": "a device",
         "backend": "cpu",
         "scale": 1.0,
-        "studies": {"table": {"runs": 60, "seconds": {"vdn-tv": 6.0}, "minutes": 0.1}},
+        "studies": {
+            "table": {
+                "runs": 60,
+                "minutes": 0.1,
+                "programs": {"vdn-tv": {"seconds": 6.0, "ms_per_tick": 1.5, "scores": {"0.5": {"tucson": -0.5}}}},
+            }
+        },
     }
     # What is written is what was measured, read back from JSON.
     return json.loads(json.dumps(measured))
@@ -189,7 +195,7 @@ def test_the_teams_have_as_many_agents_as_they_say():
 
 
 def test_the_table_is_sixty_runs():
-    configs = [config for together in gpu.programs("table").values() for config in together]
+    configs = [config for group in gpu.programs("table").values() for config in group.configs]
     assert len(gpu.programs("table")) == 12
     assert sum(config.seeds for config in configs) == 60
     assert {config.factorization for config in configs} == {"vdn", "qmix", "qtran"}
@@ -199,23 +205,27 @@ def test_the_table_is_sixty_runs():
 
 def test_the_battles_are_five_seeds_of_every_radius():
     programs = gpu.programs("battles")
-    assert all(config.env == "smax:3s_vs_5z" for together in programs.values() for config in together)
-    assert {config.seeds for together in programs.values() for config in together} == {5}
+    assert all(config.env == "smax:3s_vs_5z" for group in programs.values() for config in group.configs)
+    assert {config.seeds for group in programs.values() for config in group.configs} == {5}
     for kind, radii in (("contamination", {0.003, 0.01}), ("tv", {0.003, 0.01})):
-        assert {config.rho for config in programs[f"battles-{kind}"]} == radii
+        assert {config.rho for config in programs[f"battles-{kind}"].configs} == radii
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("only", ["vdn-non-robust", "battles-tv"])
 def test_a_study_trains_small_as_on_one_device(only, monkeypatch):
-    monkeypatch.setattr(loop, "runs_in_turn", lambda: False)
+    monkeypatch.setattr(devices, "runs_in_turn", lambda: False)
     small = {"hidden": 8, "num_envs": 4, "batch": 4, "learning_starts": 32, "replay_size": 400}
     result = gpu.measure(False, scale=0.0005, only=[only], seeds=2, **small)
     ((study, timed),) = result["studies"].items()
-    assert timed["runs"] == 2 * len(gpu.programs(study)[only])
-    assert list(timed["seconds"]) == [only]
-    assert timed["minutes"] == pytest.approx(sum(timed["seconds"].values()) / 60)
-    assert only in str(gpu.tables(result)[0].rows)
+    group = gpu.programs(study)[only]
+    assert timed["runs"] == 2 * len(group.configs)
+    assert list(timed["programs"]) == [only]
+    facts = timed["programs"][only]
+    assert 0.0 < facts["seconds"] <= 60 * timed["minutes"] + 0.1  # it is written down in tenths
+    assert 0.0 < facts["ms_per_tick"] < 1e3 * facts["seconds"]
+    assert set(facts["scores"]) == {f"{config.rho:g}" for config in group.configs}
+    assert [row["program"] for row in gpu.tables(result)[0].rows] == [only] * len(group.configs)
 
 
 @pytest.mark.slow

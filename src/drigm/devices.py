@@ -26,6 +26,19 @@ def use_cores(shards: int = 1) -> None:
         return
 
 
+def runs_in_turn() -> bool:
+    """Return whether a device's runs take turns: on CPUs, where what one run needs then stays in the cache.
+
+    An accelerator is busy only with all of them at once.
+    """
+    return jax.default_backend() == "cpu"
+
+
+def spare_cores() -> int:
+    """Return how many cores JAX does not compute on: none on a CPU, else all but the one that drives the device."""
+    return 0 if jax.default_backend() == "cpu" else max(1, usable_cores() - 1)
+
+
 def cache_compilations() -> None:
     """Keep compiled programs in the user's cache directory, so that the next run of the same shapes starts at once."""
     if jax.config.values.get("jax_compilation_cache_dir") is not None:  # JAX_COMPILATION_CACHE_DIR, or set by the user

@@ -69,6 +69,14 @@ class Layout(NamedTuple):
             state = jax.tree.map(lambda x: np.concatenate([x, np.repeat(x[:, -1:], missing, axis=1)], axis=1), state)
         return state if self.sharding is None else jax.device_put(state, self.sharding)
 
+    def shapes(self, state: PyTree) -> PyTree:
+        """Return the shapes of what `fill` returns for a state of these shapes [shards, runs, ...]."""
+
+        def filled(x: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+            return jax.ShapeDtypeStruct((x.shape[0], self.places, *x.shape[2:]), x.dtype, sharding=self.sharding)
+
+        return jax.tree.map(filled, state)
+
     def strip(self, tree: PyTree) -> PyTree:
         """Return what the real runs have of a tree [shards, places, ...]."""
         return tree if self.full else jax.tree.map(lambda x: np.asarray(x)[:, : self.runs], tree)

@@ -10,12 +10,12 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import NamedSharding
 
-from drigm import replay, rollout
+from drigm import devices, replay, rollout
 from drigm.config import TrainConfig
 from drigm.envs.api import Environment
 from drigm.envs.perturbations import parse_grid, split, wrap
 from drigm.errors import UserError, check
-from drigm.layout import layout_of
+from drigm.layout import Layout, layout_of
 from drigm.learner import Learner, LearnerState, Metrics, make_learner, make_robustness
 from drigm.networks import Memory, RecurrentAgents
 from drigm.presets import LEAKY_PRESETS
@@ -47,7 +47,7 @@ class Train(NamedTuple):
     """The compiled programs of a run; every leaf of a state has leading axes [shards, runs].
 
     Attributes:
-        shapes: ``shapes(seeds, rho)``: the shapes of a state, without what a baseline fits beforehand.
+        shapes: ``shapes(seeds, rho)``: the shapes of a state.
         init: ``init(seeds [K] int32, rho [K] float32) -> RunState``.
         chunk: ``chunk(state, tick, ticks) -> (state, ChunkSums)`` advances ``ticks`` ticks from number ``tick``.
             Seeds and radii are the runs axis of this one program; ``ticks`` is traced, so chunks of any
@@ -56,6 +56,7 @@ class Train(NamedTuple):
         settle: ``settle(state) -> RunState``: what a chunk returned, once everything that it began has finished.
             Of environments in other processes the next chunk may go on while the last one's updates still run.
         place: ``place(state)``: a state where a chunk wants it; more runs than devices can share evenly are filled up.
+        layout: where that is; None for environments in other processes.
     """
 
     init: Callable[[Array, Array], RunState]
@@ -64,6 +65,7 @@ class Train(NamedTuple):
     close: Callable[[], None] = lambda: None
     settle: Callable[[Any], RunState] = lambda state: state
     place: Callable[[RunState], Any] = lambda state: state
+    layout: Layout | None = None
 
 
 class StoppedError(UserError):
@@ -84,7 +86,7 @@ def make_train(config: TrainConfig, env: Environment, *, runs: int | None = None
         config: the settings that all runs share.
         env: the environment.
         runs: how many; None: the seeds of ``config``.
-        in_turn: a device's runs one after the other within a chunk, not as a `vmap`; None: as `runs_in_turn` says.
+        in_turn: a device's runs one after the other within a chunk, not as a `vmap`; None: see `devices.runs_in_turn`.
     """
     learner = make_learner(config, env.spec)
     baseline = learner.method.baseline
@@ -93,30 +95,49 @@ def make_train(config: TrainConfig, env: Environment, *, runs: int | None = None
     env = wrap(baseline.environment(nominal, envs), lies)
     init = initial_state(config, env, learner, lambda agents, key: rollout.start(env, agents, key, envs))
     layout = layout_of(config.shards, config.seeds if runs is None else runs)
-    in_turn = runs_in_turn() if in_turn is None else in_turn
+    in_turn = devices.runs_in_turn() if in_turn is None else in_turn
     advance = functools.partial(_advance_all, learner, env, in_turn)
     # The output's sharding is stated because an empty array would lose its own, and the next call compile anew.
     step = jax.jit(layout.spread(advance), donate_argnums=0, out_shardings=layout.sharding)
     start, shapes = compiled_start(init, layout.sharding if layout.full else None)
-    train = Train(start, step, shapes, settle=layout.strip, place=layout.fill)
-    if baseline.reward_models is None:
-        return train
-    fit = functools.partial(baseline.reward_models, nominal, config.preset in LEAKY_PRESETS, config.steps)
+    if baseline.reward_models is not None:
+        fit = functools.partial(baseline.reward_models, nominal, config.preset in LEAKY_PRESETS, config.steps)
+        both = functools.partial(_with_models, fit=fit, shards=config.shards)
+        # The fit is worth optimising, the rest is not; where nothing is saved by that, they are one program.
+        start = both(start) if devices.runs_in_turn() else jax.jit(both(init))
+        shapes = functools.partial(jax.eval_shape, both(init))
+    return Train(start, step, shapes, settle=layout.strip, place=layout.fill, layout=layout)
 
-    def start_with_models(seeds: Array, rho: Array) -> RunState:
-        state, models = start(seeds, rho), fit(seeds)
-        models = jax.tree.map(lambda x: jnp.broadcast_to(x, (config.shards, *x.shape)), models)
+
+def _with_models(
+    init: Callable[[Array, Array], RunState], fit: Callable[[Array], PyTree], shards: int
+) -> Callable[[Array, Array], RunState]:
+    """Return ``init(seeds, rho)`` that also fits what the baseline needs."""
+
+    def start(seeds: Array, rho: Array) -> RunState:
+        state, models = init(seeds, rho), fit(seeds)
+        models = jax.tree.map(lambda x: jnp.broadcast_to(x, (shards, *x.shape)), models)
         return state._replace(learner=state.learner._replace(reward_models=models))
 
-    return train._replace(init=start_with_models)
+    return start
 
 
-def runs_in_turn() -> bool:
-    """Return whether a device's runs take turns: on CPUs, where what one run needs then stays in the cache.
+def compiled(train: Train, seeds: Array, rho: Array) -> Train:
+    """Return ``train`` with its programs compiled for these seeds and radii, or any others as many.
 
-    An accelerator is busy only with all of them at once.
+    Args:
+        train: as `make_train` returns it.
+        seeds: [K] int32.
+        rho: [K] float32.
     """
-    return jax.default_backend() == "cpu"
+    if train.layout is None:
+        raise ValueError("environments in other processes have no single program")
+    state, tick = train.layout.shapes(train.shapes(seeds, rho)), jax.ShapeDtypeStruct((), jnp.int32)
+    init: Any = train.init
+    if isinstance(init, jax.stages.Wrapped):  # otherwise it is more than one program
+        init = init.lower(seeds, rho).compile()
+    chunk: Any = train.chunk
+    return train._replace(init=init, chunk=chunk.lower(state, tick, tick).compile())
 
 
 def initial_state(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,6 +28,7 @@ from drigm.training import Member, Session, Weights, axes, check_together, metho
 from drigm.uncertainty import SETS
 
 Log = str | Sequence[str]  # as `parse_log` reads it
+ProgramSource = Callable[[Sequence[TrainConfig], Environment], Train]  # as `programs_together`
 
 
 class Run(NamedTuple):
@@ -108,6 +109,11 @@ def programs_of(config: TrainConfig, env: Environment, runs: int | None = None) 
     return make_train(config, env, runs=runs) if env.host is None else make_host_train(config, env)
 
 
+def programs_together(configs: Sequence[TrainConfig], env: Environment) -> Train:
+    """Return the programs that train ``configs``, which differ in radius and seeds alone, side by side."""
+    return programs_of(configs[0], env, sum(config.seeds for config in configs))
+
+
 def _check_method(config: TrainConfig) -> None:
     """Raise `UserError` for a radius without a set, and for baselines that cannot be combined with the rest."""
     baseline = BASELINES[config.baseline]
@@ -166,7 +172,12 @@ def resume_run(path: Path, *, quiet: bool = False, log: Log = ()) -> Run:
 
 
 def train_together(
-    configs: Mapping[Path, TrainConfig], folder: Path, *, quiet: bool = False, log: Log = ()
+    configs: Mapping[Path, TrainConfig],
+    folder: Path,
+    *,
+    quiet: bool = False,
+    log: Log = (),
+    programs: ProgramSource | None = None,
 ) -> list[Run]:
     """Train runs that differ in radius and seeds alone as one compiled program, each into its own run directory.
 
@@ -178,6 +189,7 @@ def train_together(
         folder: for the checkpoint of all.
         quiet: show no progress.
         log: loggers besides the CSV.
+        programs: where the compiled programs come from (`drigm.ahead`); None: made here.
 
     Raises:
         UserError: as `train_run`; two configs differ in anything else; a directory holds another run.
@@ -196,10 +208,9 @@ def train_together(
     if missing:
         file = _together_file(missing, folder)
         members = [Member(run.config, run.directory) for run in missing]
-        count = sum(run.config.seeds for run in missing)
-        programs = programs_of(missing[0].config, missing[0].env, count)
+        made = (programs or programs_together)([run.config for run in missing], missing[0].env)
         again = f"the same command (the checkpoint is in {folder})"
-        train_session(Session(members, missing[0].env, programs, file, again, quiet, parse_log(log)))
+        train_session(Session(members, missing[0].env, made, file, again, quiet, parse_log(log)))
     return runs
 
 

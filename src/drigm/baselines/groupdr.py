@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from drigm import devices
 from drigm.baselines.api import Baseline, RewardModels
 from drigm.envs.api import Environment, reset_all, step_or_reset
 from drigm.envs.shifts import SOURCES, shift_suite, stack_params
@@ -55,11 +56,14 @@ def fit(env: Environment, leaky: bool, steps: int, seeds: Array) -> RewardModels
     count = jax.tree.leaves(worlds)[0].shape[0]
     updates = min(UPDATES, max(1, steps // STEPS_PER_UPDATE))
 
+    # Worlds and seeds in turn where one keeps a core busy; an accelerator would wait for the next small operation.
+    each = jax.lax.map if devices.runs_in_turn() else lambda f, x: jax.vmap(f)(x)
+
     def one(seed: Array) -> DualNetwork:
         keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), 1), count)
-        return jax.lax.map(lambda x: _fit_world(env, updates, *x), (keys, worlds))
+        return each(lambda x: _fit_world(env, updates, *x), (keys, worlds))
 
-    return RewardModels(jax.jit(lambda s: jax.lax.map(one, s))(seeds))
+    return RewardModels(jax.jit(lambda s: each(one, s))(seeds))
 
 
 def lowest_reward(models: RewardModels, state: Array, action: Array) -> Array:

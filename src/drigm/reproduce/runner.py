@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from drigm.ahead import Ahead
 from drigm.config import TrainConfig
 from drigm.evaluate import Evaluation, cached_evaluations
 from drigm.reproduce.studies import Group, title
@@ -57,7 +58,7 @@ def plan_text(groups: Sequence[Group], runs: Path, verification: float = 0.0) ->
     """
     lines, left, total = [], verification, 0
     for group in groups:
-        seeds, missing = sum(config.seeds for config in group.configs), _missing(runs, group)
+        seeds, missing = group.runs, _missing(runs, group)
         done, seconds = seeds - missing, group.seconds(missing)
         left, total = left + seconds, total + seeds
         radii = [f"{config.rho:g}" for config in group.configs if config.rho]
@@ -84,24 +85,33 @@ def train_groups(groups: Sequence[Group], runs: Path, say: Callable[[str], None]
     """
     scored: dict[str, list[Scored]] = {}
     spent, expected = 0.0, 0.0
-    for number, group in enumerate(groups, 1):
-        due = _missing(runs, group)
-        ratio = spent / expected if expected else 1.0  # how this machine compares with the one that was timed
-        rest = sum(g.seconds(_missing(runs, g)) for g in groups[number - 1 :])
-        say(f"[{number}/{len(groups)}] {group.name}; about {_minutes(rest * ratio)} left")
-        began = time.monotonic()
-        paths = {folder_of(runs, group, config): config for config in group.configs}
-        try:
-            finished = train_together(paths, runs / group.name)
-            played = cached_evaluations(finished, group.suite)
-            scored[group.name] = [Scored(run, one) for run, one in zip(finished, played, strict=True)]
-        finally:  # what an interrupted session took counts too
-            seconds = time.monotonic() - began
-            if due and (runs / group.name).is_dir():
-                _add_seconds(runs / group.name / "seconds.txt", seconds)
-        if due:
-            spent, expected = spent + seconds, expected + group.seconds(due)
+    with Ahead() as programs:
+        for group in groups:
+            if _missing(runs, group) == group.runs:  # one that was stopped halfway may train fewer together
+                programs.expect(group.configs)
+        for number, group in enumerate(groups, 1):
+            due = _missing(runs, group)
+            ratio = spent / expected if expected else 1.0  # how this machine compares with the one that was timed
+            rest = sum(g.seconds(_missing(runs, g)) for g in groups[number - 1 :])
+            say(f"[{number}/{len(groups)}] {group.name}; about {_minutes(rest * ratio)} left")
+            began = time.monotonic()
+            scored[group.name] = _train_and_score(group, runs, programs)
+            if due:
+                spent, expected = spent + time.monotonic() - began, expected + group.seconds(due)
     return Outcome(scored, [_timing(runs, group) for group in groups])
+
+
+def _train_and_score(group: Group, runs: Path, programs: Ahead) -> list[Scored]:
+    """Return the finished runs of ``group``, and write down how long that took."""
+    due, began = _missing(runs, group), time.monotonic()
+    paths = {folder_of(runs, group, config): config for config in group.configs}
+    try:
+        finished = train_together(paths, runs / group.name, programs=programs)
+        played = cached_evaluations(finished, group.suite)
+        return [Scored(run, one) for run, one in zip(finished, played, strict=True)]
+    finally:  # what an interrupted session took counts too
+        if due and (runs / group.name).is_dir():
+            _add_seconds(runs / group.name / "seconds.txt", time.monotonic() - began)
 
 
 def folder_of(runs: Path, group: Group, config: TrainConfig) -> Path:
@@ -144,7 +154,7 @@ def _timing(runs: Path, group: Group) -> Timing:
     file = runs / group.name / "seconds.txt"
     kept = file.read_text().split() if file.exists() else []
     seconds = sum(float(word) for word in kept if word.replace(".", "", 1).isdigit())  # not worth a stop
-    return Timing(group.name, sum(config.seeds for config in group.configs), seconds)
+    return Timing(group.name, group.runs, seconds)
 
 
 def _add_seconds(file: Path, seconds: float) -> None:

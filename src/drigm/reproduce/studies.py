@@ -42,6 +42,11 @@ class Group(NamedTuple):
     once: float
     cost: float
 
+    @property
+    def runs(self) -> int:
+        """How many seeds of all radii it has."""
+        return sum(config.seeds for config in self.configs)
+
     def seconds(self, runs: int) -> float:
         """Return about how long ``runs`` of its runs take."""
         return self.once + self.cost * runs if runs else 0.0
