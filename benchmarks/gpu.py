@@ -19,12 +19,13 @@ import statistics
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import jax
 
-from benchmarks.measure import Table, say
+from benchmarks.measure import CONFIG, Table, Training, interleaved, say
 from drigm import devices
 from drigm.config import TrainConfig
 from drigm.reproduce.runner import Scored, train_groups
@@ -33,6 +34,9 @@ from drigm.reproduce.studies import SCALES, Group, groups
 AIM_MINUTES = 10.0  # of the table
 QUICK_SCALE = 0.005
 NOT_IN_TABLE = "short-horizon"  # ours, beside the paper's
+# What a float32 product may be rounded to on its way in, as JAX calls it; on an H100, "default" is TF32.
+PRECISIONS = ("float32", "default", "bfloat16")
+TOGETHER = (5, 60)  # runs of a program
 STUDIES = {"table": "The paper's main table", "battles": "SMAX 3s_vs_5z, with and without robustness"}
 
 
@@ -82,7 +86,24 @@ def measure(
         "backend": jax.default_backend(),
         "scale": scale,
         "studies": timed,
+        "precisions": precisions(quick) if scale == 1.0 or quick else [],  # a glance at studies is just that
     }
+
+
+def precisions(quick: bool, runs: Sequence[int] = TOGETHER, config: TrainConfig = CONFIG) -> list[dict[str, Any]]:
+    """Time a tick of each number of ``runs`` in one program under each of `PRECISIONS`, side by side."""
+    config = config.replace(shards=shards_here(config), learning_starts=0)
+    points = [(count, name) for count in (runs[:1] if quick else runs) for name in PRECISIONS]
+
+    def compiled(point: tuple[int, str]) -> Training:
+        with jax.default_matmul_precision(point[1]):  # of this thread
+            return Training(config.replace(seeds=point[0]), in_turn=False)
+
+    say(f"compiling {len(points)} programs")
+    with ThreadPoolExecutor(devices.spare_cores() or 1) as pool:
+        programs = dict(zip(points, pool.map(compiled, points), strict=True))
+    costs = interleaved({point: program.warm() for point, program in programs.items()}, quick=quick)
+    return [{"runs": count, "precision": name, "ms a tick": 1e3 * costs[count, name].best} for count, name in points]
 
 
 @contextlib.contextmanager
@@ -147,6 +168,9 @@ def tables(result: dict[str, Any]) -> list[Table]:
             for rho, scores in facts["scores"].items()
         ]
         found.append(Table(STUDIES[study], rows, note + aim + waited))
+    if result["precisions"]:
+        note = "QMIX-TV, all runs in one program, on " + result["device"] + "; default is TF32 on such a GPU."
+        found.append(Table("A tick against the precision of matrix products", result["precisions"], note))
     return found
 
 
@@ -157,10 +181,15 @@ def main() -> None:
     known = [name for study in STUDIES for name in programs(study)]
     parser.add_argument("--only", nargs="*", default=(), choices=known, metavar="PROGRAM")
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--precisions", action="store_true", help="only time a tick under each precision of products")
     parser.add_argument("--vmapped", action="store_true", help="runs as a vmap on a CPU too, as on a GPU")
     options = parser.parse_args()
     if options.vmapped:
         devices.runs_in_turn = lambda: False
+    if options.precisions:
+        devices.use_cores()
+        print(json.dumps(precisions(False), indent=2))
+        return
     told = {"studies": options.studies, "scale": options.scale, "only": options.only, "seeds": options.seeds}
     print(json.dumps(measure(False, **told), indent=2))
 
