@@ -106,7 +106,7 @@ class Learner(NamedTuple):
 
     def following(self, state: LearnerState, window: Row) -> Team:
         """Return the greedy next team [T, B] of ``window`` [T + 1, B] under the target network; see `next_team`."""
-        return next_team(self.method, state.params, state.target, window, cut_batch(self.method, window))
+        return next_team(self.method, state.params, state.target, window, cut_batch(self.method, window), stepwise=True)
 
     def update(
         self,

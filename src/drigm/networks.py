@@ -158,6 +158,15 @@ class RecurrentAgents(eqx.Module):
         skip = jnp.moveaxis(x.reshape(x.shape[0], t, -1, x.shape[-1]), 1, 0)
         return Memory(outputs[-1], cell), jnp.concatenate([outputs, skip], axis=-1)
 
+    def unroll_stepwise(self, memory: Memory, inputs: AgentInputs) -> tuple[Memory, Array]:
+        """As `unroll`, with each step's projections made in that step: for many rows, and where no gradient is taken."""
+
+        def step(memory: Memory, now: AgentInputs) -> tuple[Memory, Array]:
+            memory, features = self.unroll(memory, jax.tree.map(lambda x: x[None], now))
+            return memory, features[0]
+
+        return jax.lax.scan(step, memory, inputs)
+
     def q_values(self, features: Array) -> Array:
         """Return Q of every action: features [T, G, rows, F] -> [T, B, N, A]."""
         q = self.head.values(_merge_time(features))

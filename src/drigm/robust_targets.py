@@ -83,7 +83,7 @@ def cut_batch(method: Method, window: Row) -> Batch:
     )
 
 
-def unroll_window(agents: RecurrentAgents, window: Row, burn_in: int) -> Array:
+def unroll_window(agents: RecurrentAgents, window: Row, burn_in: int, *, stepwise: bool = False) -> Array:
     """Return the head's features [T + 1 - burn_in, G, rows, F] of a window.
 
     The first ``burn_in`` steps only warm the LSTM state: no gradient passes through them (Kapturowski et al. 2019).
@@ -94,7 +94,8 @@ def unroll_window(agents: RecurrentAgents, window: Row, burn_in: int) -> Array:
         warm = jax.tree.map(lambda x: x[:burn_in], inputs)
         memory, _ = jax.lax.stop_gradient(agents).unroll(memory, warm)
         memory = jax.lax.stop_gradient(memory)
-    _, features = agents.unroll(memory, jax.tree.map(lambda x: x[burn_in:], inputs))
+    unroll = agents.unroll_stepwise if stepwise else agents.unroll
+    _, features = unroll(memory, jax.tree.map(lambda x: x[burn_in:], inputs))
     return features
 
 
@@ -113,10 +114,12 @@ def of_the_living(team: Team, alive: Array | None) -> Team:
     return team._replace(q=jnp.where(alive, team.q, 0.0), features=jnp.where(alive[..., None], team.features, 0.0))
 
 
-def next_team(method: Method, params: Params, target: Params, window: Row, batch: Batch) -> Team:
+def next_team(
+    method: Method, params: Params, target: Params, window: Row, batch: Batch, *, stepwise: bool = False
+) -> Team:
     """Return (h', a_bar') [T, B] under the target network, a_bar'_i = argmax Q_i(h'_i, .) over available actions."""
     burn_in = method.config.burn_in
-    features = unroll_window(target.agents, window, burn_in)[1:]
+    features = unroll_window(target.agents, window, burn_in, stepwise=stepwise)[1:]
     if method.config.double_q:
         online = unroll_window(params.agents, window, burn_in)[1:]
         greedy = params.agents.greedy(online, batch.avail_t)
