@@ -159,7 +159,7 @@ class RecurrentAgents(eqx.Module):
         return Memory(outputs[-1], cell), jnp.concatenate([outputs, skip], axis=-1)
 
     def unroll_stepwise(self, memory: Memory, inputs: AgentInputs) -> tuple[Memory, Array]:
-        """As `unroll`, with each step's projections made in that step: for many rows, and where no gradient is taken."""
+        """As `unroll`, with each step's projections made in that step: for many rows where no gradient is taken."""
 
         def step(memory: Memory, now: AgentInputs) -> tuple[Memory, Array]:
             memory, features = self.unroll(memory, jax.tree.map(lambda x: x[None], now))

@@ -22,7 +22,11 @@ def _forward(x: Array, weight: Array, bias: Array) -> tuple[Array, tuple[Array, 
 def _backward(saved: tuple[Array, Array], d_out: Array) -> tuple[Array, Array, Array]:
     x, weight = saved
     d_x = jnp.einsum("gbo,gio->gbi", d_out, weight)
-    return d_x, weight_gradient(jnp.swapaxes(x, 1, 2), d_out), jnp.sum(d_out, axis=1)
+    if weight.shape[2] < weight.shape[1]:  # transpose the smaller of the two
+        d_weight = jnp.swapaxes(weight_gradient(jnp.swapaxes(d_out, 1, 2), x), 1, 2)
+    else:
+        d_weight = weight_gradient(jnp.swapaxes(x, 1, 2), d_out)
+    return d_x, d_weight, jnp.sum(d_out, axis=1)
 
 
 affine.defvjp(_forward, _backward)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from drigm.factorizations.api import Factorization, Team, TeamSizes
+from drigm.products import affine
 from drigm.types import Array, PyTree
 
 # Adam moves every weight by about its step size, so what a layer on S inputs says moves by S times that: on the wide
@@ -59,21 +61,26 @@ def init(key: Array, sizes: TeamSizes) -> PyTree:
 def joint_value(params: PyTree, team: Team) -> Array:
     """Return ``|W2(s)| ELU(|W1(s)| q + b1(s)) + v(s)`` (Rashid et al. 2018, eq. 5-6): [...]."""
     q, state = team.q, team.state * _gain(team.state.shape[-1])
-    embed_size = params.b1_bias.shape[0]
-    w1 = jnp.abs(_affine(state, params.w1, params.w1_bias)).reshape(*q.shape, embed_size)
-    hidden = jax.nn.elu(jnp.einsum("...n,...ne->...e", q, w1) + _affine(state, params.b1, params.b1_bias))
-    w2 = jnp.abs(_affine(state, params.w2, params.w2_bias))
-    value = jax.nn.relu(_affine(state, params.v_hidden, params.v_hidden_bias)) @ params.v_out + params.v_out_bias
-    return jnp.sum(hidden * w2, axis=-1) + value
+    w1, b1, w2, v_hidden = _read(params, state)
+    w1 = jnp.abs(w1).reshape(*q.shape, -1)
+    hidden = jax.nn.elu(jnp.einsum("...n,...ne->...e", q, w1) + b1)
+    value = jax.nn.relu(v_hidden) @ params.v_out + params.v_out_bias
+    return jnp.sum(hidden * jnp.abs(w2), axis=-1) + value
+
+
+def _read(params: Mixer, state: Array) -> tuple[Array, Array, Array, Array]:
+    """Return what the hypernetworks say of the states [..., S], in one product: [..., N * E] and three of [..., E]."""
+    layers = (params.w1, params.w1_bias), (params.b1, params.b1_bias), (params.w2, params.w2_bias)
+    weights, biases = zip(*layers, (params.v_hidden, params.v_hidden_bias), strict=True)
+    weight, bias = jnp.concatenate(weights, axis=1), jnp.concatenate(biases)
+    out = affine(state.reshape(1, -1, state.shape[-1]), weight[None], bias[None])
+    ends = np.cumsum([w.shape[1] for w in weights])[:-1]
+    w1, b1, w2, v_hidden = jnp.split(out.reshape(*state.shape[:-1], -1), ends, axis=-1)
+    return w1, b1, w2, v_hidden
 
 
 def _gain(state_size: int) -> float:
     return min(1.0, STATE_SIZE / state_size)
-
-
-def _affine(x: Array, weight: Array, bias: Array) -> Array:
-    product = x @ weight
-    return product + jnp.broadcast_to(bias, product.shape)
 
 
 QMIX = Factorization(name="qmix", init=init, joint_value=joint_value)
