@@ -139,6 +139,7 @@ def results(monkeypatch):
                 "programs": {"vdn-tv": {"seconds": 6.0, "ms_per_tick": 1.5, "scores": {"0.5": {"tucson": -0.5}}}},
             }
         },
+        "precisions": [{"runs": 5, "precision": "bfloat16", "ms a tick": 0.25}],
     }
     # What is written is what was measured, read back from JSON.
     return json.loads(json.dumps(measured))
@@ -152,6 +153,7 @@ def test_the_page_shows_every_part(results, tmp_path):
         assert f"## {name}: " in page
     assert (tmp_path / "growth.svg").read_text().count("QMIX-TV") == 1
     assert "60 runs at 100 % of their steps on a device: 0.1 minutes" in page
+    assert "| bfloat16" in page
     assert bench.as_text(bench.tables_of("compile", results["compile"])).count("cold") == 1
 
 

@@ -38,7 +38,7 @@ FLOW = (
     ("loggers",),
     ("training",),
     ("train",),
-    ("evaluate",),
+    ("evaluate", "ahead"),
     ("references", "exact", "statistics", "alignment"),
     ("agreement",),
     ("verify",),
