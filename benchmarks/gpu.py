@@ -3,11 +3,11 @@
     make bench BENCH_ARGS="--parts gpu"                     # on a GPU with the extra gpu installed
     python -m benchmarks.gpu --scale 0.01 --only vdn-tv     # a look, anywhere
 
-Nothing of drigm changes on a GPU. There is one device, so one shard (see `shards_here`), and the runs of a program are
-a `vmap`, of which ``--vmapped`` takes a look on a CPU; programs are compiled side by side on the cores that are left
-(`drigm.ahead`); the replay and every other buffer of a run is donated from chunk to chunk and never leaves the device;
-matrix products of float32 are TF32 there unless JAX_DEFAULT_MATMUL_PRECISION=float32 asks for more, except in the
-simulator, which always asks for it. Nothing comes from a cache of earlier compilations.
+Nothing of drigm changes on a GPU. There is one device, so one shard (see `drigm.reproduce.runner.suited`), and the runs
+of a program are a `vmap`, of which ``--vmapped`` takes a look on a CPU; programs are compiled side by side on the cores
+that are left (`drigm.ahead`); the replay and every other buffer of a run is donated from chunk to chunk and stays on
+the device; matrix products of float32 are TF32 there unless JAX_DEFAULT_MATMUL_PRECISION=float32 asks for more, except
+in the simulator, which always asks for it. Nothing comes from a cache of earlier compilations.
 """
 
 from __future__ import annotations
@@ -24,11 +24,12 @@ from pathlib import Path
 from typing import Any
 
 import jax
+from jax.experimental.compilation_cache.compilation_cache import reset_cache
 
 from benchmarks.measure import CONFIG, Table, Training, interleaved, say
 from drigm import devices
 from drigm.config import TrainConfig
-from drigm.reproduce.runner import Scored, train_groups
+from drigm.reproduce.runner import Scored, suited, train_groups
 from drigm.reproduce.studies import SCALES, Group, groups
 
 AIM_MINUTES = 10.0  # of the table
@@ -47,14 +48,6 @@ def programs(study: str) -> dict[str, Group]:
     """
     found = groups((study,), SCALES["paper"])
     return {group.name: group for group in found if not group.name.endswith(NOT_IN_TABLE)}
-
-
-def shards_here(config: TrainConfig) -> int:
-    """Return the shares that suit the default backend.
-
-    Shares keep CPU cores busy. Vmapped runs of several shards would have their replay transposed in every chunk.
-    """
-    return config.shards if devices.runs_in_turn() else 1
 
 
 def measure(
@@ -81,18 +74,19 @@ def measure(
     devices.use_cores(max(config.shards for found in plan.values() for group in found for config in group.configs))
     with _empty_cache():
         timed = {study: _timed(found, scale, settings) for study, found in plan.items() if found}
+        told = precisions(quick) if scale == 1.0 or quick else []  # a glance at studies is just that
     return {
         "device": jax.devices()[0].device_kind,
         "backend": jax.default_backend(),
         "scale": scale,
         "studies": timed,
-        "precisions": precisions(quick) if scale == 1.0 or quick else [],  # a glance at studies is just that
+        "precisions": told,
     }
 
 
 def precisions(quick: bool, runs: Sequence[int] = TOGETHER, config: TrainConfig = CONFIG) -> list[dict[str, Any]]:
     """Time a tick of each number of ``runs`` in one program under each of `PRECISIONS`, side by side."""
-    config = config.replace(shards=shards_here(config), learning_starts=0)
+    config = config.replace(shards=config.shards if devices.runs_in_turn() else 1, learning_starts=0)
     points = [(count, name) for count in (runs[:1] if quick else runs) for name in PRECISIONS]
 
     def compiled(point: tuple[int, str]) -> Training:
@@ -113,9 +107,11 @@ def _empty_cache() -> Iterator[None]:
     with tempfile.TemporaryDirectory() as folder:
         for name, value in zip(before, (folder, True), strict=True):
             jax.config.update(name, value)
+        reset_cache()  # JAX chooses a cache once and keeps it
         try:
             yield
         finally:
+            reset_cache()
             for name, value in before.items():
                 jax.config.update(name, value)
 
@@ -124,10 +120,9 @@ def _timed(plan: Sequence[Group], scale: float, settings: dict[str, Any]) -> dic
     """Train and score ``plan``; return how many runs it has, its minutes, and the facts of each program."""
 
     def scaled(config: TrainConfig) -> TrainConfig:
-        own = {"steps": max(1, round(config.steps * scale)), "shards": shards_here(config), **settings}
-        return config.replace(**own)
+        return config.replace(**{"steps": max(1, round(config.steps * scale)), **settings})
 
-    told = [group._replace(configs=tuple(scaled(config) for config in group.configs)) for group in plan]
+    told = [suited(group._replace(configs=tuple(scaled(config) for config in group.configs))) for group in plan]
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
         outcome = train_groups(told, Path(folder), say)

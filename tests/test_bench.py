@@ -1,6 +1,7 @@
 """The benchmark's formulas, fits and tables; nothing here depends on how fast the machine is."""
 
 import json
+import os
 import time
 
 import jax
@@ -211,6 +212,18 @@ def test_the_battles_are_five_seeds_of_every_radius():
     assert {config.seeds for group in programs.values() for config in group.configs} == {5}
     for kind, radii in (("contamination", {0.003, 0.01}), ("tv", {0.003, 0.01})):
         assert {config.rho for config in programs[f"battles-{kind}"].configs} == radii
+
+
+def test_the_cache_is_empty_at_first_and_used_each_time():
+    def compiled_anew(k):
+        jax.jit(lambda x: jnp.sin(x) + k)(jnp.float32(k)).block_until_ready()
+        return len(os.listdir(jax.config.values["jax_compilation_cache_dir"]))
+
+    before = jax.config.values["jax_compilation_cache_dir"]
+    for k in range(2):
+        with gpu._empty_cache():
+            assert compiled_anew(k) >= 1
+    assert jax.config.values["jax_compilation_cache_dir"] == before
 
 
 @pytest.mark.slow

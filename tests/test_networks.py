@@ -240,6 +240,13 @@ def make_window():
     )
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_projections_made_step_by_step_are_those_of_the_whole_window(kind):
+    agents, window = make(kind), make_window()
+    run = eqx.filter_jit(lambda agents, stepwise: unroll_window(agents, window, 2, stepwise=stepwise))
+    np.testing.assert_allclose(run(agents, True), run(agents, False), **ROUNDING)
+
+
 @pytest.mark.parametrize("kind", ["per-agent", "ordered-shared"])
 def test_burn_in_warms_the_memory_and_passes_no_gradient(kind):
     agents, window, burn_in = make(kind), make_window(), 3

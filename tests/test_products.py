@@ -5,14 +5,16 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from drigm.products import affine, weight_gradient
 
 
-def test_affine_has_the_value_and_the_gradients_of_a_plain_product():
+@pytest.mark.parametrize(("i", "o"), [(5, 4), (4, 5), (4, 4)])  # a narrow layer's gradient takes a way of its own
+def test_affine_has_the_value_and_the_gradients_of_a_plain_product(i, o):
     keys = jax.random.split(jax.random.key(0), 4)
-    x, weight = jax.random.normal(keys[0], (3, 7, 5)), jax.random.normal(keys[1], (3, 5, 4))
-    bias, slopes = jax.random.normal(keys[2], (3, 4)), jax.random.normal(keys[3], (3, 7, 4))
+    x, weight = jax.random.normal(keys[0], (3, 7, i)), jax.random.normal(keys[1], (3, i, o))
+    bias, slopes = jax.random.normal(keys[2], (3, o)), jax.random.normal(keys[3], (3, 7, o))
 
     def plain(x, weight, bias):
         return jnp.stack([a @ w + b[None] for a, w, b in zip(x, weight, bias, strict=True)])

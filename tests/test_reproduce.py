@@ -13,7 +13,7 @@ import sys
 import numpy as np
 import pytest
 
-from drigm import reproduce
+from drigm import devices, reproduce
 from drigm.cli import main
 from drigm.errors import UserError
 from drigm.evaluate import Evaluation, shift_score
@@ -84,6 +84,12 @@ def test_the_plan_says_what_and_how_long(tmp_path):
     assert len(text.splitlines()) == 1 + len(groups)
     assert "vdn-tv" in text
     assert "rho 0.5" in text
+
+
+def test_an_accelerator_has_one_shard_of_every_run(monkeypatch):
+    assert {config.shards for group in plan() for config in group.configs} == {2}
+    monkeypatch.setattr(devices, "runs_in_turn", lambda: False)
+    assert {config.shards for group in plan() for config in group.configs} == {1}
 
 
 @pytest.mark.parametrize("change", [{"scale": "huge"}, {"parts": ["tables"]}, {"seeds": 0}])

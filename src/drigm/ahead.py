@@ -11,26 +11,28 @@ from collections.abc import Hashable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Self
 
-from drigm.config import TrainConfig
+from drigm.config import TrainConfig, validate
 from drigm.devices import spare_cores
 from drigm.envs.api import Environment
 from drigm.loop import Train, compiled
 from drigm.train import programs_together, resolve
-from drigm.training import axes
+from drigm.training import axes, shared
 
 
 class Ahead:
     """A source of programs for `drigm.train.train_together`, some of which it has had compiled beforehand.
 
-    Use it as a context; what has not begun when the context ends is not compiled.
+    Use it as a context; what has not begun when the context ends is not compiled. What has begun is compiled to its
+    end even then: Python waits for it before it exits. JAX's settings are those of the process, not of a context
+    around the call, such as `jax.default_matmul_precision`, which other threads do not see.
 
     Args:
         threads: how many programs to compile at a time; 0: none ahead. By default what `spare_cores` says.
     """
 
     def __init__(self, threads: int | None = None) -> None:
-        threads = spare_cores() if threads is None else threads
-        self._pool = ThreadPoolExecutor(threads, "compile") if threads else None
+        self.threads = spare_cores() if threads is None else threads
+        self._pool = ThreadPoolExecutor(self.threads, "compile") if self.threads else None
         self._found: dict[Hashable, Future[Train]] = {}
 
     def __enter__(self) -> Self:
@@ -48,9 +50,9 @@ class Ahead:
         """
         if self._pool is None:
             return
-        resolved = [resolve(config) for config in configs]  # here: importing an environment is not for many threads
-        told, env = [config for config, _ in resolved], resolved[0][1]
-        if env.host is None:
+        told = [validate(config) for config in configs]
+        _, env = resolve(told[0])  # here: importing an environment is not for many threads
+        if env.host is None and _key(told) not in self._found:
             self._found[_key(told)] = self._pool.submit(_compile, told, env)
 
     def __call__(self, configs: Sequence[TrainConfig], env: Environment) -> Train:
@@ -61,7 +63,7 @@ class Ahead:
 
 def _key(configs: Sequence[TrainConfig]) -> Hashable:
     """What a program depends on: the settings that all share, and the number of runs."""
-    return configs[0].replace(rho=0.0, seeds=1, first_seed=0), sum(config.seeds for config in configs)
+    return shared(configs[0]), sum(config.seeds for config in configs)
 
 
 def _compile(configs: Sequence[TrainConfig], env: Environment) -> Train:

@@ -36,7 +36,7 @@ def runs_in_turn() -> bool:
 
 def spare_cores() -> int:
     """Return how many cores JAX does not compute on: none on a CPU, else all but the one that drives the device."""
-    return 0 if jax.default_backend() == "cpu" else max(1, usable_cores() - 1)
+    return 0 if runs_in_turn() else max(1, usable_cores() - 1)
 
 
 def cache_compilations() -> None:

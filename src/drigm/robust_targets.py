@@ -87,6 +87,7 @@ def unroll_window(agents: RecurrentAgents, window: Row, burn_in: int, *, stepwis
     """Return the head's features [T + 1 - burn_in, G, rows, F] of a window.
 
     The first ``burn_in`` steps only warm the LSTM state: no gradient passes through them (Kapturowski et al. 2019).
+    ``stepwise``: the rest by `RecurrentAgents.unroll_stepwise`, where no gradient is taken.
     """
     inputs = AgentInputs(window.obs, window.last_action, window.first)
     memory = agents.initial_memory(window.first.shape[1])
@@ -117,7 +118,10 @@ def of_the_living(team: Team, alive: Array | None) -> Team:
 def next_team(
     method: Method, params: Params, target: Params, window: Row, batch: Batch, *, stepwise: bool = False
 ) -> Team:
-    """Return (h', a_bar') [T, B] under the target network, a_bar'_i = argmax Q_i(h'_i, .) over available actions."""
+    """Return (h', a_bar') [T, B] under the target network, a_bar'_i = argmax Q_i(h'_i, .) over available actions.
+
+    ``stepwise``: see `unroll_window`.
+    """
     burn_in = method.config.burn_in
     features = unroll_window(target.agents, window, burn_in, stepwise=stepwise)[1:]
     if method.config.double_q:

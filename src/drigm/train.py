@@ -24,7 +24,17 @@ from drigm.loggers import parse_log
 from drigm.loop import RunState, Train, make_train
 from drigm.presets import PRESETS, with_preset
 from drigm.run_directory import RunDirectory, seeds_of
-from drigm.training import Member, Session, Weights, axes, check_together, method_name, train_session, weights_of
+from drigm.training import (
+    Member,
+    Session,
+    Weights,
+    axes,
+    check_together,
+    method_name,
+    stopped,
+    train_session,
+    weights_of,
+)
 from drigm.uncertainty import SETS
 
 Log = str | Sequence[str]  # as `parse_log` reads it
@@ -208,8 +218,11 @@ def train_together(
     if missing:
         file = _together_file(missing, folder)
         members = [Member(run.config, run.directory) for run in missing]
-        made = (programs or programs_together)([run.config for run in missing], missing[0].env)
         again = f"the same command (the checkpoint is in {folder})"
+        try:
+            made = (programs or programs_together)([run.config for run in missing], missing[0].env)
+        except KeyboardInterrupt:
+            raise stopped(again) from None
         train_session(Session(members, missing[0].env, made, file, again, quiet, parse_log(log)))
     return runs
 

@@ -32,7 +32,7 @@ from drigm.types import PyTree
 CHUNKS = 100  # rows of metrics.csv
 CHECKPOINT_SECONDS = 30.0
 CHEAP_SAVE = 1.5  # seconds; a larger state that takes longer is saved as much more seldom, a twentieth of the time
-OWN_AXES = ("rho", "seeds", "first_seed")  # what members of one session may differ in
+OWN_AXES = {"rho": 0.0, "seeds": 1, "first_seed": 0}  # what members of one session may differ in
 
 
 class Weights(NamedTuple):
@@ -89,11 +89,20 @@ def axes(configs: Sequence[TrainConfig]) -> tuple[jax.Array, jax.Array]:
     return jnp.asarray(seeds, jnp.int32), jnp.asarray(rho, jnp.float32)
 
 
+def shared(config: TrainConfig) -> TrainConfig:
+    """Return the settings of ``config`` that every run of its program has: without its own of `OWN_AXES`."""
+    return config.replace(**OWN_AXES)
+
+
+def stopped(again: str) -> KeyboardInterrupt:
+    """Return the interruption that tells how to continue."""
+    return KeyboardInterrupt(f"stopped; continue with {again}")
+
+
 def check_together(configs: Sequence[TrainConfig]) -> None:
     """Raise `UserError` unless one program can train all ``configs``."""
-    own = {name: getattr(configs[0], name) for name in OWN_AXES}
     for config in configs[1:]:
-        given, first = (dataclasses.asdict(c.replace(**own)) for c in (config, configs[0]))
+        given, first = (dataclasses.asdict(shared(c)) for c in (config, configs[0]))
         for name, value in given.items():
             same = f"{first[name]!r}, as in the first of the runs that train together"
             check(value == first[name], name, value, same)
@@ -179,7 +188,7 @@ def _advance(session: Session, state: Any, tick: int, ticks: int) -> tuple[Any, 
         save_tree(session.checkpoint_file, stop.state, {"tick": str(stop.tick)})
         raise UserError(f"{stop} What was learnt is kept: {session.again}") from None
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"stopped; continue with {session.again}") from None
+        raise stopped(session.again) from None
 
 
 def label_of(session: Session) -> str:

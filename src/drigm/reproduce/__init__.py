@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from drigm.devices import cache_compilations, use_cores
+from drigm.devices import cache_compilations, require_backend, use_cores
 from drigm.errors import UserError, check, choose
-from drigm.reproduce.runner import Outcome, plan_text, train_groups
+from drigm.reproduce.runner import Outcome, plan_text, suited, train_groups
 from drigm.reproduce.studies import PARTS, SCALES, Group, groups
 from drigm.train import resolve
 from drigm.verify import verify
@@ -20,12 +20,14 @@ __all__ = ["PARTS", "SCALES", "Group", "Outcome", "groups", "plan", "plan_text",
 
 
 def plan(scale: str = "paper", parts: Sequence[str] = PARTS, seeds: int | None = None) -> list[Group]:
-    """Return what `reproduce_paper` trains; arguments and errors as there."""
+    """Return what `reproduce_paper` trains on the default device; arguments and errors as there."""
     choose("scale", scale, tuple(SCALES))
     for part in parts:
         choose("parts", part, PARTS)
     check(seeds is None or seeds >= 1, "seeds", seeds, "give at least 1")
-    return groups(parts, SCALES[scale], seeds)
+    use_cores()
+    require_backend()
+    return [suited(group) for group in groups(parts, SCALES[scale], seeds)]
 
 
 def reproduce_paper(
@@ -54,7 +56,6 @@ def reproduce_paper(
     verification = SCALES[scale].verification if "counterexample" in parts else 0.0
     say(plan_text(todo, out / "runs", verification))
     _check_all(todo, out)
-    use_cores()
     cache_compilations()
     outcome = train_groups(todo, out / "runs", say)
     shown = verify(problems=SCALES[scale].problems, learned=SCALES[scale].learned) if verification else None

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from drigm import devices
 from drigm.ahead import Ahead
 from drigm.config import TrainConfig
 from drigm.evaluate import Evaluation, cached_evaluations
@@ -46,6 +47,16 @@ class Outcome(NamedTuple):
     def of(self, suite: str) -> list[Scored]:
         """Return the runs that were scored in ``suite``."""
         return [one for found in self.scored.values() for one in found if one.evaluation.suite == suite]
+
+
+def suited(group: Group) -> Group:
+    """Return ``group`` as the default backend trains it best: with one shard of every run on an accelerator.
+
+    Shards keep CPU cores busy. Vmapped runs of several shards would have their replay transposed in every chunk.
+    """
+    if devices.runs_in_turn():
+        return group
+    return group._replace(configs=tuple(config.replace(shards=1) for config in group.configs))
 
 
 def plan_text(groups: Sequence[Group], runs: Path, verification: float = 0.0) -> str:
@@ -86,29 +97,30 @@ def train_groups(groups: Sequence[Group], runs: Path, say: Callable[[str], None]
     scored: dict[str, list[Scored]] = {}
     spent, expected = 0.0, 0.0
     with Ahead() as programs:
-        for group in groups:
-            if _missing(runs, group) == group.runs:  # one that was stopped halfway may train fewer together
-                programs.expect(group.configs)
+        whole = [group for group in groups if _missing(runs, group) == group.runs]  # others may train fewer together
+        if programs.threads and whole:
+            say(f"compiling ahead: {len(whole)} programs, {programs.threads} at a time")
+        for group in whole:
+            programs.expect(group.configs)
         for number, group in enumerate(groups, 1):
             due = _missing(runs, group)
             ratio = spent / expected if expected else 1.0  # how this machine compares with the one that was timed
             rest = sum(g.seconds(_missing(runs, g)) for g in groups[number - 1 :])
             say(f"[{number}/{len(groups)}] {group.name}; about {_minutes(rest * ratio)} left")
-            began = time.monotonic()
-            scored[group.name] = _train_and_score(group, runs, programs)
+            scored[group.name], seconds = _train_and_score(group, runs, programs)
             if due:
-                spent, expected = spent + time.monotonic() - began, expected + group.seconds(due)
+                spent, expected = spent + seconds, expected + group.seconds(due)
     return Outcome(scored, [_timing(runs, group) for group in groups])
 
 
-def _train_and_score(group: Group, runs: Path, programs: Ahead) -> list[Scored]:
-    """Return the finished runs of ``group``, and write down how long that took."""
+def _train_and_score(group: Group, runs: Path, programs: Ahead) -> tuple[list[Scored], float]:
+    """Return the finished runs of ``group`` and the seconds that it took, which are also written down."""
     due, began = _missing(runs, group), time.monotonic()
     paths = {folder_of(runs, group, config): config for config in group.configs}
     try:
         finished = train_together(paths, runs / group.name, programs=programs)
         played = cached_evaluations(finished, group.suite)
-        return [Scored(run, one) for run, one in zip(finished, played, strict=True)]
+        return [Scored(run, one) for run, one in zip(finished, played, strict=True)], time.monotonic() - began
     finally:  # what an interrupted session took counts too
         if due and (runs / group.name).is_dir():
             _add_seconds(runs / group.name / "seconds.txt", time.monotonic() - began)

@@ -24,6 +24,7 @@ from drigm.errors import UserError
 from drigm.evaluate import Evaluation, kept_evaluation
 from drigm.run_directory import RunDirectory, write_text
 from drigm.sweep.spec import Scoring, Sweep
+from drigm.training import shared
 
 FORMAT = "drigm-sweep-1"
 
@@ -108,7 +109,7 @@ def group(points: dict[str, TrainConfig], together: int = 0) -> list[list[str]]:
     """
     alike: dict[TrainConfig, list[str]] = {}
     for name, config in points.items():
-        alike.setdefault(config.replace(rho=0.0, seeds=1, first_seed=0), []).append(name)
+        alike.setdefault(shared(config), []).append(name)
     size = together or len(points)
     return [names[i : i + size] for names in alike.values() for i in range(0, len(names), size)]
 
