@@ -5,6 +5,7 @@ observation, a hidden layer of ``head`` units follows it; agents share parameter
 """
 
 import json
+import os
 import sys
 import tempfile
 import time
@@ -128,13 +129,14 @@ def main():
         experiment = experiment_of(work, folder)
         built = time.time()
         experiment.run()
-        trained = time.time()
+        trained, used = time.time(), sum(os.times()[:4])
         returns = greedy_returns(experiment, work)
     result = {
         "frames": int(experiment.total_frames),
         "updates": experiment.updates,
         "start_seconds": built - work["began"],
         "train_seconds": trained - built,
+        "used_seconds": used,  # of processor, with that of own processes
         "eval_seconds": time.time() - trained,
         "returns": returns,
         "versions": {name: version(name) for name in ("benchmarl", "torchrl", "torch", "pettingzoo", "numpy")},

@@ -8,6 +8,7 @@ both the LSTM and its input. See benchmarks/peers.py for what cannot be matched.
 from __future__ import annotations
 
 import json
+import os
 import sys
 import tempfile
 import time
@@ -90,7 +91,7 @@ def main() -> None:
         built = time.time()
         member = Member(config, run.directory)
         train_session(Session([member], env, timed.programs, run.directory.checkpoint_file, "", quiet=True))
-        trained = time.time()
+        trained, used = time.time(), sum(os.times()[:4])
         rows = run.directory.read_metrics(config.first_seed)
         returns = greedy_returns(run) / agents
     print(
@@ -100,6 +101,7 @@ def main() -> None:
                 "updates": timed.updates,
                 "start_seconds": built - work["began"],
                 "train_seconds": trained - built,
+                "used_seconds": used,  # of processor, with that of own processes
                 "eval_seconds": time.time() - trained,
                 "returns": returns.reshape(-1).tolist(),
                 "seed_returns": returns.mean(axis=-1).tolist(),

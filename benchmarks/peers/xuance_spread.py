@@ -7,6 +7,7 @@ observation and the agent's number, a hidden layer of ``head`` units follows it;
 import functools
 import importlib
 import json
+import os
 import sys
 import time
 import warnings
@@ -98,7 +99,7 @@ def main():
     updates = count_calls(agents.learner, "update_rnn")
     built = time.time()
     agents.train(work["frames"] // work["envs"])
-    trained = time.time()
+    trained, used = time.time(), sum(os.times()[:4])
     frames = int(agents.current_step)
     returns = agents.test(work["eval_episodes"], test_envs=envs, close_envs=False)[: work["eval_episodes"]]
     result = {
@@ -106,6 +107,7 @@ def main():
         "updates": len(updates),
         "start_seconds": built - work["began"],
         "train_seconds": trained - built,
+        "used_seconds": used,  # of processor, with that of own processes
         "eval_seconds": time.time() - trained,
         "returns": [float(x) for x in returns],
         "versions": {name: version(name) for name in ("xuance", "torch", "pettingzoo", "numpy")},
