@@ -74,7 +74,8 @@ def measure(
     devices.use_cores(max(config.shards for found in plan.values() for group in found for config in group.configs))
     with _empty_cache():
         timed = {study: _timed(found, scale, settings) for study, found in plan.items() if found}
-        told = precisions(quick) if scale == 1.0 or quick else []  # a glance at studies is just that
+        whole = scale == 1.0 and not only and set(studies) == set(STUDIES)
+        told = precisions(quick) if whole or quick else []  # a glance at studies is just that
     return {
         "device": jax.devices()[0].device_kind,
         "backend": jax.default_backend(),
