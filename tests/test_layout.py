@@ -31,6 +31,7 @@ FLOW = (
     ("robust_targets",),
     ("layout", "learner"),
     ("loop",),
+    ("host_acting",),
     ("host_loop",),
     ("host_evaluate",),
     ("checkpoint",),

@@ -177,10 +177,13 @@ def training_strengths(text: str) -> dict[str, float]:
     return {name: strengths[0] for name, strengths in grid.items()}
 
 
-def epsilon_at(config: TrainConfig, tick: Array) -> Array:
-    """Return exploration's epsilon: linear from start to end over the first ``epsilon_fraction`` of the run."""
+def epsilon_at(config: TrainConfig, tick: Any, xp: Any = jnp) -> Any:
+    """Return exploration's epsilon: linear from start to end over the first ``epsilon_fraction`` of the run.
+
+    ``xp``: ``jax.numpy``, or ``numpy`` where the tick is known.
+    """
     span = max(1.0, config.epsilon_fraction * config.ticks)
-    share = jnp.minimum(jnp.float32(tick) / span, 1.0)
+    share = xp.minimum(xp.float32(tick) / span, 1.0)
     return config.epsilon_start + share * (config.epsilon_end - config.epsilon_start)
 
 

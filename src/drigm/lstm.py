@@ -38,7 +38,7 @@ def lstm(gates_in: Array, keep: Array, weight: Array, hidden: Array, cell: Array
     return _forward(gates_in, keep, weight, hidden, cell, unroll=1)[0]
 
 
-def _scale(width: int) -> np.ndarray:
+def gate_scale(width: int) -> np.ndarray:
     """1/2 for the sigmoid gates, 1 for the tanh gate: the factor inside the shared tanh, [4 * width]."""
     return np.repeat(np.array([0.5, 0.5, 1.0, 0.5], np.float32), width)
 
@@ -55,8 +55,8 @@ def written_out(steps: int) -> int:
 
 
 def _forward(gates_in: Array, keep: Array, weight: Array, hidden: Array, cell: Array, unroll: int | None = None):
-    scale = jnp.broadcast_to(_scale(hidden.shape[-1]), gates_in.shape[1:])
-    weight_scaled = weight * jnp.broadcast_to(_scale(hidden.shape[-1]), weight.shape)
+    scale = jnp.broadcast_to(gate_scale(hidden.shape[-1]), gates_in.shape[1:])
+    weight_scaled = weight * jnp.broadcast_to(gate_scale(hidden.shape[-1]), weight.shape)
 
     def step(carry: tuple[Array, Array], inputs: tuple[Array, Array]):
         x, kept = inputs
@@ -78,7 +78,7 @@ def _backward(residuals, cotangents):
     d_outputs, _ = cotangents
     i, f, g, o = _gates(t)
     # Through tanh, and through the factor 1/2 on both of its sides.
-    slopes = (1.0 - t * t) * jnp.broadcast_to(jnp.square(_scale(hidden.shape[-1])), t.shape)
+    slopes = (1.0 - t * t) * jnp.broadcast_to(jnp.square(gate_scale(hidden.shape[-1])), t.shape)
     slope_i, slope_f, slope_g, slope_o = jnp.split(slopes, 4, axis=-1)
     # All that does not depend on later steps is computed for all steps at once.
     factors = (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -125,16 +125,19 @@ def advance(
 
 
 def arrive(
-    carry: RolloutState, env_state: PyTree, timestep: TimeStep, action: Array, memory: Memory
+    carry: RolloutState, env_state: PyTree, timestep: TimeStep, action: Array, memory: Memory, xp: Any = jnp
 ) -> tuple[RolloutState, EpisodeStats]:
-    """Return the carry at the time-steps [B] that ``action`` [B, N] led to, resets where an episode was over."""
+    """Return the carry at the time-steps [..., B] that ``action`` [..., B, N] led to, resets where an episode was over.
+
+    ``xp`` is the module whose arrays all of these are: ``jax.numpy`` or ``numpy``.
+    """
     last = carry.timestep.terminated | carry.timestep.truncated
     ended = timestep.terminated | timestep.truncated
-    episode_return = jnp.where(last, 0.0, carry.episode_return) + timestep.reward
-    count, won = jnp.sum(ended.astype(jnp.float32)), timestep.won
-    wins = jnp.zeros_like(count) if won is None else jnp.sum((ended & won).astype(jnp.float32))
-    stats = EpisodeStats(jnp.sum(jnp.where(ended, episode_return, 0.0)), count, wins)
-    last_action = jnp.where(last[:, None], NO_ACTION, action)
+    episode_return = xp.where(last, xp.float32(0.0), carry.episode_return) + timestep.reward
+    count, won = xp.sum(ended.astype(xp.float32), axis=-1), timestep.won
+    wins = xp.zeros_like(count) if won is None else xp.sum((ended & won).astype(xp.float32), axis=-1)
+    stats = EpisodeStats(xp.sum(xp.where(ended, episode_return, xp.float32(0.0)), axis=-1), count, wins)
+    last_action = xp.where(last[..., None], xp.int32(NO_ACTION), action)
     return RolloutState(env_state, timestep, last_action, last, memory, episode_return), stats
 
 

@@ -209,7 +209,7 @@ def _metric_rows(session: Session, sums: ChunkSums, tick: int, rate: float) -> l
     """One row of metrics per slot; the sums have leading axes [shards, K or more] and are equal on every shard."""
     config, env = session.config, session.env
     sums = jax.tree.map(lambda x: np.asarray(x)[0], sums)
-    epsilon = float(epsilon_at(config, jnp.int32(tick)))
+    epsilon = float(epsilon_at(config, tick, np))
     rows = []
     for k in range(len(session.slots)):
         count, updates = float(sums.episodes.episodes[k]), float(sums.updates[k])
