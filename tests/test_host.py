@@ -26,7 +26,6 @@ from drigm.envs.host_vector import HostSource, HostVector
 from drigm.envs.hosted import hosted, name_of, spec_of
 from drigm.errors import UserError
 from drigm.host_evaluate import host_outcomes
-from drigm.host_acting import HostTeam, Liar, blank, explore
 from drigm.host_loop import make_host_train
 from drigm.networks import make_agents
 
@@ -119,14 +118,6 @@ def test_bounds_that_leave_out_zero():
     np.testing.assert_allclose(spec.obs_offset, [293.0, 293.0])
     np.testing.assert_allclose(spec.obs_scale, [20.0, 20.0])
     np.testing.assert_array_equal(spec.readings, [[True, True], [True, False]])
-
-
-def test_noise_spares_padding():
-    spec = spec_of("pettingzoo", ParallelAdapter(parallel_envs.Meeting(), "meeting").facts)
-    steps = jax.tree.map(lambda x: x[None], blank(spec, 3))
-    _, shown = Liar(spec).begin({"obs_noise": jnp.float32(1.0)}, jax.random.key(1)[None], 0, steps)
-    np.testing.assert_array_equal(shown.obs[0, :, 1, 1], 0.0)
-    assert (np.asarray(shown.obs[0, :, 0]) != 0.0).all()
 
 
 def test_a_script_without_a_guard_does_not_multiply(tmp_path):
