@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-import resource
 import sys
 import tempfile
 from typing import Any
 
 import jax
 
+from benchmarks.drivers.peak import peak_bytes
 from benchmarks.measure import CONFIG, Table, Training, own_process, say
 from drigm.config import TrainConfig, from_dict
 from drigm.devices import cache_compilations, use_cores
@@ -66,9 +66,8 @@ def train(config: TrainConfig) -> dict[str, float]:
     training = Training(config)
     training(first_update(config) + TICKS)
     program = training.chunk.memory_analysis()  # of one device
-    unit = 1 if sys.platform == "darwin" else 1024
     return {
-        "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit,
+        "peak": peak_bytes(),
         "state": _bytes(training.state),
         "replay": _bytes(training.state.ring),
         "temporary": program.temp_size_in_bytes * len(training.state.robustness.rho.sharding.device_set),

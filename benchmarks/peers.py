@@ -98,9 +98,12 @@ class Library(NamedTuple):
 # Twice the peers' step size: at theirs drigm has not finished learning after 2,000 updates.
 OWN_RATE = {"learning_rate": 1e-3, "learning_rate_end": 1e-3}
 LIBRARIES = {
-    # The environments need a core of two: learning, which runs beside them, has the other.
+    # The environments need a core of two, as one worker: learning, which runs beside them, has the other.
     "pettingzoo": Library(
-        "drigm, PettingZoo", "drigm_spread.py", where="pettingzoo", settings={"shards": 1, **OWN_RATE}
+        "drigm, PettingZoo",
+        "drigm_spread.py",
+        where="pettingzoo",
+        settings={"shards": 1, "env_workers": 1, **OWN_RATE},
     ),
     "twin": Library("drigm, JAX twin", "drigm_spread.py", where="twin", settings={"shards": 2, **OWN_RATE}),
     "together": Library(
@@ -120,7 +123,6 @@ class Measured(NamedTuple):
 
     said: dict[str, Any]
     wall: float
-    memory_mb: float  # the largest process
 
 
 def main() -> None:
@@ -224,7 +226,7 @@ def run_one(library: Library, work: Work, venvs: Path, cache: Path) -> Measured:
     if library.venv:
         env["OMP_NUM_THREADS"] = str(work.threads)
         env.pop("PYTHONPATH", None)
-    command = [str(python), str(HERE.resolve() / "peers" / library.driver)]
+    command = [str(python), str(HERE.resolve() / "drivers" / library.driver)]
     with tempfile.TemporaryDirectory() as folder, open(Path(folder) / "errors", "w+b") as errors:
         began = time.time()
         process = subprocess.Popen(
@@ -235,14 +237,13 @@ def run_one(library: Library, work: Work, venvs: Path, cache: Path) -> Measured:
         process.stdin.write(json.dumps({**told, "began": began}).encode())
         process.stdin.close()
         said = process.stdout.read().decode()
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
+        process.wait()
         wall = time.time() - began
         errors.seek(0)
         if process.returncode:
             raise SystemExit(f"{library.name} failed:\n{errors.read().decode(errors='replace')[-4000:]}")
     last = json.loads(said.strip().splitlines()[-1])
-    return Measured(last, wall, usage.ru_maxrss / 1024)
+    return Measured(last, wall)
 
 
 def _record(name: str, work: Work, done: Measured) -> dict[str, Any]:
@@ -256,7 +257,6 @@ def _record(name: str, work: Work, done: Measured) -> dict[str, Any]:
         "seconds": (said["start_seconds"] + said["train_seconds"]) / seeds,
         "wall_seconds": done.wall,
         "processor_seconds": said["used_seconds"] / seeds,
-        "memory_mb": done.memory_mb,
         "return": float(np.mean(returns)),
         "return_deviation": float(np.std(returns)),
         "load": os.getloadavg(),
@@ -276,7 +276,7 @@ def install(library: Library, venvs: Path) -> None:
     _say(f"installing {library.package} into {folder} (torch: some hundred MB, once)")
     subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
     pip = [str(_python(folder)), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
-    subprocess.run([*pip, "-r", str(HERE / "peers" / f"{name}.txt")], check=True, stdout=sys.stderr)
+    subprocess.run([*pip, "-r", str(HERE / "drivers" / f"{name}.txt")], check=True, stdout=sys.stderr)
     # Without its own list of dependencies: see the comment in the file of those that it needs.
     subprocess.run([*pip, "--no-deps", library.package], check=True, stdout=sys.stderr)
     ready.write_text(library.package + "\n")

@@ -17,6 +17,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from peak import peak_bytes
 
 from drigm.config import TrainConfig
 from drigm.devices import cache_compilations, use_cores
@@ -103,6 +104,7 @@ def main() -> None:
                 "train_seconds": trained - built,
                 "used_seconds": used,  # of processor, with that of own processes
                 "eval_seconds": time.time() - trained,
+                "memory_mb": peak_bytes() / 1e6,
                 "returns": returns.reshape(-1).tolist(),
                 "seed_returns": returns.mean(axis=-1).tolist(),
                 "seeds": config.seeds,

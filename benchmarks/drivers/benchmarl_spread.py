@@ -19,6 +19,7 @@ from benchmarl.algorithms import QmixConfig, VdnConfig  # noqa: E402
 from benchmarl.environments import PettingZooTask  # noqa: E402
 from benchmarl.experiment import Experiment, ExperimentConfig  # noqa: E402
 from benchmarl.models import GruConfig, LstmConfig  # noqa: E402
+from peak import peak_bytes  # noqa: E402
 from torchrl.envs.utils import ExplorationType, set_exploration_type  # noqa: E402
 
 
@@ -138,6 +139,7 @@ def main():
         "train_seconds": trained - built,
         "used_seconds": used,  # of processor, with that of own processes
         "eval_seconds": time.time() - trained,
+        "memory_mb": peak_bytes() / 1e6,
         "returns": returns,
         "versions": {name: version(name) for name in ("benchmarl", "torchrl", "torch", "pettingzoo", "numpy")},
     }

@@ -16,6 +16,7 @@ from importlib.metadata import version
 warnings.filterwarnings("ignore")
 
 import torch  # noqa: E402 (it warns while it is imported)
+from peak import peak_bytes  # noqa: E402
 
 
 def settings_of(work):
@@ -109,6 +110,7 @@ def main():
         "train_seconds": trained - built,
         "used_seconds": used,  # of processor, with that of own processes
         "eval_seconds": time.time() - trained,
+        "memory_mb": peak_bytes() / 1e6,
         "returns": [float(x) for x in returns],
         "versions": {name: version(name) for name in ("xuance", "torch", "pettingzoo", "numpy")},
     }
