@@ -46,6 +46,7 @@ def rows_of(spec, steps: int, *, masked: bool) -> list[Row]:
     return rows
 
 
+@jax.default_matmul_precision("highest")  # a GPU's own choice is TF32
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize(("shared", "encoder"), [(True, True), (True, False), (False, True), (False, False)])
 def test_host_teams_act_as_the_networks_do(shared, encoder, masked):
