@@ -15,6 +15,7 @@ from drigm.config import TrainConfig
 from drigm.envs.api import Environment
 from drigm.envs.perturbations import parse_grid, split, wrap
 from drigm.errors import UserError, check
+from drigm.kept import keep
 from drigm.layout import Layout, layout_of
 from drigm.learner import Learner, LearnerState, Metrics, make_learner, make_robustness
 from drigm.networks import Memory, RecurrentAgents
@@ -76,7 +77,14 @@ class StoppedError(UserError):
         self.state, self.tick = state, tick
 
 
-def make_train(config: TrainConfig, env: Environment, *, runs: int | None = None, in_turn: bool | None = None) -> Train:
+def make_train(
+    config: TrainConfig,
+    env: Environment,
+    *,
+    runs: int | None = None,
+    in_turn: bool | None = None,
+    name: str | None = None,
+) -> Train:
     """Return the compiled training programs of ``config`` in ``env``.
 
     The parallel environments, the replay and each batch of windows are split into ``config.shards`` shares whose
@@ -87,6 +95,7 @@ def make_train(config: TrainConfig, env: Environment, *, runs: int | None = None
         env: the environment.
         runs: how many; None: the seeds of ``config``.
         in_turn: a device's runs one after the other within a chunk, not as a `vmap`; None: see `devices.runs_in_turn`.
+        name: what the programs are kept under on disk (`drigm.kept`); None: they are not.
     """
     learner = make_learner(config, env.spec)
     baseline = learner.method.baseline
@@ -98,8 +107,8 @@ def make_train(config: TrainConfig, env: Environment, *, runs: int | None = None
     in_turn = devices.runs_in_turn() if in_turn is None else in_turn
     advance = functools.partial(_advance_all, learner, env, in_turn)
     # The output's sharding is stated because an empty array would lose its own, and the next call compile anew.
-    step = jax.jit(layout.spread(advance), donate_argnums=0, out_shardings=layout.sharding)
-    start, shapes = compiled_start(init, layout.sharding if layout.full else None)
+    step = keep(layout.spread(advance), name, "chunk", donate_argnums=0, out_shardings=layout.sharding)
+    start, shapes = compiled_start(init, layout.sharding if layout.full else None, name)
     if baseline.reward_models is not None:
         fit = functools.partial(baseline.reward_models, nominal, config.preset in LEAKY_PRESETS, config.steps)
         both = functools.partial(_with_models, fit=fit, shards=config.shards)
@@ -134,7 +143,7 @@ def compiled(train: Train, seeds: Array, rho: Array) -> Train:
         raise ValueError("environments in other processes have no single program")
     state, tick = train.layout.shapes(train.shapes(seeds, rho)), jax.ShapeDtypeStruct((), jnp.int32)
     init: Any = train.init
-    if isinstance(init, jax.stages.Wrapped):  # otherwise it is more than one program
+    if hasattr(init, "lower"):  # otherwise it is more than one program
         init = init.lower(seeds, rho).compile()
     chunk: Any = train.chunk
     return train._replace(init=init, chunk=chunk.lower(state, tick, tick).compile())
@@ -161,11 +170,13 @@ def initial_state(
     return init
 
 
-def compiled_start(init: Callable[[Array, Array], RunState], sharding: NamedSharding | None):
+def compiled_start(
+    init: Callable[[Array, Array], RunState], sharding: NamedSharding | None, name: str | None
+) -> tuple[Any, Callable[[Array, Array], RunState]]:
     """Return the compiled start of a run, spread as ``sharding`` says, and the shapes it returns."""
     # What runs once need not be optimised: this compiles the start in a third of the time. On CPUs, where it was tried.
     options = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
-    start = jax.jit(init, out_shardings=sharding, compiler_options=options)
+    start = keep(init, name, "start", out_shardings=sharding, compiler_options=options)
     return start, functools.partial(jax.eval_shape, init)
 
 

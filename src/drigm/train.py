@@ -20,6 +20,7 @@ from drigm.envs.shifts import SOURCES
 from drigm.errors import UserError, check, choose
 from drigm.factorizations import FACTORIZATIONS
 from drigm.host_loop import make_host_train
+from drigm.kept import program_name
 from drigm.loggers import parse_log
 from drigm.loop import RunState, Train, make_train
 from drigm.presets import PRESETS, with_preset
@@ -31,6 +32,7 @@ from drigm.training import (
     axes,
     check_together,
     method_name,
+    shared,
     stopped,
     train_session,
     weights_of,
@@ -116,7 +118,8 @@ def _host_options(config: TrainConfig) -> dict[str, Any]:
 
 def programs_of(config: TrainConfig, env: Environment, runs: int | None = None) -> Train:
     """Return the training programs of ``config`` in ``env``, wherever it lives; ``runs``: see `make_train`."""
-    return make_train(config, env, runs=runs) if env.host is None else make_host_train(config, env)
+    name = program_name(shared(config), env, config.seeds if runs is None else runs)
+    return make_train(config, env, runs=runs, name=name) if env.host is None else make_host_train(config, env, name=name)
 
 
 def programs_together(configs: Sequence[TrainConfig], env: Environment) -> Train:
