@@ -19,8 +19,8 @@ from drigm.envs.api import Environment
 from drigm.envs.shifts import SOURCES
 from drigm.errors import UserError, check, choose
 from drigm.factorizations import FACTORIZATIONS
+from drigm.fingerprint import program_name
 from drigm.host_loop import make_host_train
-from drigm.kept import program_name
 from drigm.loggers import parse_log
 from drigm.loop import RunState, Train, make_train
 from drigm.presets import PRESETS, with_preset
@@ -119,7 +119,9 @@ def _host_options(config: TrainConfig) -> dict[str, Any]:
 def programs_of(config: TrainConfig, env: Environment, runs: int | None = None) -> Train:
     """Return the training programs of ``config`` in ``env``, wherever it lives; ``runs``: see `make_train`."""
     name = program_name(shared(config), env, config.seeds if runs is None else runs)
-    return make_train(config, env, runs=runs, name=name) if env.host is None else make_host_train(config, env, name=name)
+    return (
+        make_train(config, env, runs=runs, name=name) if env.host is None else make_host_train(config, env, name=name)
+    )
 
 
 def programs_together(configs: Sequence[TrainConfig], env: Environment) -> Train:

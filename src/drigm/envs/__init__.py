@@ -114,8 +114,8 @@ _MADE: weakref.WeakKeyDictionary[Step, Reset] = weakref.WeakKeyDictionary()
 
 
 def made_by_name(env: Environment) -> bool:
-    """Return whether `make_env` made the functions of ``env`` from its id alone, without options."""
-    return _MADE.get(env.step) is env.reset
+    """Return whether `make_env` made the functions of ``env`` from its id alone, of drigm's own code."""
+    return _MADE.get(env.step) is env.reset and env.step.__module__.startswith(__name__)
 
 
 __all__ = ["HOSTED", "KINDS", "Environment", "Kind", "Shift", "made_by_name", "make_env", "shift_suite"]
