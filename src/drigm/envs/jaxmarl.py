@@ -23,15 +23,16 @@ INSTALL = "pip install 'drigm[smax]'"
 def load(module: str) -> Any:
     """Return JaxMARL's ``module``; `UserError` says how to install it."""
     try:
-        with mock.patch("builtins.print"), _parents():  # it talks while it is imported, and past a redirected stdout
-            return importlib.import_module(f"jaxmarl.environments.{module}")
+        # It talks while it is imported, and past a redirected stdout.
+        with mock.patch("builtins.print"), _parents(name := f"jaxmarl.environments.{module}"):
+            return importlib.import_module(name)
     except ModuleNotFoundError as error:
         raise UserError(f"env: this one needs JaxMARL, and {error.name} is missing: {INSTALL}.") from None
 
 
 @contextlib.contextmanager
-def _parents() -> Iterator[None]:
-    """Put bare packages in the place of JaxMARL's own, which would import all its environments: 2 s of computing.
+def _parents(module: str) -> Iterator[None]:
+    """Put bare packages in the place of those around ``module``, which would import all of JaxMARL and matplotlib.
 
     Only where nobody has imported JaxMARL; who does so later gets the real packages, with the same modules in them;
     attributes of those that were loaded here need `from jaxmarl.environments import mpe` first.
@@ -39,10 +40,12 @@ def _parents() -> Iterator[None]:
     found = None if "jaxmarl" in sys.modules else importlib.util.find_spec("jaxmarl")
     bare: dict[str, ModuleType] = {}
     if found is not None and found.origin is not None:
-        root = Path(found.origin).parent
-        for name, folder in (("jaxmarl", root), ("jaxmarl.environments", root / "environments")):
-            bare[name] = ModuleType(name)
-            bare[name].__path__ = [str(folder)]
+        path, parts = Path(found.origin).parent, module.split(".")
+        for depth, part in enumerate(parts[:-1], 1):
+            path, name = (path / part if depth > 1 else path), ".".join(parts[:depth])
+            if name not in sys.modules:
+                bare[name] = ModuleType(name)
+                bare[name].__path__ = [str(path)]
     sys.modules.update(bare)
     try:
         yield

@@ -18,14 +18,15 @@ from drigm.errors import check, choose
 from drigm.types import Array, EnvSpec, PyTree, TimeStep
 
 MAX_CYCLES = 25
-NAMES = {"simple_spread_v3": "SimpleSpreadMPE"}
+NAMES = {"simple_spread_v3": ("simple_spread", "SimpleSpreadMPE")}  # JaxMARL's module and class
 LOCAL_RATIO = 0.5  # the share of an agent's own collisions in its reward
 
 
 def mpe(name: str) -> Environment:
     """Return the particle environment ``name``; `UserError` if JaxMARL is missing, a name unknown or a value wrong."""
     kind, _, query = name.partition("?")
-    world: Any = getattr(load("mpe"), NAMES[choose("env", kind, tuple(NAMES))])
+    module, name_there = NAMES[choose("env", kind, tuple(NAMES))]
+    world: Any = getattr(load(f"mpe.{module}"), name_there)
     local_ratio = _local_ratio(query)
     with permissive():
         # JaxMARL compares the step before it counts it.
