@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
-import platform
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,10 +22,9 @@ from typing import Any, NamedTuple
 
 import jax
 
-from benchmarks.measure import CONFIG, ROOT, Table, cores, say
+from benchmarks.measure import CONFIG, ROOT, Table, machine, say
 from drigm.devices import use_cores
 from drigm.report.tables import format_table, markdown_table
-from drigm.run_directory import system_facts
 
 FOLDER = ROOT / "benchmarks"
 RESULTS, PAGE, FIGURE = FOLDER / "results.json", FOLDER / "RESULTS.md", FOLDER / "growth.svg"
@@ -120,13 +118,6 @@ def write_page(results: Mapping[str, Any], path: Path) -> None:
         importlib.import_module(PARTS["growth"].module).plot(results["growth"]["result"], path.with_name(FIGURE.name))
 
 
-def machine() -> dict[str, Any]:
-    """Return what the numbers depend on."""
-    facts = system_facts()
-    known = {"cores": cores(), "processor": _processor(), "system": f"{platform.system()} {platform.machine()}"}
-    return known | {name: facts[name] for name in ("python", "versions", "commit", "started")}
-
-
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="benchmarks.bench", description=(__doc__ or "").partition("\n")[0])
     usual = [name for name, part in PARTS.items() if part.default]
@@ -149,16 +140,6 @@ def _earlier(path: Path) -> dict[str, Any]:
 
 def _with_note(text: str, table: Table, gap: str = "\n") -> str:
     return f"{text}{gap}{table.note}" if table.note else text
-
-
-def _processor() -> str:
-    """The processor's name where Linux tells it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor())
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import statistics
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from drigm.devices import usable_cores
 from drigm.envs import make_env
 from drigm.envs.api import Environment
 from drigm.loop import Train, first_update, make_train
+from drigm.run_directory import system_facts
 from drigm.training import CHUNKS, axes
 
 ROOT = Path(__file__).parents[1]
@@ -184,3 +186,20 @@ def cores() -> int:
 def say(text: str) -> None:
     """Show progress."""
     print(f"[bench] {text}", file=sys.stderr, flush=True)
+
+
+def machine() -> dict[str, Any]:
+    """Return what the numbers depend on."""
+    facts = system_facts()
+    known = {"cores": cores(), "processor": _processor(), "system": f"{platform.system()} {platform.machine()}"}
+    return known | {name: facts[name] for name in ("python", "versions", "commit", "started")}
+
+
+def _processor() -> str:
+    """The processor's name where Linux tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor())

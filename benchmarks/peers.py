@@ -48,9 +48,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from benchmarks.measure import machine
 from drigm import statistics
 from drigm.report.tables import format_table
-from drigm.run_directory import system_facts
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "peers.json"
@@ -184,7 +184,7 @@ def bench_peers(
     """
     work = work or Work()
     result: dict[str, Any] = {
-        "machine": {**system_facts(), "cores": os.cpu_count()},
+        "machine": machine(),
         "work": dataclasses.asdict(work),
         "runs": [],
     }

@@ -84,7 +84,7 @@ def machine() -> list[Any]:
 
 def _is_own(part: Sequence[Any]) -> bool:
     """Whether every function of a record is drigm's."""
-    return all(str(getattr(x, "__module__", "")).startswith(__package__ + ".") for x in part if callable(x))
+    return all(str(getattr(x, "__module__", "")).startswith("drigm.") for x in part if callable(x))
 
 
 def _labelled(tree: PyTree) -> list[Any]:
