@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from drigm.config import TrainConfig
-from drigm.devices import usable_cores
+from drigm.devices import processor, usable_cores
 from drigm.envs import make_env
 from drigm.envs.api import Environment
 from drigm.loop import Train, first_update, make_train
@@ -191,15 +191,6 @@ def say(text: str) -> None:
 def machine() -> dict[str, Any]:
     """Return what the numbers depend on."""
     facts = system_facts()
-    known = {"cores": cores(), "processor": _processor(), "system": f"{platform.system()} {platform.machine()}"}
+    name = processor().get("model name", platform.processor())
+    known = {"cores": cores(), "processor": name, "system": f"{platform.system()} {platform.machine()}"}
     return known | {name: facts[name] for name in ("python", "versions", "commit", "started")}
-
-
-def _processor() -> str:
-    """The processor's name where Linux tells it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor())

@@ -5,10 +5,7 @@ Only what drigm made of its own parts can be named.
 
 from __future__ import annotations
 
-import contextlib
-import functools
 import hashlib
-import importlib.metadata
 import os
 import platform
 import sys
@@ -22,16 +19,18 @@ import numpy as np
 
 from drigm.baselines import BASELINES
 from drigm.config import TrainConfig
-from drigm.devices import usable_cores
+from drigm.devices import processor, usable_cores
 from drigm.envs import made_by_name
 from drigm.envs.api import Environment
 from drigm.envs.perturbations import PERTURBATIONS, parse_grid
 from drigm.factorizations import FACTORIZATIONS
+from drigm.run_directory import version_of
 from drigm.types import PyTree
 from drigm.uncertainty import SETS
 
 LIBRARIES = ("jax", "jaxlib", "numpy", "equinox", "optax", "jaxmarl")
 FLAGS = ("XLA_FLAGS", "PJRT_NPROC")
+PROCESSOR = ("model name", "flags", "Features")  # Linux's names of them; the last is Arm's
 
 
 def program_name(config: TrainConfig, env: Environment, runs: int) -> str | None:
@@ -79,7 +78,9 @@ def machine() -> list[Any]:
     }
     flags = [os.environ.get(flag) for flag in FLAGS]
     devices = [f"{device.platform} {device.device_kind}" for device in jax.local_devices()]
-    return [settings, flags, usable_cores(), devices, sys.version, _processor(), *_code()]
+    told = [processor().get(name) for name in PROCESSOR] if processor() else platform.uname()
+    versions = [version_of(library) for library in LIBRARIES]
+    return [settings, flags, usable_cores(), devices, sys.version, told, versions, _CODE]
 
 
 def _is_own(part: Sequence[Any]) -> bool:
@@ -98,14 +99,6 @@ def _loaded(package: str) -> list[Any]:
     return [x for file in files for x in (file, Path(file).read_bytes())]
 
 
-def _processor() -> list[str]:
-    try:
-        first = Path("/proc/cpuinfo").read_text().partition("\n\n")[0]
-    except OSError:
-        return list(platform.uname())
-    return [line for line in first.splitlines() if line.startswith(("model name", "flags", "Features"))]
-
-
 def _package_files() -> str | None:
     with resources.as_file(resources.files("drigm")) as package:
         files = sorted(file for file in package.rglob("*") if file.is_file() and file.suffix != ".pyc")
@@ -113,13 +106,3 @@ def _package_files() -> str | None:
 
 
 _CODE = _package_files()  # now: who edits drigm while it runs trains what was imported
-
-
-@functools.cache
-def _code() -> tuple[str | None, ...]:
-    """The versions of the libraries, and the digest of drigm's files."""
-    versions = []
-    for library in LIBRARIES:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            versions.append(f"{library} {importlib.metadata.version(library)}")
-    return *versions, _CODE

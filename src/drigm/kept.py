@@ -132,10 +132,10 @@ def _is_fresh() -> bool:
 def _load(file: Path, count: int, devices: list[Any]) -> tuple[Program, PyTree] | None:
     """Return a program of ``count`` arrays and its results' skeleton; None if the file is not there or not whole."""
     try:
-        digest, body = (data := file.read_bytes())[:32], data[32:]
+        expected, body = (data := file.read_bytes())[:32], data[32:]
     except OSError:
         return None
-    if hashlib.sha256(body).digest() != digest:
+    if hashlib.sha256(body).digest() != expected:
         return None
     with contextlib.suppress(OSError):
         os.utime(file)  # the oldest are dropped first
@@ -156,9 +156,10 @@ def _save(file: Path, program: Any, skeleton: PyTree) -> None:
         return
     with contextlib.suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=file.parent, delete=False) as new:
-            new.write(hashlib.sha256(body.getbuffer()).digest() + body.getbuffer())
-        os.replace(new.name, file)  # others may read at the same time
+        with tempfile.TemporaryDirectory(dir=file.parent) as place:  # others may write and read the same at this time
+            new = Path(place) / file.name
+            new.write_bytes(hashlib.sha256(body.getbuffer()).digest() + body.getbuffer())
+            os.replace(new, file)
         _drop_oldest(file.parent)
 
 

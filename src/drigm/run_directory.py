@@ -178,7 +178,7 @@ def system_facts() -> dict[str, object]:
     """Return what a reader needs to run this again: versions, commit, platform, devices."""
     packages = ("drigm", "jax", "jaxlib", "equinox", "optax", "numpy", "safetensors")
     return {
-        "versions": {name: _version(name) for name in packages},
+        "versions": {name: version_of(name) for name in packages},
         "python": platform.python_version(),
         "platform": platform.platform(),
         "devices": [str(device) for device in jax.local_devices()],
@@ -187,7 +187,8 @@ def system_facts() -> dict[str, object]:
     }
 
 
-def _version(package: str) -> str | None:
+def version_of(package: str) -> str | None:
+    """Return the version of an installed package; None where it is not."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from drigm import kept
 from drigm.baselines import BASELINES
 from drigm.config import TrainConfig, validate
 from drigm.devices import require_backend, use_cores
@@ -118,10 +119,10 @@ def _host_options(config: TrainConfig) -> dict[str, Any]:
 
 def programs_of(config: TrainConfig, env: Environment, runs: int | None = None) -> Train:
     """Return the training programs of ``config`` in ``env``, wherever it lives; ``runs``: see `make_train`."""
-    name = program_name(shared(config), env, config.seeds if runs is None else runs)
-    return (
-        make_train(config, env, runs=runs, name=name) if env.host is None else make_host_train(config, env, name=name)
-    )
+    name = None if kept.folder() is None else program_name(shared(config), env, config.seeds if runs is None else runs)
+    if env.host is not None:
+        return make_host_train(config, env, name=name)
+    return make_train(config, env, runs=runs, name=name)
 
 
 def programs_together(configs: Sequence[TrainConfig], env: Environment) -> Train:

@@ -40,12 +40,11 @@ def _parents(module: str) -> Iterator[None]:
     found = None if "jaxmarl" in sys.modules else importlib.util.find_spec("jaxmarl")
     bare: dict[str, ModuleType] = {}
     if found is not None and found.origin is not None:
-        path, parts = Path(found.origin).parent, module.split(".")
-        for depth, part in enumerate(parts[:-1], 1):
-            path, name = (path / part if depth > 1 else path), ".".join(parts[:depth])
+        above, parts = Path(found.origin).parents[1], module.split(".")
+        for name in (".".join(parts[:depth]) for depth in range(1, len(parts))):
             if name not in sys.modules:
                 bare[name] = ModuleType(name)
-                bare[name].__path__ = [str(path)]
+                bare[name].__path__ = [str(above.joinpath(*name.split(".")))]
     sys.modules.update(bare)
     try:
         yield
