@@ -81,9 +81,10 @@ def test_a_second_training_traces_nothing_and_learns_the_same(train):
 def test_a_damaged_program_is_not_loaded(tmp_path):
     file, devices = tmp_path / "new" / "a.program", jax.local_devices()[:1]
     assert kept._load(file, 1, devices) is None
-    kept._save(file, jax.jit(lambda x: [x]).lower(jnp.ones(2)).compile(), {"same": 0})
-    _, skeleton = kept._load(file, 1, devices)
-    assert skeleton == {"same": 0}
+    structure = jax.tree.structure({"same": 0})
+    kept._save(file, jax.jit(lambda x: [x]).lower(jnp.ones(2)).compile(), structure)
+    _, found = kept._load(file, 1, devices)
+    assert found == structure
     data = file.read_bytes()
     for damaged in (data[:-1] + bytes([data[-1] ^ 1]), data[:-1], b""):
         file.write_bytes(damaged)

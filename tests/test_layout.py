@@ -29,6 +29,8 @@ FLOW = (
     ("replay",),
     ("rollout",),
     ("robust_targets",),
+    ("fingerprint", "structure"),
+    ("kept",),
     ("layout", "learner"),
     ("loop",),
     ("host_acting",),

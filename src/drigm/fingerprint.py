@@ -6,6 +6,7 @@ Only what drigm made of its own parts can be named.
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 import os
 import platform
 import sys
@@ -24,7 +25,6 @@ from drigm.envs import made_by_name
 from drigm.envs.api import Environment
 from drigm.envs.perturbations import PERTURBATIONS, parse_grid
 from drigm.factorizations import FACTORIZATIONS
-from drigm.run_directory import version_of
 from drigm.types import PyTree
 from drigm.uncertainty import SETS
 
@@ -81,6 +81,14 @@ def machine() -> list[Any]:
     told = [processor().get(name) for name in PROCESSOR] if processor() else platform.uname()
     versions = [version_of(library) for library in LIBRARIES]
     return [settings, flags, usable_cores(), devices, sys.version, told, versions, _CODE]
+
+
+def version_of(package: str) -> str | None:
+    """Return the version of an installed package; None where it is not."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def _is_own(part: Sequence[Any]) -> bool:

@@ -4,18 +4,18 @@ JAX's own cache is asked for a program once it is traced and lowered, which take
 found by what it was made of: drigm's code, the settings, the environment, the versions of the libraries below it and
 the processor (`drigm.fingerprint`). What has no such name is traced, as is everything where JAX's cache is off, where
 ``DRIGM_KEEP_PROGRAMS`` is 0, and where an accelerator computes.
+
+Such a file is machine code that JAX writes and reads, with pickle inside `jax.experimental.serialize_executable`. It is
+as much to be trusted as JAX's own cache beside it, and nothing to hand on.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-import importlib
-import io
 import itertools
-import operator
+import json
 import os
-import pickle
 import tempfile
 import threading
 from collections.abc import Callable
@@ -28,7 +28,7 @@ from jax.sharding import NamedSharding
 
 from drigm.devices import runs_in_turn
 from drigm.fingerprint import digest, machine
-from drigm.types import PyTree
+from drigm.structure import from_json, to_json
 
 SWITCH = "DRIGM_KEEP_PROGRAMS"
 MOST_BYTES = 500_000_000
@@ -97,11 +97,10 @@ class Kept:
             found = self._compile(arguments, leaves)
             if file is not None and _is_fresh():
                 _save(file, *found)
-        program, skeleton = found
-        return program, jax.tree.structure(skeleton)
+        return found
 
-    def _compile(self, arguments: Any, leaves: list[Any]) -> tuple[Program, PyTree]:
-        """Return the program, and a tree of numbers with its results' structure."""
+    def _compile(self, arguments: Any, leaves: list[Any]) -> tuple[Program, Any]:
+        """Return the program, and its results' structure."""
         options, tree, out = dict(self.options), jax.tree.structure(arguments), []
 
         def flat(*leaves: Any) -> list[Any]:
@@ -116,8 +115,7 @@ class Kept:
         flat.__name__ = self.part  # what a profile shows
         lowered = jax.jit(flat, **options).lower(*leaves)
         _heard.events.clear()
-        program = lowered.compile()
-        return program, jax.tree.unflatten(out[0], range(out[0].num_leaves))
+        return lowered.compile(), out[0]
 
 
 def _is_fresh() -> bool:
@@ -129,8 +127,8 @@ def _is_fresh() -> bool:
     return asked in _heard.events and found not in _heard.events
 
 
-def _load(file: Path, count: int, devices: list[Any]) -> tuple[Program, PyTree] | None:
-    """Return a program of ``count`` arrays and its results' skeleton; None if the file is not there or not whole."""
+def _load(file: Path, count: int, devices: list[Any]) -> tuple[Program, Any] | None:
+    """Return a program of ``count`` arrays and its results' structure; None if the file is not there or not whole."""
     try:
         expected, body = (data := file.read_bytes())[:32], data[32:]
     except OSError:
@@ -140,25 +138,25 @@ def _load(file: Path, count: int, devices: list[Any]) -> tuple[Program, PyTree] 
     with contextlib.suppress(OSError):
         os.utime(file)  # the oldest are dropped first
     try:
-        program, skeleton = pickle.loads(body)
-        structure = jax.tree.structure(((0,) * count, {})), jax.tree.structure([0] * len(jax.tree.leaves(skeleton)))
-        return serialize_executable.deserialize_and_load(program, *structure, execution_devices=devices), skeleton
+        told, _, program = body.partition(b"\n")
+        out = from_json(json.loads(told))
+        flat = jax.tree.structure(((0,) * count, {})), jax.tree.structure([0] * out.num_leaves)
+        return serialize_executable.deserialize_and_load(program, *flat, execution_devices=devices), out
     except Exception:  # of another JAX, say, whatever its name told: it is compiled anew
         return None
 
 
-def _save(file: Path, program: Any, skeleton: PyTree) -> None:
+def _save(file: Path, program: Any, out: Any) -> None:
     """Write a program where `_load` finds it; one that cannot be written is compiled again next time."""
     try:
-        body = io.BytesIO()
-        _Pickler(body).dump((serialize_executable.serialize(program)[0], skeleton))
-    except (ValueError, NotImplementedError, TypeError, AttributeError, pickle.PicklingError):
+        body = json.dumps(to_json(out)).encode() + b"\n" + serialize_executable.serialize(program)[0]
+    except (ValueError, NotImplementedError, TypeError, AttributeError):
         return
     with contextlib.suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=file.parent) as place:  # others may write and read the same at this time
             new = Path(place) / file.name
-            new.write_bytes(hashlib.sha256(body.getbuffer()).digest() + body.getbuffer())
+            new.write_bytes(hashlib.sha256(body).digest() + body)
             os.replace(new, file)
         _drop_oldest(file.parent)
 
@@ -170,21 +168,6 @@ def _drop_oldest(place: Path) -> None:
     for file, total in zip(files, sizes, strict=True):
         if total > MOST_BYTES:
             file.unlink(missing_ok=True)
-
-
-class _Pickler(pickle.Pickler):
-    """Names classes so that finding one imports its module alone: pickle would import the packages around it too.
-
-    Those of JaxMARL compute for seconds while they are imported (`drigm.envs.jaxmarl`).
-    """
-
-    def reducer_override(self, x: Any) -> Any:
-        plain = not isinstance(x, type) or x.__module__ == "builtins"
-        return NotImplemented if plain else (_class_of, (x.__module__, x.__qualname__))
-
-
-def _class_of(module: str, name: str) -> Any:
-    return operator.attrgetter(name)(importlib.import_module(module))
 
 
 def _placed(x: Any) -> str:
