@@ -41,7 +41,7 @@ class Part(NamedTuple):
 PARTS = {
     "throughput": Part("benchmarks.throughput", "training and acting against the machine's peak"),
     "split": Part("benchmarks.split", "environment, acting, replay, update, host"),
-    "compile": Part("benchmarks.compile_time", "tracing and compiling, cold, cached and kept"),
+    "compile": Part("benchmarks.compile_time", "tracing and compiling, cold and cached"),
     "memory": Part("benchmarks.memory", "memory, and what a seed costs"),
     "growth": Part("benchmarks.growth", "growth with agents, actions and windows"),
     "seeds": Part("benchmarks.seeds", "several seeds: together, vmapped, one by one"),

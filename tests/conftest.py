@@ -9,7 +9,6 @@ from pathlib import Path
 CACHE = Path(__file__).parents[1] / ".pytest_cache" / "jax"
 folder = os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
-os.environ.setdefault("DRIGM_KEEP_PROGRAMS", "0")  # tests put other functions in the place of drigm's
 if worker := os.environ.get("PYTEST_XDIST_WORKER"):  # JAX writes without a lock: every worker gets its own
     os.environ["JAX_COMPILATION_CACHE_DIR"] = f"{folder}-{worker}"
 elif sum(file.stat().st_size for file in CACHE.parent.glob("jax*/*")) > 500e6:

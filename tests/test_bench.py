@@ -160,7 +160,7 @@ def test_the_page_shows_every_part(results, tmp_path):
 
 def test_ratios_are_those_of_the_stand_ins(results):
     assert results["throughput"]["peak_gflops"]["all cores"] == 50.0
-    assert results["compile"]["cold"] == results["compile"]["cached"] == results["compile"]["kept"]
+    assert results["compile"]["cold"] == results["compile"]["cached"]
     assert results["memory"]["per_seed"]["peak"] == 0.0  # the same answer whatever the seeds
     assert set(results["growth"]) == {"agents", "actions, linear head", "window"}
     assert set(results["growth"]["agents"]["qmix"]["seconds"]) == {"2", "6"}

@@ -29,8 +29,6 @@ FLOW = (
     ("replay",),
     ("rollout",),
     ("robust_targets",),
-    ("fingerprint", "structure"),
-    ("kept",),
     ("layout", "learner"),
     ("loop",),
     ("host_acting",),

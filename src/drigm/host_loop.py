@@ -26,7 +26,6 @@ from drigm.envs.api import Environment
 from drigm.envs.host_vector import HostVector
 from drigm.errors import UserError, check
 from drigm.host_acting import Actor, HostTeam, Liar, blank, explore
-from drigm.kept import keep
 from drigm.layout import over_shards, shard_mesh, sharding_of
 from drigm.learner import Learner, LearnerState, Metrics, make_learner
 from drigm.loop import (
@@ -52,7 +51,7 @@ BLOCK = 64  # rows at most that wait for the learning thread
 ACTING, SAMPLING = 0, 1  # what keys of a run are drawn for
 
 
-def make_host_train(config: TrainConfig, env: Environment, *, name: str | None = None) -> Train:
+def make_host_train(config: TrainConfig, env: Environment) -> Train:
     """Return the programs of ``config`` in an environment with a ``host``; see `drigm.loop.make_train`.
 
     Raises:
@@ -62,13 +61,13 @@ def make_host_train(config: TrainConfig, env: Environment, *, name: str | None =
     baseline = learner.method.baseline
     check(not baseline.needs_sources, "baseline", baseline.name, "it needs source worlds")
     strengths = training_strengths(config.perturb)
-    for name, strength in strengths.items():
-        perturbations.check_strength(env, name, strength)
+    for perturbation, strength in strengths.items():
+        perturbations.check_strength(env, perturbation, strength)
     dummy = blank(env.spec, config.num_envs // config.shards)
     init = initial_state(config, env, learner, lambda agents, key: rollout.begin(agents, (), dummy))
     mesh = shard_mesh(config.shards)
-    start, shapes = compiled_start(init, sharding_of(mesh), name)
-    programs = Programs(config, env, learner, strengths, mesh, name)
+    start, shapes = compiled_start(init, sharding_of(mesh))
+    programs = Programs(config, env, learner, strengths, mesh)
     going: list[HostRun] = []
 
     def chunk(state: RunState | HostRun, tick: Array, ticks: Array) -> tuple[HostRun, ChunkSums]:
@@ -100,14 +99,13 @@ class Programs:
         learner: Learner,
         strengths: dict[str, float],
         mesh: Mesh | None,
-        name: str | None,
     ) -> None:
         self.config, self.env, self.learner, self.sharding = config, env, learner, sharding_of(mesh)
         self.liar, self.strengths = Liar(env.spec), {name: np.float32(x) for name, x in strengths.items()}
         self.rows = min(config.update_every, BLOCK)
         each = jax.vmap(self._learn, in_axes=(0, 0, None, None, None))
         shared = over_shards(each, mesh, (True, True, False, False, False))
-        self.learn = keep(shared, name, "learn", donate_argnums=0, out_shardings=self.sharding)
+        self.learn = jax.jit(shared, donate_argnums=0, out_shardings=self.sharding)
 
     def to_learn(self, block: Row) -> Row:
         """Return ``block`` where learning runs."""

@@ -15,7 +15,6 @@ from drigm.config import TrainConfig
 from drigm.envs.api import Environment
 from drigm.envs.perturbations import parse_grid, split, wrap
 from drigm.errors import UserError, check
-from drigm.kept import keep
 from drigm.layout import Layout, layout_of
 from drigm.learner import Learner, LearnerState, Metrics, make_learner, make_robustness
 from drigm.networks import Memory, RecurrentAgents
@@ -83,7 +82,6 @@ def make_train(
     *,
     runs: int | None = None,
     in_turn: bool | None = None,
-    name: str | None = None,
 ) -> Train:
     """Return the compiled training programs of ``config`` in ``env``.
 
@@ -95,7 +93,6 @@ def make_train(
         env: the environment.
         runs: how many; None: the seeds of ``config``.
         in_turn: a device's runs one after the other within a chunk, not as a `vmap`; None: see `devices.runs_in_turn`.
-        name: what the programs are kept under on disk (`drigm.kept`); None: they are not.
     """
     learner = make_learner(config, env.spec)
     baseline = learner.method.baseline
@@ -107,8 +104,8 @@ def make_train(
     in_turn = devices.runs_in_turn() if in_turn is None else in_turn
     advance = functools.partial(_advance_all, learner, env, in_turn)
     # The output's sharding is stated because an empty array would lose its own, and the next call compile anew.
-    step = keep(layout.spread(advance), name, "chunk", donate_argnums=0, out_shardings=layout.sharding)
-    start, shapes = compiled_start(init, layout.sharding if layout.full else None, name)
+    step = jax.jit(layout.spread(advance), donate_argnums=0, out_shardings=layout.sharding)
+    start, shapes = compiled_start(init, layout.sharding if layout.full else None)
     if baseline.reward_models is not None:
         fit = functools.partial(baseline.reward_models, nominal, config.preset in LEAKY_PRESETS, config.steps)
         both = functools.partial(_with_models, fit=fit, shards=config.shards)
@@ -171,12 +168,12 @@ def initial_state(
 
 
 def compiled_start(
-    init: Callable[[Array, Array], RunState], sharding: NamedSharding | None, name: str | None
+    init: Callable[[Array, Array], RunState], sharding: NamedSharding | None
 ) -> tuple[Any, Callable[[Array, Array], RunState]]:
     """Return the compiled start of a run, spread as ``sharding`` says, and the shapes it returns."""
     # What runs once need not be optimised: this compiles the start in a third of the time. On CPUs, where it was tried.
     options = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
-    start = keep(init, name, "start", out_shardings=sharding, compiler_options=options)
+    start = jax.jit(init, out_shardings=sharding, compiler_options=options)
     return start, functools.partial(jax.eval_shape, init)
 
 

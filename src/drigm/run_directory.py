@@ -13,6 +13,7 @@
 from __future__ import annotations
 
 import csv
+import importlib.metadata
 import json
 import os
 import platform
@@ -25,7 +26,6 @@ import jax
 from drigm.checkpoint import load_tree, save_tree
 from drigm.config import TrainConfig, from_dict, validate
 from drigm.errors import UserError, check
-from drigm.fingerprint import version_of
 from drigm.types import PyTree
 
 METRICS = (
@@ -185,6 +185,14 @@ def system_facts() -> dict[str, object]:
         "commit": _commit(),
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
+
+
+def version_of(package: str) -> str | None:
+    """Return the version of an installed package; None where it is not."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def _commit() -> str | None:

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from drigm import kept
 from drigm.baselines import BASELINES
 from drigm.config import TrainConfig, validate
 from drigm.devices import require_backend, use_cores
@@ -20,7 +19,6 @@ from drigm.envs.api import Environment
 from drigm.envs.shifts import SOURCES
 from drigm.errors import UserError, check, choose
 from drigm.factorizations import FACTORIZATIONS
-from drigm.fingerprint import program_name
 from drigm.host_loop import make_host_train
 from drigm.loggers import parse_log
 from drigm.loop import RunState, Train, make_train
@@ -33,7 +31,6 @@ from drigm.training import (
     axes,
     check_together,
     method_name,
-    shared,
     stopped,
     train_session,
     weights_of,
@@ -119,10 +116,9 @@ def _host_options(config: TrainConfig) -> dict[str, Any]:
 
 def programs_of(config: TrainConfig, env: Environment, runs: int | None = None) -> Train:
     """Return the training programs of ``config`` in ``env``, wherever it lives; ``runs``: see `make_train`."""
-    name = None if kept.folder() is None else program_name(shared(config), env, config.seeds if runs is None else runs)
     if env.host is not None:
-        return make_host_train(config, env, name=name)
-    return make_train(config, env, runs=runs, name=name)
+        return make_host_train(config, env)
+    return make_train(config, env, runs=runs)
 
 
 def programs_together(configs: Sequence[TrainConfig], env: Environment) -> Train:

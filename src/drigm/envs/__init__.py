@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from drigm.envs import building, building_data, hosted, mpe, probe, smax, tabular
-from drigm.envs.api import Environment, Reset, Shift, Step
+from drigm.envs.api import Environment, Shift
 from drigm.envs.host.smac_env import GENERATED
 from drigm.envs.shifts import shift_suite
 from drigm.errors import UserError, choose
@@ -103,19 +102,7 @@ def make_env(env_id: str, **options) -> Environment:
     kind, colon, name = str(env_id).partition(":")
     if not colon:
         raise UserError(f"env: {env_id!r} is not allowed; ids look like building:OfficeSmall/Tucson (see drigm list).")
-    env = KINDS[choose("env", kind, tuple(KINDS))].make(name, **options)
-    if not options and env.host is None:
-        _MADE[env.step] = env.reset
-    return env
+    return KINDS[choose("env", kind, tuple(KINDS))].make(name, **options)
 
 
-# The step of every environment that a name alone describes, with its reset.
-_MADE: weakref.WeakKeyDictionary[Step, Reset] = weakref.WeakKeyDictionary()
-
-
-def made_by_name(env: Environment) -> bool:
-    """Return whether `make_env` made the functions of ``env`` from its id alone, of drigm's own code."""
-    return _MADE.get(env.step) is env.reset and env.step.__module__.startswith(__name__)
-
-
-__all__ = ["HOSTED", "KINDS", "Environment", "Kind", "Shift", "made_by_name", "make_env", "shift_suite"]
+__all__ = ["HOSTED", "KINDS", "Environment", "Kind", "Shift", "make_env", "shift_suite"]
