@@ -69,9 +69,9 @@ def test_every_unit_looks_the_same(unit, bounds):
     obs, state, _ = seen(one)
     assert 0.5 < np.abs(obs).max() < 10.0
     assert 0.5 < np.abs(state).max() < 10.0
-    assert typical_return(random_play(other, 4000), 0.8) * other.spec.reward_scale == pytest.approx(
-        TYPICAL_RETURN, rel=1e-4
-    )
+    played, scale = random_play(other), other.spec.reward_scale
+    sizes = typical_return(played, 0.8) * scale / TYPICAL_RETURN, np.sqrt(np.mean((scale * played.reward) ** 2)) / 5.0
+    assert max(sizes) == pytest.approx(1.0, rel=1e-4)
 
 
 def test_bounds_that_fit_stay_and_others_are_measured():
