@@ -19,12 +19,15 @@ class Tank(ParallelEnv):
     def __init__(self, leak: float = 0.0):
         self.possible_agents = ["inlet", "outlet"]
         self.leak = leak
+        self.boxes = {agent: Box(0.0, 1.0, (2,), np.float32) for agent in self.possible_agents}
+        self.choices = {agent: Discrete(len(OPENINGS)) for agent in self.possible_agents}
+        self.state_space = Box(0.0, 1.0, (3,), np.float32)
 
     def observation_space(self, agent):
-        return Box(0.0, 1.0, (2,), np.float32)
+        return self.boxes[agent]
 
     def action_space(self, agent):
-        return Discrete(len(OPENINGS))
+        return self.choices[agent]
 
     def reset(self, seed=None, options=None):
         if seed is not None:

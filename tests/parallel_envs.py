@@ -27,6 +27,7 @@ class Meeting(ParallelEnv):
         self.rng = np.random.default_rng()
         self.spaces = {1: Box(-1.0, 1.0, (2,), np.float32), "b": Box(-1.0, 1.0, (1,), np.float32)}
         self.wide = Dict({"observation": self.spaces["b"], "action_mask": Box(0, 1, (3,), np.int8)})
+        self.actions = {1: Discrete(2), "b": Discrete(3)}
         self.orders: list[dict] = []
 
     def observation_space(self, agent):
@@ -37,7 +38,7 @@ class Meeting(ParallelEnv):
     def action_space(self, agent):
         if self.fault == "binary":
             return MultiBinary(3)
-        return Discrete(3 if agent == "b" else 2)
+        return self.actions[agent]
 
     def reset(self, seed=None, options=None):
         if seed is not None and self.fault != "unseeded":
@@ -78,7 +79,7 @@ class Meeting(ParallelEnv):
         terminations = {agent: agent in gone for agent in acted}
         truncations = dict.fromkeys(acted, over)
         self.agents = [] if over else [agent for agent in acted if agent not in gone]
-        seen = self._seen() if not over else {agent: self._last(agent) for agent in acted}
+        seen = {agent: self._last(agent) for agent in (acted if over else gone)} | self._seen()
         infos = {agent: {} for agent in acted}
         if self.fault == "info_mask" and 1 in self.agents:
             infos[1] = {"action_mask": np.array([0, 1], np.int8)}
@@ -105,7 +106,7 @@ class Meeting(ParallelEnv):
         return seen, rewards, terminations, truncations, infos
 
     def _last(self, agent):
-        whole = np.array([self.cue, 1.0], np.float32)
+        whole = np.array([self.cue, self.time / self.length], np.float32)
         return {"observation": whole[:1], "action_mask": np.array([1, 1, 0], np.int8)} if agent == "b" else whole
 
 

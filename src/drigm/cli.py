@@ -102,7 +102,8 @@ def _parser() -> argparse.ArgumentParser:
     inspect.add_argument("env", metavar="ENV", help="pettingzoo:package.module:factory, or smac:MAP")
     inspect.add_argument("--episodes", type=int, default=3, help="of random play (default: 3)")
     inspect.add_argument("--env-python", default="", help="interpreter that runs it, if not this one")
-    inspect.add_argument("--json", action="store_true", help="a list of sentences")
+    inspect.add_argument("--env-timeout", type=float, default=600.0, help="seconds that a step may take (default: 600)")
+    inspect.add_argument("--json", action="store_true", help="a list of findings: level (error, warning) and sentence")
     inspect.set_defaults(run=_check_env)
 
     sweep.add(commands)
@@ -190,14 +191,18 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 def _check_env(options: argparse.Namespace) -> int:
-    """Exit code 1 where anything was found."""
-    found = check_env(options.env, episodes=options.episodes, python=options.env_python)
+    """Exit code 1 where an error was found; what is only odd does not keep a team from training."""
+    found = check_env(options.env, episodes=options.episodes, python=options.env_python, timeout=options.env_timeout)
+    errors = sum(one.level == "error" for one in found)
     if options.json:
-        print(json.dumps(found, indent=2))
-    else:
-        fine = f"{options.env}: {options.episodes} episodes of random play, nothing wrong"
-        print("\n".join(found) if found else fine)
-    return 1 if found else 0
+        print(json.dumps([{"level": one.level, "sentence": one} for one in found], indent=2))
+        return 1 if errors else 0
+    for one in found:
+        print(f"{one.level}: {one}")
+    if not errors:
+        odd = {0: "", 1: ", 1 warning"}.get(len(found), f", {len(found)} warnings")
+        print(f"{options.env}: {options.episodes} episodes of random play, nothing wrong{odd}")
+    return 1 if errors else 0
 
 
 def _list(options: argparse.Namespace) -> int:

@@ -76,6 +76,7 @@ class TrainConfig:
     dual_updates: int = _setting(1, "dual updates before each Q update", 1)
     # running
     env_workers: int = _setting(0, "processes for environments that are not in JAX; 0: one per usable core", 0, 1024)
+    env_timeout: float = _setting(600.0, "seconds that one step of such an environment may take", 0.1, 1e6)
     env_python: str = _setting("", "Python interpreter for such environments, if not this one")
     shards: int = _setting(
         2,

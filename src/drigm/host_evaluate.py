@@ -14,17 +14,23 @@ from drigm.host_acting import Actor, HostTeam, Liar, Strengths
 from drigm.networks import RecurrentAgents
 from drigm.rollout import Outcome
 
+PATIENCE = 10  # times the length that an environment declares, or 10,000 steps: then an episode counts as endless
+SHORTEST = 10_000
 FIRST_SEED = 1_000_003  # of the evaluation episodes; training draws its seeds elsewhere
 
 
 def play(
     env: Environment, vector: HostVector, liar: Liar, team: HostTeam, strengths: Strengths, seeds: list[int]
 ) -> Outcome:
-    """Return the outcomes [B] of one greedy episode in every environment of ``vector``, started from ``seeds`` [B]."""
+    """Return the outcomes [B] of one greedy episode in every environment of ``vector``, started from ``seeds`` [B].
+
+    Episodes are played until they end, whatever length the environment declares; raises `UserError` if one does not.
+    """
     keys = jax.random.key(0)[None]
     actor = Actor(env, liar, strengths, keys, team, vector.reset(seeds), 0)
     total, won, over = np.zeros(len(seeds), np.float32), np.zeros(len(seeds), bool), np.zeros(len(seeds), bool)
-    for _ in range(env.spec.episode_limit):
+    most = PATIENCE * max(SHORTEST, env.spec.episode_limit)
+    for _ in range(most):
         _, orders = actor.decide(team)
         vector.send(orders[0])
         steps = vector.receive()
@@ -35,8 +41,8 @@ def play(
         if over.all():
             return Outcome(total, won)  # type: ignore[arg-type]
     raise UserError(
-        f"env {env.spec.name}: greedy episode {int(np.argmin(over))} has not ended after {env.spec.episode_limit} "
-        "steps; it must end."
+        f"env {env.spec.name}: greedy episode {int(np.argmin(over))} has not ended after {most} steps, where "
+        "evaluation gives up; an episode must terminate or truncate."
     )
 
 

@@ -204,7 +204,9 @@ def _fitted(columns: list[np.ndarray], offset: np.ndarray, scale: np.ndarray, de
     for x, at in zip(columns, np.ndindex(fit.offset.shape), strict=True):
         if x.size and not (declared[at] and _fits(x, float(offset[at]), float(scale[at]))):
             mean, spread = float(x.mean(dtype=np.float64)), float(x.std(dtype=np.float64))
-            fit.offset[at], fit.scale[at] = mean, spread or abs(mean) or 1.0  # where nothing varied: its own size
+            if spread <= np.spacing(np.float32(abs(mean))):  # nothing varied but rounding: its own size
+                spread = abs(mean) or 1.0
+            fit.offset[at], fit.scale[at] = mean, spread
             fit.measured[at] = True
     return fit
 

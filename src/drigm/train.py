@@ -144,7 +144,8 @@ def _check_discount(config: TrainConfig, env: Environment) -> None:
 def _host_options(config: TrainConfig) -> dict[str, Any]:
     """What an environment in other processes is told about them."""
     kind = config.env.partition(":")[0]
-    return {"python": config.env_python, "workers": config.env_workers} if kind in HOSTED else {}
+    told = {"python": config.env_python, "workers": config.env_workers, "timeout": config.env_timeout}
+    return told if kind in HOSTED else {}
 
 
 def programs_of(config: TrainConfig, env: Environment, runs: int | None = None) -> Train:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import itertools
 import json
 import os
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import uuid
 from multiprocessing import Pipe
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,22 +19,40 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from drigm.devices import usable_cores
-from drigm.envs.host.steps import Facts, unpack
+from drigm.envs.host.faults import shorten
+from drigm.envs.host.steps import AT_WORK, Facts, unpack
 from drigm.errors import UserError
 
 WORKER = Path(__file__).parent / "host" / "worker.py"
-START_SECONDS = 300.0  # until a worker has imported what it needs and made its environments
-ANSWER_SECONDS = 600.0  # until a step counts as hanging; StarCraft takes a minute to start
+STEP_SECONDS = 600.0  # until a step counts as hanging, where nothing else is asked for
+START_SECONDS = 300.0  # the same for making an environment and for a reset: StarCraft takes a minute to start
 POLL_SECONDS = 1.0
-CLOSE_SECONDS = 15.0  # for environments to close what they opened, such as a game
-INSIDE = "DRIGM_WORKER"  # set in workers
+CLOSE_SECONDS = 1.5  # for environments to close what they opened, such as a game, all workers at once
+END_SECONDS = 10.0  # until processes that were killed have gone; it takes milliseconds
+WORDS = 4096  # bytes of a worker's last words that are read
+TALK = 1 << 20  # bytes of a worker's words that are kept
+INSIDE = "DRIGM_WORKER"  # set in workers and whatever they start, each worker with a value of its own
+# Waits until its input ends, be it that a worker is closed or that drigm was killed. Then it ends the worker's process
+# group, and what has left the group but still carries the worker's mark (grep -z is GNU's; elsewhere nothing is found).
+GUARD = r"""
+read -r group
+read -r never
+kill -s KILL -- "-$group"
+for again in 1 2; do
+  for file in $(grep -lsz -- "^$1\$" /proc/[0-9]*/environ); do
+    process=${file#/proc/}
+    kill -s KILL "${process%/environ}"
+  done
+done
+"""
 
 
 class HostSource(NamedTuple):
     """How to make an environment in another process.
 
     ``kind`` is one of `drigm.envs.host.adapters.KINDS`, ``python`` the interpreter that runs it, ``workers`` how many
-    processes share the environments (0: one for each usable core), ``most`` how many an evaluation may hold at once.
+    processes share the environments (0: one for each usable core), ``most`` how many an evaluation may hold at once,
+    ``timeout`` how many seconds a step may take.
     """
 
     kind: str
@@ -40,6 +60,7 @@ class HostSource(NamedTuple):
     python: str = ""
     workers: int = 0
     most: int = 64
+    timeout: float = STEP_SECONDS
 
     def open(self, seeds: list[int]) -> HostVector:
         """Start ``len(seeds)`` environments, each with its own seed."""
@@ -60,7 +81,10 @@ class HostSteps(NamedTuple):
 
 
 class _Process:
-    """One worker: its process, its connection, and the slots it holds."""
+    """One worker: its process, its connection, and the slots it holds.
+
+    It leads a process group of its own, which a guard ends with it.
+    """
 
     def __init__(self, number: int, source: HostSource, seeds: list[int], first: int) -> None:
         if INSIDE in os.environ:
@@ -69,76 +93,135 @@ class _Process:
                 "if __name__ == '__main__'."
             )
         self.number, self.source, self.seeds, self.first = number, source, seeds, first
-        self.errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed by close)
-        self.connection, theirs = Pipe()  # connected before the process starts: its death is an end of file
-        try:
-            self.process = subprocess.Popen(
-                [source.python or sys.executable, str(WORKER), str(theirs.fileno())],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,  # environments print
-                stderr=self.errors,
-                pass_fds=[theirs.fileno()],
-                env={**os.environ, "OMP_NUM_THREADS": "1", INSIDE: "1"},
-            )
-        except OSError as error:
-            self.errors.close()
-            self.connection.close()
-            raise UserError(
-                f"env_python: {source.python!r} is not allowed; it cannot be run ({error.strerror})."
-            ) from None
-        finally:
-            theirs.close()
+        with contextlib.ExitStack() as opened:
+            try:
+                self._start(opened)
+            except OSError as error:
+                if isinstance(error, FileNotFoundError | PermissionError | NotADirectoryError) and source.python:
+                    raise UserError(
+                        f"env_python: {source.python!r} is not allowed; it cannot be run ({error.strerror})."
+                    ) from None
+                raise UserError(
+                    f"env {source.kind}:{source.name}: worker {number} cannot be started ({error.strerror}); "
+                    "env_workers says how many there are."
+                ) from None
+            self.opened = opened.pop_all()
+
+    def _start(self, opened: contextlib.ExitStack) -> None:
+        python, mark = self.source.python or sys.executable, f"{INSIDE}={uuid.uuid4().hex}"
+        self.errors = opened.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
+        fcntl.fcntl(self.errors, fcntl.F_SETFL, os.O_APPEND)  # goes on at the start once it was cut
+        self.progress = opened.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
+        # Connected before the process starts: its death is an end of file.
+        self.connection, theirs = (opened.enter_context(end) for end in Pipe())
+        silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        # In a session of its own: what ends drigm by its group leaves the guard to end the rest.
+        command = ["/bin/sh", "-c", GUARD, "drigm-guard", mark]
+        self.guard = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True, **silent)
+        opened.callback(self._end_guard)
+        self.process = subprocess.Popen(
+            [python, str(WORKER), str(theirs.fileno()), str(self.progress.fileno())],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,  # environments print
+            stderr=self.errors,
+            pass_fds=[theirs.fileno(), self.progress.fileno()],
+            start_new_session=True,
+            # Sets of texts have the same order in every worker.
+            env={"PYTHONHASHSEED": "0", **os.environ, "OMP_NUM_THREADS": "1", INSIDE: mark.partition("=")[2]},
+        )
+        theirs.close()
+        self._tell_guard(f"{self.process.pid}\n".encode())
+
+    def _tell_guard(self, text: bytes) -> None:
+        assert self.guard.stdin is not None
+        with contextlib.suppress(OSError):  # somebody ended it
+            self.guard.stdin.write(text)
+            self.guard.stdin.flush()
+
+    def _end_guard(self) -> None:
+        assert self.guard.stdin is not None
+        with contextlib.suppress(OSError):
+            self.guard.stdin.close()
+        self.guard.wait(END_SECONDS)
 
     def send(self, request: dict[str, Any], payload: bytes = b"") -> None:
         try:
+            if os.fstat(self.errors.fileno()).st_size > TALK:
+                self.errors.truncate(0)
             self.connection.send_bytes(json.dumps(request).encode() + b"\n" + payload)
         except OSError:
-            self._expect_life("when it was called", 0.0)
+            self._expect_life("when it was called", dead=True)
 
-    def receive(self, what: str, seconds: float = ANSWER_SECONDS) -> tuple[dict[str, Any], bytes]:
-        """Return the worker's answer; `UserError` if it reports a fault, dies, or stays silent."""
-        deadline = time.monotonic() + seconds
+    def receive(self, what: str) -> tuple[dict[str, Any], bytes]:
+        """Return the worker's answer; `UserError` if it reports a fault, dies, or is at one call for too long."""
+        at, since, timeout = (-1, 0, True), time.monotonic(), self.source.timeout
         while True:
             try:
-                if self.connection.poll(POLL_SECONDS):
+                if self.connection.poll(min(POLL_SECONDS, timeout / 4.0)):
                     head, _, payload = self.connection.recv_bytes().partition(b"\n")
                     break
             except (EOFError, OSError):
-                deadline = 0.0
-            self._expect_life(what, deadline)
+                self._expect_life(what, dead=True)
+            self._expect_life(what)
+            now = self._at()
+            if now != at:
+                at, since = now, time.monotonic()
+            limit = max(START_SECONDS, timeout) if at[2] else timeout
+            if time.monotonic() - since > limit:
+                call = "to be made or reset" if at[2] else "for a step"
+                raise UserError(
+                    f"{self._called(at[1])}: it takes more than {limit:g} s {call} {what}; env_timeout says how long a "
+                    "step may take."
+                )
         answer = json.loads(head)
         if "fault" in answer:
-            slot = answer.get("slot")
-            which = "" if slot is None else f" (environment {self.first + slot})"
-            raise UserError(f"env {self.source.kind}:{self.source.name}{which}: {answer['fault']}.")
+            raise UserError(f"{self._called(answer.get('slot'))}: {answer['fault']}.")
         return answer, payload
 
-    def _expect_life(self, what: str, deadline: float) -> None:
-        """Raise `UserError` if the process has ended, or if its time is up."""
-        late = time.monotonic() > deadline
+    def _at(self) -> tuple[int, int, bool]:
+        """Return what the worker is at, see `AT_WORK`."""
+        written = os.pread(self.progress.fileno(), AT_WORK.size, 0)
+        return AT_WORK.unpack(written) if len(written) == AT_WORK.size else (0, 0, True)
+
+    def _called(self, slot: int | None) -> str:
+        which = "" if slot is None else f" (environment {self.first + slot})"
+        return f"env {self.source.kind}:{self.source.name}{which}"
+
+    def _expect_life(self, what: str, *, dead: bool = False) -> None:
+        """Raise `UserError` if the process has ended; ``dead``: it has hung up, so it ends now."""
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self.process.wait(2.0 if late else 0.0)
+            self.process.wait(CLOSE_SECONDS if dead else 0.0)
         code = self.process.poll()
-        if code is None and not late:
+        if code is None and not dead:
             return
+        how = "has hung up" if code is None else f"died with exit code {code}"
         last = self.first + len(self.seeds) - 1
-        how = f"died with exit code {code}" if code is not None else "does not answer"
-        self.errors.seek(0)
-        lines = self.errors.read().decode(errors="replace").strip().splitlines()
-        told = f"; its last words: {lines[-1].strip()}" if lines else ""
+        size = os.fstat(self.errors.fileno()).st_size
+        written = os.pread(self.errors.fileno(), WORDS, max(0, size - WORDS)).decode(errors="replace")
+        lines = written.strip().splitlines()
+        told = f"; its last words: {shorten(lines[-1])}" if lines else ""
         raise UserError(
-            f"env {self.source.kind}:{self.source.name}: worker {self.number} (environments {self.first} to {last}) "
-            f"{how} {what}{told}."
+            f"{self._called(None)}: worker {self.number} (environments {self.first} to {last}) {how} {what}{told}."
         )
 
-    def close(self) -> None:
-        self.connection.close()
-        try:
-            self.process.wait(CLOSE_SECONDS)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-        self.errors.close()
+
+def _close(workers: list[_Process]) -> None:
+    """Hang up on all ``workers``, leave them a moment to close their environments, and end what is left of them."""
+    for worker in workers:
+        worker.connection.close()
+    deadline = time.monotonic() + CLOSE_SECONDS
+    for worker in workers:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            worker.process.wait(max(0.0, deadline - time.monotonic()))
+    for worker in workers:
+        assert worker.guard.stdin is not None
+        with contextlib.suppress(OSError):
+            worker.guard.stdin.close()
+    for worker in workers:
+        if worker.process.poll() is None and worker.guard.wait(END_SECONDS) == 0:
+            worker.process.kill()  # where the guard was ended by somebody
+        worker.process.wait(END_SECONDS)
+        worker.opened.close()
 
 
 class HostVector:
@@ -160,7 +243,7 @@ class HostVector:
                 self.workers.append(_Process(number, source, seeds[low:high], low))
             for worker in self.workers:
                 worker.send({"do": "open", "kind": source.kind, "name": source.name, "seeds": worker.seeds})
-            answers = [worker.receive("while it made its environments", START_SECONDS)[0] for worker in self.workers]
+            answers = [worker.receive("while it made its environments")[0] for worker in self.workers]
         except BaseException:
             self.close()
             raise
@@ -200,17 +283,16 @@ class HostVector:
         return HostSteps(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
     def close(self) -> None:
-        """Stop the workers."""
-        for worker in self.workers:
-            worker.close()
-        self.workers = []
+        """Stop the workers and whatever they have started; takes two seconds at most, however many there are."""
+        workers, self.workers = self.workers, []
+        _close(workers)
 
 
-def ask(source: HostSource, request: dict[str, Any], what: str, seconds: float = START_SECONDS) -> dict[str, Any]:
+def ask(source: HostSource, request: dict[str, Any], what: str) -> dict[str, Any]:
     """Return the answer of a worker that lives for one request; raises `UserError` as `HostVector` does."""
     worker = _Process(0, source, [0], 0)
     try:
         worker.send({**request, "kind": source.kind, "name": source.name})
-        return worker.receive(what, seconds)[0]
+        return worker.receive(what)[0]
     finally:
-        worker.close()
+        _close([worker])

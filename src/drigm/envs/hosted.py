@@ -9,22 +9,23 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from drigm.envs.api import Environment
 from drigm.envs.host.steps import Facts
-from drigm.envs.host_vector import HostSource, ask
+from drigm.envs.host_vector import STEP_SECONDS, HostSource, ask
 from drigm.errors import UserError
 from drigm.types import Declared, EnvSpec
 
 EVAL_EPISODES = {"pettingzoo": 64, "smac": 32}
 AT_ONCE = {"pettingzoo": 64, "smac": 8}  # every StarCraft environment is a game of its own
 SCALES_KNOWN = ("smac",)  # its readings lie in [-1, 1], its returns in [0, 20]
+SMALLEST = 1e-30  # scale; XLA takes what is much smaller for zero
 
 
-def hosted(kind: str, name: str, *, python: str = "", workers: int = 0) -> Environment:
+def hosted(kind: str, name: str, *, python: str = "", workers: int = 0, timeout: float = STEP_SECONDS) -> Environment:
     """Return the environment ``name`` of ``kind`` (``pettingzoo`` or ``smac``).
 
     Args:
@@ -32,11 +33,13 @@ def hosted(kind: str, name: str, *, python: str = "", workers: int = 0) -> Envir
         name: for PettingZoo ``package.module:factory?option=value``; for StarCraft a map.
         python: the interpreter that runs it (default: this one).
         workers: processes (default: one for each usable core).
+        timeout: seconds that a step may take; to be made and to be reset, an environment has
+            `drigm.envs.host_vector.START_SECONDS` if that is more.
 
     Raises:
         UserError: it cannot be made or breaks the contract of a ParallelEnv; the message says where.
     """
-    source = HostSource(kind, name, python, workers, AT_ONCE[kind])
+    source = HostSource(kind, name, python, workers, AT_ONCE[kind], timeout)
     opened = ask(source, {"do": "open", "seeds": [0]}, "while it made an environment")
     facts = Facts(**opened["facts"])
     return Environment(
@@ -77,10 +80,30 @@ def name_of(factory: Callable[..., Any]) -> str:
     return f"pettingzoo:{module}:{name}"
 
 
+class Standardisation(NamedTuple):
+    """How networks see numbers: ``(x - offset) / scale``; as they are where no bounds were ``declared``."""
+
+    offset: np.ndarray  # float32
+    scale: np.ndarray  # float32
+    declared: np.ndarray  # bool
+
+
+def standardisation(low: Any, high: Any) -> Standardisation:
+    """Return what maps bounds of any shape, None where there are none, onto [-1, 1]."""
+    low, high = np.array(low, np.float64), np.array(high, np.float64)
+    declared = np.isfinite(low) & np.isfinite(high) & (high >= low)
+    low, high = np.where(declared, low, 0.0), np.where(declared, high, 0.0)
+    # Two float32 numbers that far from zero are at least so far apart; a scale below that would blow up rounding.
+    apart = np.spacing(np.maximum(np.abs(low), np.abs(high)).astype(np.float32)).astype(np.float64)
+    half = np.maximum((high - low) / 2.0, np.maximum(apart, SMALLEST))
+    scale = np.where(declared & (high > low), half, 1.0)
+    return Standardisation(((high + low) / 2.0).astype(np.float32), scale.astype(np.float32), declared)
+
+
 def spec_of(kind: str, facts: Facts) -> EnvSpec:
     """Return the spec of what a worker declared; what it does not is measured before training (`drigm.scales`)."""
-    obs_offset, obs_scale, obs_bounded = _middle_and_half(facts.obs_low, facts.obs_high)
-    state_offset, state_scale, state_bounded = _middle_and_half(facts.state_low, facts.state_high)
+    obs = standardisation(facts.obs_low, facts.obs_high)
+    state = standardisation(facts.state_low, facts.state_high)
     lowest, highest = facts.reward_range
     return EnvSpec(
         name=facts.name,
@@ -89,13 +112,13 @@ def spec_of(kind: str, facts: Facts) -> EnvSpec:
         state_size=facts.state_size,
         num_actions=facts.num_actions,
         episode_limit=facts.episode_limit,
-        obs_offset=obs_offset,
-        obs_scale=obs_scale,
-        state_offset=state_offset,
-        state_scale=state_scale,
+        obs_offset=obs.offset,
+        obs_scale=obs.scale,
+        state_offset=state.offset,
+        state_scale=state.scale,
         reward_scale=1.0,
         scales_known=kind in SCALES_KNOWN,
-        declared=Declared(obs_bounded, state_bounded, False),
+        declared=Declared(obs.declared, state.declared, False),
         reward_range=(-math.inf if lowest is None else lowest, math.inf if highest is None else highest),
         readings=np.arange(facts.obs_size)[None, :] < np.array(facts.readings)[:, None],
         masks_actions=facts.masks_actions,
@@ -104,14 +127,6 @@ def spec_of(kind: str, facts: Facts) -> EnvSpec:
         has_wins=facts.has_wins,
         idle_action=facts.idle_action,
     )
-
-
-def _middle_and_half(low: list[Any], high: list[Any]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return middle and half-width of bounds (None: unknown), 0 and 1 where they are no range, and where they are."""
-    least, most = (np.array(side, np.float64) for side in (low, high))  # None becomes NaN
-    bounded = np.isfinite(least) & np.isfinite(most) & (most > least)
-    middle, half = np.where(bounded, (most + least) / 2.0, 0.0), np.where(bounded, (most - least) / 2.0, 1.0)
-    return middle.astype(np.float32), half.astype(np.float32), bounded
 
 
 def _refuse(*arguments: Any) -> Any:

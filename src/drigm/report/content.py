@@ -19,7 +19,7 @@ from drigm.train import Run, settle
 SHORT = {"tv": "TV", "chi2": "χ²", "kl": "KL"}
 # What a method is called by, and what can differ without making it another one.
 NAMED = ("env", "factorization", "uncertainty", "rho", "baseline", "seeds", "first_seed")
-RUNNING = ("env_workers", "env_python")
+RUNNING = ("env_workers", "env_python", "env_timeout")
 # A team without robustness that differs in these alone is the non-robust team of another.
 DUAL = ("dual_hidden", "dual_learning_rate", "dual_learning_rate_end", "dual_updates")
 ROBUST = ("uncertainty", "rho", "fail_value", "baseline", "preset", "seeds", "first_seed", *RUNNING, *DUAL)

@@ -12,6 +12,12 @@ from .smac_env import SmacAdapter, make_smac
 KINDS = ("pettingzoo", "smac")
 
 
+def load(kind: str, name: str) -> None:
+    """Import what makes the environment; raises `EnvError`."""
+    if kind == "pettingzoo":
+        factory(name)
+
+
 def adapt(kind: str, name: str, seed: int = 0) -> Any:
     """Return a new environment with ``facts``, ``reset(seed)``, ``step(action)`` and ``close()``; raises `EnvError`.
 
@@ -24,6 +30,6 @@ def adapt(kind: str, name: str, seed: int = 0) -> Any:
         env = make()
     except EnvError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise EnvError(f"{name} cannot be made ({describe(error)})") from error
     return ParallelAdapter(env, name)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ast
+import functools
 import importlib
 import os
 import runpy
 import sys
+import types
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qsl
@@ -28,20 +30,26 @@ def factory(name: str) -> Callable[[], Any]:
         raise EnvError(f"{name!r} does not name an environment; write package.module:factory")
     try:
         if module_name.endswith(".py"):
-            sys.path.insert(0, os.path.dirname(os.path.abspath(module_name)))  # as for any script
-            found: Any = type("Script", (), runpy.run_path(module_name, run_name="__drigm__"))
+            found: Any = _script(os.path.abspath(module_name))
         else:
             found = importlib.import_module(module_name)
         for part in attribute.split("."):
             found = getattr(found, part)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise EnvError(f"{target} cannot be loaded ({describe(error)})") from error
     options = {key: _value(text) for key, text in parse_qsl(query, keep_blank_values=True)}
     return lambda: found(**options)
 
 
+@functools.cache
+def _script(path: str) -> Any:
+    """Return what the file ``path`` defines; it runs once in a process, as a module does."""
+    sys.path.insert(0, os.path.dirname(path))  # as for any script
+    return types.SimpleNamespace(**runpy.run_path(path, run_name="__drigm__"))
+
+
 def _value(text: str) -> Any:
     try:
         return ast.literal_eval(text)
-    except (SyntaxError, ValueError):
+    except (SyntaxError, ValueError, MemoryError, RecursionError):
         return {"true": True, "false": False}.get(text, text)

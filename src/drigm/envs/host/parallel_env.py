@@ -7,15 +7,17 @@ they can do. The team's reward is the sum over agents.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from .conformance import Rules, check_finite, check_reset, check_spaces, check_state, check_step
+from .conformance import Rules, check_reset, check_spaces, check_state, check_step, mask_of, reading_of, to_float32
+from .declared import Bounds, Said, bounds_of, limit_of, reward_range_of, state_bounds_of
 from .faults import EnvError, describe
 from .steps import Facts, HostStep
 
-UNKNOWN_LIMIT = 10_000  # of an environment that does not say when it truncates; greedy play then gives up
+UNKNOWN_LIMIT = 10_000  # of an environment that does not say when it truncates
 
 
 class ParallelAdapter:
@@ -23,39 +25,61 @@ class ParallelAdapter:
 
     def __init__(self, env: Any, name: str) -> None:
         self.env = env
+        self.watch: Callable[[str, Any, Any], None] | None = None  # called with what each reset and step returned
         self.rules: Rules = check_spaces(env)
         rules = self.rules
         self.steps = 0
         self.actions = max(rules.actions.values())
-        self.width = max(rules.obs_sizes.values())
+        self.width = max(1, *rules.obs_sizes.values())  # a team that sees nothing is shown a zero
         own_actions = np.array([rules.actions[agent] for agent in rules.agents])
         self.own = np.arange(self.actions)[None, :] < own_actions[:, None]  # [N, A] without a mask
         self.index = {agent: i for i, agent in enumerate(rules.agents)}
-        obs, _ = check_reset(env, rules, self._call("reset", 0, seed=0))
-        self.has_state = check_state(env, None, 0) is not None
-        notes = [] if self.has_state else ["it has no state(): all agents' observations together stand in for it"]
-        state_size = self._state(obs, None).size
-        own, low, high = env.unwrapped if hasattr(env, "unwrapped") else env, *self._bounds()
-        limit = next((int(getattr(own, k)) for k in ("max_cycles", "max_steps") if getattr(own, k, None)), 0)
-        self.facts = Facts(
+        obs, infos = check_reset(env, rules, self._call("reset", 0, seed=0))
+        state = check_state(env, None, 0)
+        self.has_state = state is not None and state.size > 0
+        self.state_size = state.size if state is not None and state.size else max(1, sum(rules.obs_sizes.values()))
+        self._shown(obs, infos, 0.0, set(env.agents), terminated=False, truncated=False)
+        self.facts = self._facts(name)
+
+    def _facts(self, name: str) -> Facts:
+        rules, limit = self.rules, limit_of(self.env)
+        self.limit = limit.value  # None where it does not say
+        bounds = [bounds_of(rules.spaces[agent], self.width) for agent in rules.agents]
+        state, state_oddity = self._state_bounds(bounds)
+        stands_in = "" if self.has_state else "it has no state(): all agents' observations together stand in for it"
+        odd = {"limit": limit.odd, "reward_range": reward_range_of(self.env).odd, "state_space": state_oddity}
+        self.odd = {name: sentence for name, sentence in odd.items() if sentence}
+        notes = (stands_in, *(f"{sentence}: it counts as unknown" for sentence in self.odd.values()))
+        return Facts(
             name=f"pettingzoo:{name}",
             agents=[str(agent) for agent in rules.agents],
             obs_size=self.width,
-            state_size=state_size,
+            state_size=self.state_size,
             num_actions=self.actions,
-            episode_limit=limit or UNKNOWN_LIMIT,
-            obs_low=low,
-            obs_high=high,
-            state_low=[None] * state_size,
-            state_high=[None] * state_size,
+            episode_limit=limit.value or UNKNOWN_LIMIT,
+            obs_low=[low for low, _ in bounds],
+            obs_high=[high for _, high in bounds],
+            state_low=state[0],
+            state_high=state[1],
             reward_range=[float(x) * len(rules.agents) if np.isfinite(x) else None for x in rules.reward_range],
             readings=[rules.obs_sizes[agent] for agent in rules.agents],
             masks_actions=True,
             agents_die=True,
             has_wins=False,
             idle_action=0,
-            notes=notes,
+            notes=[note for note in notes if note],
         )
+
+    def _state_bounds(self, bounds: list[Bounds]) -> Said:
+        """Return the bounds of the state: what it declares, or the agents' own where their observations stand in."""
+        if self.has_state:
+            return state_bounds_of(self.env, self.state_size)
+        sizes = [self.rules.obs_sizes[agent] for agent in self.rules.agents]
+        low, high = (
+            [x for own, n in zip(side, sizes, strict=True) for x in own[:n]] for side in zip(*bounds, strict=True)
+        )
+        padding = [None] * (self.state_size - len(low))
+        return Said((low + padding, high + padding))
 
     def reset(self, seed: int) -> HostStep:
         self.steps = 0
@@ -70,14 +94,13 @@ class ParallelAdapter:
         living = list(self.env.agents)
         orders = {agent: int(action[self.index[agent]]) + self.rules.first_action[agent] for agent in living}
         taken = self._call("step", self.steps, orders)
-        obs, rewards, _, truncations, infos = check_step(self.env, self.rules, living, self.steps, taken)
+        step = check_step(self.env, self.rules, living, self.steps, taken)
         over = not self.env.agents
         # Some environments set both at the time limit; a cut episode still has a future, so truncation wins. Agents
         # that were cut off are not dead: their last value is bootstrapped.
-        cut = {agent for agent in living if truncations[agent]} if over else set()
-        total = float(sum(float(r) for r in rewards.values()))
-        present = set(self.env.agents) | (cut & set(obs))
-        return self._shown(obs, infos, total, present, terminated=over and not cut, truncated=bool(cut))
+        cut = step.truncated if over else set()
+        present = set(self.env.agents) | cut
+        return self._shown(step.obs, step.infos, step.reward, present, terminated=over and not cut, truncated=bool(cut))
 
     def close(self) -> None:
         """Close what the environment opened."""
@@ -85,9 +108,12 @@ class ParallelAdapter:
 
     def _call(self, method: str, step: int, *args: Any, **kwargs: Any) -> Any:
         try:
-            return getattr(self.env, method)(*args, **kwargs)
-        except Exception as error:
+            returned = getattr(self.env, method)(*args, **kwargs)
+        except (Exception, SystemExit) as error:
             raise EnvError(f"{method} raised {describe(error)}", step=step) from error
+        if self.watch is not None:
+            self.watch(method, args[0] if args else {}, returned)
+        return returned
 
     def _shown(
         self,
@@ -105,19 +131,18 @@ class ParallelAdapter:
         for i, agent in enumerate(agents):
             if agent in living:
                 seen = obs[agent]
-                rows[i, : self.rules.obs_sizes[agent]] = _flat(seen)
-                mask = _mask(seen, infos.get(agent, {}))
+                numbers = to_float32(reading_of(seen), "its observation holds", agent, self.steps)
+                rows[i, : numbers.size] = numbers.ravel()
+                mask = mask_of(seen, infos.get(agent))
                 # A mask that allows nothing is that of a cut episode's end: its last value is one of any action.
-                if mask is not None and np.asarray(mask, bool).any():
-                    avail[i, : self.rules.actions[agent]] = np.asarray(mask, bool)
+                if mask is not None and (allowed := np.asarray(mask).astype(bool)).any():
+                    avail[i, : self.rules.actions[agent]] = allowed
             else:
                 avail[i] = False
                 avail[i, 0] = True
-        state = self._state(obs, self.facts.state_size)
-        check_finite(self.rules, obs, rows, state, self.steps)
         return HostStep(
             obs=rows,
-            state=state,
+            state=self._state(rows),
             avail_actions=avail,
             reward=reward,
             terminated=terminated,
@@ -126,41 +151,14 @@ class ParallelAdapter:
             won=False,
         )
 
-    def _state(self, obs: dict[Any, Any], size: int | None) -> np.ndarray:
-        """The global state, which has to have ``size`` numbers, or all observations in its place."""
+    def _state(self, rows: np.ndarray) -> np.ndarray:
+        """Return the global state, or in its place all observations [N, O] without their padding."""
         if self.has_state:
-            state = check_state(self.env, size, self.steps)
+            state = check_state(self.env, self.state_size, self.steps)
             assert state is not None
-            return state.ravel()
-        parts = []
-        for agent in self.rules.agents:
-            part = np.zeros(self.rules.obs_sizes[agent], np.float32)
-            if agent in obs:
-                part[:] = _flat(obs[agent])
-            parts.append(part)
-        return np.concatenate(parts)
-
-    def _bounds(self) -> tuple[list[list[float | None]], list[list[float | None]]]:
-        """Bounds of every agent's padded observation, None where one has none."""
-        sides: tuple[list[list[float | None]], list[list[float | None]]] = ([], [])
-        for agent in self.rules.agents:
-            space = self.rules.spaces[agent]
-            for side, bound in zip(sides, (space.low, space.high), strict=True):
-                own = [_finite(x) for x in np.asarray(bound, np.float64).ravel()]
-                side.append(own + [None] * (self.width - len(own)))
-        return sides
-
-
-def _finite(x: float) -> float | None:
-    return float(x) if np.isfinite(x) and abs(x) < 1e30 else None
-
-
-def _flat(obs: Any) -> np.ndarray:
-    return np.asarray(obs["observation"] if isinstance(obs, dict) else obs, np.float32).ravel()
-
-
-def _mask(obs: Any, info: Any) -> Any:
-    """The mask in the info, or in the observation, or None."""
-    if isinstance(info, dict) and "action_mask" in info:
-        return info["action_mask"]
-    return obs["action_mask"] if isinstance(obs, dict) and "action_mask" in obs else None
+            return state
+        sizes = self.rules.obs_sizes.values()
+        state = np.zeros(self.state_size, np.float32)
+        parts = [row[:size] for row, size in zip(rows, sizes, strict=True)]
+        state[: sum(sizes)] = np.concatenate(parts)
+        return state

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from .conformance import to_float32
 from .faults import EnvError, describe
 from .steps import Facts, HostStep
 
@@ -87,21 +88,21 @@ class SmacAdapter:
         except Exception as error:
             raise EnvError(GAME.format(error=describe(error))) from error
         agents = int(info["n_agents"])
-        obs_size = int(np.prod(info["obs_shape"]))
+        obs_size, state_size = int(np.prod(info["obs_shape"])), int(np.prod(info["state_shape"]))
         highest = float(getattr(env, "reward_scale_rate", 20.0)) if getattr(env, "reward_scale", True) else None
         positive = bool(getattr(env, "reward_only_positive", True))
-        self.steps, self.timeouts = 0, 0
+        self.steps, self.timeouts, self.limit = 0, 0, int(info["episode_limit"])
         self.facts = Facts(
             name=f"smac:{name}",
             agents=[f"ally_{i}" for i in range(agents)],
             obs_size=obs_size,
-            state_size=int(np.prod(info["state_shape"])),
+            state_size=state_size,
             num_actions=int(info["n_actions"]),
-            episode_limit=int(info["episode_limit"]),
+            episode_limit=self.limit,
             obs_low=[[-1.0] * obs_size] * agents,
             obs_high=[[1.0] * obs_size] * agents,
-            state_low=[-1.0] * int(np.prod(info["state_shape"])),
-            state_high=[1.0] * int(np.prod(info["state_shape"])),
+            state_low=[-1.0] * state_size,
+            state_high=[1.0] * state_size,
             reward_range=[0.0 if positive else None, highest],
             readings=[obs_size] * agents,
             masks_actions=True,
@@ -146,9 +147,12 @@ class SmacAdapter:
         alive = ~avail[:, 0]
         # After the last blow SMAC may offer nothing to anyone; nothing will be chosen, but a mask must not be empty.
         avail[~avail.any(axis=1), 0] = True
+        if not np.isfinite(reward):
+            raise EnvError(f"the team's reward is {reward}; a finite number is needed", step=self.steps)
+        obs = np.asarray(self.env.get_obs()).reshape(len(alive), -1)
         return HostStep(
-            obs=np.asarray(self.env.get_obs(), np.float32).reshape(len(alive), -1),
-            state=np.asarray(self.env.get_state(), np.float32).ravel(),
+            obs=to_float32(obs, "get_obs() holds", None, self.steps),
+            state=to_float32(np.asarray(self.env.get_state()).ravel(), "get_state() holds", None, self.steps),
             avail_actions=avail,
             reward=reward,
             terminated=ended and not limit,

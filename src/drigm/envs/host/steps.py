@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,8 +16,8 @@ class Facts(NamedTuple):
     obs_size: int
     state_size: int
     num_actions: int
-    episode_limit: int
-    obs_low: list[list[float | None]]  # [N][O], None where a reading has no bound
+    episode_limit: int  # a hint: what the environment says of itself may be wrong
+    obs_low: list[list[float | None]]  # [N][O], None where a reading has no bound or is padding
     obs_high: list[list[float | None]]
     state_low: list[float | None]  # [S]
     state_high: list[float | None]
@@ -44,6 +45,11 @@ class HostStep(NamedTuple):
     @property
     def over(self) -> bool:
         return self.terminated or self.truncated
+
+
+# What a worker is at, for whoever waits for it: how many calls it has begun, in which slot, and whether the present one
+# may take its time (it makes or resets an environment).
+AT_WORK = struct.Struct("<qi?")
 
 
 def layout(facts: Facts, envs: int) -> list[tuple[tuple[int, ...], Any]]:

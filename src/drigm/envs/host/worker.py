@@ -1,7 +1,7 @@
 """A process that holds some environments and steps them on request.
 
-Started by file name: ``python worker.py FD``, the file descriptor of its end of a pipe. Requests and answers are bytes:
-a JSON line, then arrays.
+Started by file name: ``python worker.py FD FD``, the file descriptors of its end of a pipe and of a file that says
+which environment it is at. Requests and answers are bytes: a JSON line, then arrays.
 """
 
 from __future__ import annotations
@@ -30,63 +30,93 @@ if __name__ == "__main__":  # become part of this folder's package, wherever it 
     found.loader.exec_module(sys.modules["drigm_host"])
     __package__ = "drigm_host"
 
-from .adapters import adapt
-from .conformance import violations
+from .adapters import adapt, load
+from .chance import Chance
 from .faults import EnvError, describe
-from .steps import HostStep, pack
+from .inspection import findings
+from .steps import AT_WORK, HostStep, pack
 
 
 class Slot:
-    """One environment: resets when its episode is over, on seeds of its own."""
+    """One environment: resets when its episode is over, on seeds of its own, and has the shared generators to itself.
+
+    Those are seeded at each reset, so a seed and the actions after it make the episode.
+    """
 
     def __init__(self, kind: str, name: str, seed: int) -> None:
+        self.chance = Chance(seed)
+        self.chance.use()
         self.env = adapt(kind, name, seed)
         self.seeds = np.random.default_rng(seed)
         self.over = True
 
     def tick(self, action: np.ndarray) -> HostStep:
         """Take ``action`` [N], or reset if the episode is over."""
-        shown = self.env.step(action) if not self.over else self.reset()
-        self.over = shown.over
-        return shown
+        if self.over:
+            return self.reset()
+        self.chance.use()
+        return self._seen(self.env.step(action))
 
     def reset(self, seed: int | None = None) -> HostStep:
-        shown = self.env.reset(int(self.seeds.integers(2**31 - 1)) if seed is None else seed)
+        """Start an episode on ``seed``, or on the next of the slot's own."""
+        seed = int(self.seeds.integers(2**31 - 1)) if seed is None else seed
+        self.chance.seed(seed)
+        return self._seen(self.env.reset(seed))
+
+    def _seen(self, shown: HostStep) -> HostStep:
         self.over = shown.over
         return shown
 
 
 class Worker:
-    """The environments of one process."""
+    """The environments of one process; ``progress`` is the file that says which one it is at."""
 
-    def __init__(self) -> None:
+    def __init__(self, progress: int) -> None:
         self.slots: list[Slot] = []
+        self.progress, self.calls = progress, 0
+
+    def mark(self, slot: int = 0, *, patient: bool = False) -> None:
+        """Say that a call of the environment in ``slot`` begins."""
+        self.calls += 1
+        os.pwrite(self.progress, AT_WORK.pack(self.calls, slot, patient), 0)
 
     def open(self, request: dict[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]:
         del data
-        self.slots = [Slot(request["kind"], request["name"], seed) for seed in request["seeds"]]
+        kind, name = request["kind"], request["name"]
+        Chance(0).use()  # what a module draws when it is imported is the same in every process
+        load(kind, name)
+        self.slots = []
+        for i, seed in enumerate(request["seeds"]):
+            self.slots.append(self._on(i, lambda seed: Slot(kind, name, seed), seed, patient=True))
         return {"facts": self.slots[0].env.facts._asdict()}, b""
 
     def check(self, request: dict[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]:
         """Play at random and say what goes wrong."""
         del data
-        found = violations(
-            lambda: adapt(request["kind"], request["name"]), episodes=request["episodes"], limit=request["limit"]
+        found = findings(
+            lambda: adapt(request["kind"], request["name"]),
+            episodes=request["episodes"],
+            limit=request["limit"],
+            mark=self.mark,
         )
-        return {"violations": list(dict.fromkeys(found))}, b""
+        return {"findings": [[one.level, one] for one in found]}, b""
 
     def reset(self, request: dict[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]:
         """Start new episodes, on the given seeds where there are any."""
         del data
         seeds = request["seeds"] or [None] * len(self.slots)
-        shown = [self._on(i, slot.reset, seed) for i, (slot, seed) in enumerate(zip(self.slots, seeds, strict=True))]
+        shown = [
+            self._on(i, slot.reset, seed, patient=True)
+            for i, (slot, seed) in enumerate(zip(self.slots, seeds, strict=True))
+        ]
         return {}, pack(self.slots[0].env.facts, shown)
 
     def tick(self, request: dict[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]:
         del request
         actions = np.frombuffer(data, np.int32).reshape(len(self.slots), -1)
         shown = [
-            self._on(i, slot.tick, action) for i, (slot, action) in enumerate(zip(self.slots, actions, strict=True))
+            self._on(i, slot.tick, action, patient=slot.over)
+            for i, (slot, action) in enumerate(zip(self.slots, actions, strict=True))
         ]
         return {}, pack(self.slots[0].env.facts, shown)
 
@@ -96,7 +126,8 @@ class Worker:
             with contextlib.suppress(Exception):
                 slot.env.close()
 
-    def _on(self, slot: int, call: Any, argument: Any) -> HostStep:
+    def _on(self, slot: int, call: Any, argument: Any, *, patient: bool) -> Any:
+        self.mark(slot, patient=patient)
         try:
             return call(argument)
         except EnvError as fault:
@@ -104,9 +135,9 @@ class Worker:
             raise
 
 
-def serve(connection: Connection) -> None:
+def serve(connection: Connection, progress: int) -> None:
     """Answer requests until the other side hangs up."""
-    worker = Worker()
+    worker = Worker(progress)
     while True:
         try:
             message = connection.recv_bytes()
@@ -123,9 +154,10 @@ def serve(connection: Connection) -> None:
         except Exception as error:
             traceback.print_exc()
             answer, payload = {"fault": describe(error), "slot": None}, b""
-        connection.send_bytes(json.dumps(answer).encode() + b"\n" + payload)
+        with contextlib.suppress(OSError):  # hung up meanwhile: the next request says so
+            connection.send_bytes(json.dumps(answer).encode() + b"\n" + payload)
 
 
 if __name__ == "__main__":
     with Connection(int(sys.argv[1])) as connection:
-        serve(connection)
+        serve(connection, int(sys.argv[2]))

@@ -1,0 +1,120 @@
+"""What an environment says about itself in attributes and spaces: its bounds, its rewards, how long episodes are.
+
+Such words are read from the environment that was given, not from what its wrappers hold: a wrapper may change them.
+What makes no sense is unknown.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+LIMITS = ("max_cycles", "max_steps")
+LONGEST = 2**31 - 1  # steps; more means that there is no limit
+UNBOUNDED = 1e30  # bounds beyond it, such as the largest float32, are no bounds
+INNER = ("env", "aec_env", "par_env")  # attributes that wrappers keep what they wrap in
+
+Bounds = tuple["list[float | None]", "list[float | None]"]
+
+
+class Said(NamedTuple):
+    """A value, None where it is unknown, and what was wrong with how it was said."""
+
+    value: Any
+    odd: str = ""
+
+
+def _layers(env: Any) -> Iterator[Any]:
+    """Yield ``env`` and what it wraps, from the outside in."""
+    seen: list[Any] = []
+    while env is not None and not any(env is one for one in seen):
+        yield env
+        seen.append(env)
+        with contextlib.suppress(Exception):
+            env = next((vars(env)[name] for name in INNER if name in vars(env)), None)
+    with contextlib.suppress(Exception):
+        yield seen[0].unwrapped
+
+
+def _read(env: Any, names: tuple[str, ...]) -> tuple[str, Any]:
+    """Return the first of ``names`` that the outermost layer with one of them has, and its value."""
+    for layer in _layers(env):
+        for name in names:
+            with contextlib.suppress(Exception):
+                own = name in vars(layer) or hasattr(type(layer), name)
+                if own and (value := getattr(layer, name)) is not None:
+                    return name, value
+    for name in names:  # whatever __getattr__ finds elsewhere
+        with contextlib.suppress(Exception):
+            return name, getattr(env, name)
+    return "", None
+
+
+def limit_of(env: Any) -> Said:
+    """Return the number of steps after which ``env`` says that it truncates."""
+    name, value = _read(env, LIMITS)
+    if value is None:
+        return Said(None)
+    number = _number(value)
+    if number is not None and 0 < number <= LONGEST and number.is_integer():
+        return Said(int(number))
+    if number == np.inf:
+        return Said(None)
+    return Said(None, f"its {name} is {_shown(value)}, not a number of steps")
+
+
+def reward_range_of(env: Any) -> Said:
+    """Return the lowest and highest reward of one agent in one step that ``env`` declares, else infinite ones."""
+    unbounded = -np.inf, np.inf
+    _, value = _read(env, ("reward_range",))
+    if value is None:
+        return Said(unbounded)
+    try:
+        low, high = (_number(x) for x in value)
+    except (TypeError, ValueError):
+        low = high = None
+    if low is None or high is None or not low <= high:
+        return Said(unbounded, f"its reward_range is {_shown(value)}, not a lowest and a highest reward")
+    return Said((low, high))
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, (str, bytes, bool, np.bool_)) or callable(value):
+        return None
+    try:
+        return float(np.asarray(value).item())
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def _shown(value: Any) -> str:
+    return f"a {type(value).__name__}" if callable(value) else repr(value)
+
+
+def bounds_of(box: Any, width: int) -> Bounds:
+    """Return lowest and highest values of the readings of ``box``, None without a bound, padded to ``width``."""
+    low, high = (_side(box, *names, width) for names in (("low", "bounded_below"), ("high", "bounded_above")))
+    return low, high
+
+
+def _side(box: Any, name: str, flag: str, width: int) -> list[float | None]:
+    """``flag`` tells infinite bounds of whole numbers, which a Box holds as finite ones."""
+    bounds = np.asarray(getattr(box, name), np.float64)
+    real = np.broadcast_to(getattr(box, flag, True), bounds.shape) & (np.abs(bounds) <= UNBOUNDED)
+    known = [float(x) if ok else None for x, ok in zip(bounds.ravel(), real.ravel(), strict=True)]
+    return known + [None] * (width - len(known))
+
+
+def state_bounds_of(env: Any, size: int) -> Said:
+    """Return the bounds of a state of ``size`` numbers that ``env.state_space`` declares, None where it has none."""
+    unknown = [None] * size, [None] * size
+    _, box = _read(env, ("state_space",))
+    if box is None or not (hasattr(box, "low") and hasattr(box, "high")):
+        return Said(unknown)
+    numbers = int(np.size(box.low))
+    if numbers != size:
+        return Said(unknown, f"its state_space has {numbers} numbers, but state() returns {size}")
+    return Said(bounds_of(box, size))
