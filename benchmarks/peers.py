@@ -304,7 +304,7 @@ def table(result: dict[str, Any]) -> str:
                     "x twin": f"{_seconds(runs) / own['twin']:.1f}" if "twin" in own else "-",
                     "x 4 seeds": f"{_seconds(runs) / own['together']:.1f}" if "together" in own else "-",
                     "updates": runs[0]["updates"],
-                    "return": _interval(statistics.stratified_bootstrap(_returns(runs)[:, None], statistics.mean)),
+                    "return": _interval(statistics.interval(_returns(runs)[:, None], statistics.mean)),
                     "less drigm's": _interval(statistics.difference(_returns(runs), _returns(mine))),
                     "MB": f"{np.mean([r['memory_mb'] for r in runs]):.0f}",
                 }

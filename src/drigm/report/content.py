@@ -67,6 +67,11 @@ class Study(NamedTuple):
     def score_name(self) -> str:
         return "Win rate" if self.env.spec.has_wins else "Score"
 
+    @property
+    def fewest(self) -> int:
+        """The seeds of the method that has fewest."""
+        return min(len(method.seeds) for method in self.methods)
+
     def baseline_of(self, method: Method) -> Method | None:
         """The non-robust method with the same settings otherwise, or None."""
         if _is_plain(method.config):
