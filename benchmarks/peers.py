@@ -141,7 +141,11 @@ def main() -> None:
     parser.add_argument("--venvs", type=Path, default=VENVS, help="where the virtual environments are (or will be)")
     parser.add_argument("--install-only", action="store_true", help="make the virtual environments and stop")
     parser.add_argument("--out", type=Path, help="JSON file (default: benchmarks/peers.json; none with --quick)")
+    parser.add_argument("--show", type=Path, metavar="FILE", help="print the table of such a file; nothing is measured")
     options = parser.parse_args()
+    if options.show:
+        print(table(json.loads(options.show.read_text())))
+        return
     needed = {*options.libraries, *(["benchmarl"] if "pettingzoo" in options.libraries else [])}  # whose tasks it plays
     for name in sorted(needed):
         install(LIBRARIES[name], options.venvs)
