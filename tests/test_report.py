@@ -217,6 +217,14 @@ def test_the_baseline_differs_in_robustness_only():
     assert study.baseline_of(robust) is plain
     assert study.baseline_of(plain) is None
     assert study.baseline_of(lonely) is None
+    # The preset paper updates as often with TV as without, but four times in a row.
+    plain, robust = (
+        method_of(
+            [[0.1, 0.1]], **{"preset": "paper", "update_every": 2 * k, "updates": k, "uncertainty": name, "rho": rho}
+        )
+        for k, name, rho in ((1, "nominal", 0.0), (4, "tv", 0.2))
+    )
+    assert study_of([plain, robust]).baseline_of(robust) is plain
 
 
 def test_the_median_seed_is_found_in_its_run():
