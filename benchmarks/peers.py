@@ -141,7 +141,11 @@ def main() -> None:
     parser.add_argument("--venvs", type=Path, default=VENVS, help="where the virtual environments are (or will be)")
     parser.add_argument("--install-only", action="store_true", help="make the virtual environments and stop")
     parser.add_argument("--out", type=Path, help="JSON file (default: benchmarks/peers.json; none with --quick)")
+    parser.add_argument("--show", type=Path, metavar="FILE", help="print the table of such a file; nothing is measured")
     options = parser.parse_args()
+    if options.show:
+        print(table(json.loads(options.show.read_text())))
+        return
     needed = {*options.libraries, *(["benchmarl"] if "pettingzoo" in options.libraries else [])}  # whose tasks it plays
     for name in sorted(needed):
         install(LIBRARIES[name], options.venvs)
@@ -304,7 +308,7 @@ def table(result: dict[str, Any]) -> str:
                     "x twin": f"{_seconds(runs) / own['twin']:.1f}" if "twin" in own else "-",
                     "x 4 seeds": f"{_seconds(runs) / own['together']:.1f}" if "together" in own else "-",
                     "updates": runs[0]["updates"],
-                    "return": _interval(statistics.stratified_bootstrap(_returns(runs)[:, None], statistics.mean)),
+                    "return": _interval(statistics.interval(_returns(runs)[:, None], statistics.mean)),
                     "less drigm's": _interval(statistics.difference(_returns(runs), _returns(mine))),
                     "MB": f"{np.mean([r['memory_mb'] for r in runs]):.0f}",
                 }

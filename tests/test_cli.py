@@ -2,15 +2,17 @@
 
 import json
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from small import SMALL, assert_one_sentence, flags
 
 from drigm import cli
 from drigm.baselines import BASELINES
-from drigm.config import FIELDS, TrainConfig
+from drigm.config import FIELDS, TrainConfig, validate
 from drigm.envs.probe import RULES
 from drigm.factorizations import FACTORIZATIONS
+from drigm.learner import OPTIMIZERS
 from drigm.presets import PAPER_RHO, PRESETS
 from drigm.train import Run
 from drigm.uncertainty import SETS
@@ -155,6 +157,45 @@ def test_the_preset_paper_fills_in_what_is_not_said(asked):
     assert (config.rho, config.fail_value) == (0.3, "auto")  # what is said stays
     assert asked("--preset", "paper")[0].rho == 0.0  # nominal
     assert asked("--preset", "default")[0] == TrainConfig()
+
+
+def test_the_preset_paper_has_the_released_codes_optimiser_and_schedule(asked):
+    """In environment steps: an update in 2, or 4 in 8 with TV; a copy every 25,000; epsilon falls over 120,000."""
+    for factorization in ("vdn", "qmix", "qtran"):
+        for uncertainty, in_a_row in (("nominal", 1), ("contamination", 1), ("tv", 4)):
+            config, _ = asked("--preset=paper", f"--factorization={factorization}", f"--uncertainty={uncertainty}")
+            validate(config)
+            rate = ("rmsprop", 5e-4) if factorization == "vdn" else ("adam", 1e-3)
+            assert (config.optimizer, config.learning_rate) == rate
+            assert config.learning_rate_end == config.learning_rate
+            assert (config.updates, config.update_every * config.num_envs) == (in_a_row, 2 * in_a_row)
+            assert config.target_period * 2 == 25_000
+            assert config.epsilon_fraction * config.steps == pytest.approx(120_000)
+            assert (config.epsilon_end, config.replay_size) == (0.01, 10_000)
+
+
+@pytest.mark.parametrize("num_envs", [2, 3, 7, 8, 32])
+@pytest.mark.parametrize("uncertainty", ["nominal", "tv"])
+def test_the_preset_paper_updates_as_often_with_more_environments(asked, num_envs, uncertainty):
+    config, _ = asked("--preset=paper", f"--uncertainty={uncertainty}", f"--num-envs={num_envs}")
+    assert config.update_every * config.num_envs == 2 * config.updates
+    assert config.shards == TrainConfig().shards
+
+
+def test_what_is_said_stays_with_the_preset_paper(asked):
+    config, _ = asked("--preset=paper", "--learning-rate=0.01", "--updates=3", "--optimizer=rmsprop", "--steps=60000")
+    assert (config.learning_rate, config.learning_rate_end, config.updates) == (0.01, 0.01, 3)
+    assert config.optimizer == "rmsprop"
+    assert config.epsilon_fraction == 1.0  # shorter than the fall of epsilon
+
+
+def test_rmsprop_is_that_of_pytorch():
+    """v = 0.01 g^2, then 0.99 v + 0.01 g^2; the step is lr g / (sqrt(v) + 1e-8)."""
+    optimizer, g = OPTIMIZERS["rmsprop"](0.5), jnp.array([2.0, -0.25])
+    state = optimizer.init(g)
+    for v in (0.01, 0.0199):
+        step, state = optimizer.update(g, state)
+        np.testing.assert_allclose(step, -0.5 * np.sign(g) / np.sqrt(v), rtol=1e-5)
 
 
 # (arguments, what the message must contain)

@@ -217,6 +217,14 @@ def test_the_baseline_differs_in_robustness_only():
     assert study.baseline_of(robust) is plain
     assert study.baseline_of(plain) is None
     assert study.baseline_of(lonely) is None
+    # The preset paper updates as often with TV as without, but four times in a row.
+    plain, robust = (
+        method_of(
+            [[0.1, 0.1]], **{"preset": "paper", "update_every": 2 * k, "updates": k, "uncertainty": name, "rho": rho}
+        )
+        for k, name, rho in ((1, "nominal", 0.0), (4, "tv", 0.2))
+    )
+    assert study_of([plain, robust]).baseline_of(robust) is plain
 
 
 def test_the_median_seed_is_found_in_its_run():
@@ -247,6 +255,7 @@ def test_verdicts_follow_the_intervals():
     assert "worse" in verdict_html(Interval(0.2, 0.0, 0.4))
     assert "no clear difference" in verdict_html(Interval(0.8, 0.5, 1.0))
     assert "one seed" in verdict_html(Interval(0.8, math.nan, math.nan))
+    assert "too few seeds" in verdict_html(Interval(0.8, 0.6, 1.0), seeds=4)
 
 
 def test_a_method_that_does_not_beat_its_baseline_is_said_to_be_worse():
@@ -257,6 +266,11 @@ def test_a_method_that_does_not_beat_its_baseline_is_said_to_be_worse():
     assert "worse" in row["cost_verdict"]
     assert "no clear difference" in row["verdict"]  # worse in one world, better in the other
     assert "worse" in row["worst_verdict"]
+    few = [
+        one._replace(scores=one.scores[:4], nominal=one.nominal[:4], runs=[run_of(seeds=4)]) for one in (robust, plain)
+    ]
+    row = comparison_row(*few)
+    assert all("too few seeds" in row[name] for name in ("verdict", "worst_verdict", "cost_verdict"))
 
 
 def test_cost_is_paired_by_the_seeds_that_both_have():
@@ -274,6 +288,7 @@ def test_titles_claim_no_more_than_intervals_allow():
     assert leaders({"b": near, "a": high}, "there") == "a is highest there, at 0.900; b is not clearly below"
     assert leaders({"a": low, "b": low, "c": low}, "there") == "3 methods are level there, at 0.500"
     assert leaders({"a": high}, "there") == "a: 0.900 there"
+    assert leaders({"a": high, "b": low}, "there", 4) == "a is highest there, at 0.900 (too few seeds for a verdict)"
     alone = Interval(0.9, math.nan, math.nan)
     assert leaders({"a": alone, "b": low}, "there") == "a is highest there, at 0.900 (one seed: no interval)"
 
@@ -329,10 +344,10 @@ def test_profiles_draw_the_share_above_each_threshold():
 
 def test_radii_need_several_and_compare_with_zero():
     rng = np.random.default_rng(0)
-    methods = [method_of(0.5 + 0.01 * rng.random((3, 2)), label="plain")]
+    methods = [method_of(0.5 + 0.01 * rng.random((5, 2)), label="plain")]
     assert radius_section(study_of(methods)) is None
     for rho, level in ((0.1, 0.6), (0.2, 0.4)):
-        methods.append(method_of(level + 0.01 * rng.random((3, 2)), f"tv {rho}", uncertainty="tv", rho=rho))
+        methods.append(method_of(level + 0.01 * rng.random((5, 2)), f"tv {rho}", uncertainty="tv", rho=rho))
     section = radius_section(study_of(methods))
     assert section is not None
     title = section.figures["rho"].get_suptitle()

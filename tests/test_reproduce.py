@@ -12,16 +12,28 @@ import sys
 
 import numpy as np
 import pytest
+import scipy.stats
 
 from drigm import devices, reproduce
 from drigm.cli import main
 from drigm.errors import UserError
 from drigm.evaluate import Evaluation, shift_score
-from drigm.references import authors_score, paper_score
+from drigm.references import authors_score, paper_score, reference_method
 from drigm.reproduce import PARTS, SCALES, plan, plan_text
 from drigm.reproduce.compare import beside_paper, every_world
 from drigm.reproduce.page import page_sections, records, table_time, write_outcome
-from drigm.reproduce.questions import PLACES, against, counted, note, question_rows, questions, untrained, world_rows
+from drigm.reproduce.questions import (
+    PLACES,
+    against,
+    authors_sets,
+    counted,
+    note,
+    question_rows,
+    questions,
+    sets_compared,
+    untrained,
+    world_rows,
+)
 from drigm.reproduce.runner import Outcome, Scored, Timing, folder_of
 from drigm.reproduce.studies import CONTAMINATION_GRID, FACTORIZATIONS, TV_GRID, title
 from drigm.run_directory import RunDirectory
@@ -172,7 +184,11 @@ def test_what_is_said_of_the_verdicts(outcome, tmp_path):
     places = "; ".join(f"{place}: 2 better, 0 no clear difference, 0 worse" for place in PLACES.values())
     assert counted(asked[:2]) == f"Robust methods against non-robust teams, {places}."
     assert counted(asked).count("Robust methods against ") == 3
-    assert f"of the {len(asked)} verdicts" in note(asked)
+    assert f"about {0.05 * len(asked):.2g} of the {len(asked)} verdicts" in note(asked)
+    few = [a._replace(seeds=4) for a in asked[:2]]
+    assert counted(few).count("0 better, 0 no clear difference, 0 worse, 2 too few seeds") == 3
+    assert "were all equal" not in note(few)
+    assert not any("*" in cell or "better" in cell for row in world_rows(few) for cell in row.values())
     assert "QMIX-contamination 0.012" in untrained(scored)
     assert "QMIX-TV 0.2" not in untrained(scored)
     battles = outcome.of("noise")
@@ -209,6 +225,84 @@ def test_everything_is_written(outcome, tmp_path):
         records(outcome.of("climate") + outcome.of("noise"))
     )
     assert "drigm - paper" in files.table.read_text()
+
+
+def test_comparisons_have_equal_radii(outcome):
+    """A plain discount stands beside robust methods of its own radius; TV and contamination of the table's are told."""
+    for scored in (outcome.of("climate"), outcome.of("noise")):
+        rho = {one.title: one.run.config.rho for one in scored}
+        kinds = {title(one.run.config): reference_method(one.run.config) for one in scored}
+        for asked in questions(scored):
+            assert rho[asked.second] in (0.0, rho[asked.first]) or kinds[asked.second] == "groupdr"
+    found = sets_compared(outcome.of("climate"))
+    assert [(a.first, a.second) for a in found] == [
+        ("VDN-TV 0.5", "VDN-contamination 0.008"),
+        ("QMIX-TV 0.2", "QMIX-contamination 0.012"),
+        ("QTRAN-TV 0.2", "QTRAN-contamination 0.02"),
+    ]
+    assert all(list(a.worlds) == list(CITIES) for a in found)
+
+
+def test_the_authors_tv_against_their_contamination():
+    """Welch's interval by SciPy from means and standard errors; theirs is the population deviation / sqrt(seeds)."""
+    (row,) = [row for row in authors_sets(["NewYork"]) if row["method"] == "authors' QTRAN tv"]
+    tv, other = (authors_score("NewYork", "qtran", name) for name in ("tv", "contamination"))
+    std = [score.se * np.sqrt(5 * 5 / 4) for score in (tv, other)]
+    v, w = (s**2 / 5 for s in std)
+    df = (v + w) ** 2 / (v**2 / 4 + w**2 / 4)
+    low, high = scipy.stats.t.interval(0.95, df, tv.mean - other.mean, np.sqrt(v + w))
+    assert row["NewYork"] == f"{tv.mean - other.mean:+.3f} [{low:+.3f}, {high:+.3f}]"
+
+
+def test_a_finished_study_is_written_anew_from_its_scores(outcome, tmp_path):
+    first = write_outcome(tmp_path, "paper", outcome, None)
+    before = {path: path.read_bytes() for path in (first.scores, first.timing, first.marl_eval, first.table)}
+    first.table.write_text(first.table.read_text() + "\n## The counterexample\n\n```\nIt holds.\n```")
+    first.page.unlink()
+    assert main(["reproduce", "tables", str(tmp_path)]) == 0
+    assert {path: path.read_bytes() for path in before if path != first.table} == {
+        path: text for path, text in before.items() if path != first.table
+    }
+    assert first.table.read_text().startswith(before[first.table].decode())
+    assert first.table.read_text().count("It holds.") == first.page.read_text().count("It holds.") == 1
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        (None, "cannot be read"),
+        ("VDN,vdn,nominal,none,0,climate,Tucson,0,high", "is not what drigm reproduce paper writes"),
+        ("Mine,vdn,nominal,none,0,climate,Tucson,0,0.5", "no such method"),
+        (
+            "VDN,vdn,nominal,none,0,climate,Tucson,0,0.5\nVDN,vdn,nominal,none,0,climate,Tucson,2,0.5",
+            "follow each other",
+        ),
+    ],
+)
+def test_scores_that_no_study_has_written_are_refused(row, said, tmp_path, capsys):
+    if row is not None:
+        head = "method,factorization,uncertainty,baseline,rho,suite,world,seed,score"
+        (tmp_path / "scores.csv").write_text(f"{head}\n{row}\n")
+        (tmp_path / "timing.csv").write_text("group,runs,seconds,seconds_per_run,cores\n")
+    assert main(["reproduce", "tables", str(tmp_path)]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_the_papers_seasonal_is_told_from_the_seasons(outcome, tmp_path):
+    assert all(group.more == ("season",) for group in plan("paper", ["table"]))
+    assert not any(group.more for group in plan("smoke"))
+    text = write_outcome(tmp_path / "without", "paper", outcome, None).table.read_text()
+    assert "is no shift" in text
+    assert "were not scored in it" in text
+    seasons = [shift_score(name, np.full(5, 0.875)) for name in ("winter", "spring", "summer", "autumn")]
+    with_seasons = {
+        name: [*found, *(one._replace(evaluation=Evaluation("season", seasons)) for one in found)]
+        for name, found in outcome.scored.items()
+        if found[0].evaluation.suite == "climate"
+    }
+    text = write_outcome(tmp_path / "with", "paper", Outcome(with_seasons, outcome.timings), None).table.read_text()
+    assert "were not scored in it" not in text
+    assert text.count("0.875 ± 0.000 | 0.875 ± 0.000 | 0.875 ± 0.000 | 0.875 ± 0.000") == len(outcome.of("climate"))
 
 
 def test_the_command_line_plans_and_refuses(capsys, tmp_path):

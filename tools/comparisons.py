@@ -46,16 +46,17 @@ def compare(scores: Scores, method: str, other: str) -> Comparison:
 def rows_of(comparison: Comparison) -> list[dict[str, str]]:
     """Return one row with the probabilities and one with the differences; ``*``: the interval excludes no effect."""
     name, seeds = f"{comparison.method} over {comparison.other}", f"{comparison.seeds[0]}/{comparison.seeds[1]}"
-    first = {place: _cell(interval, 0.5, 2) for place, interval in comparison.probability.items()}
-    second = {place: _cell(interval, 0.0, 3) for place, interval in comparison.difference.items()}
+    fewer = min(comparison.seeds)
+    first = {place: _cell(interval, 0.5, 2, fewer) for place, interval in comparison.probability.items()}
+    second = {place: _cell(interval, 0.0, 3, fewer) for place, interval in comparison.difference.items()}
     return [
         {"comparison": name, "seeds": seeds, "measure": "P(better)", **first},
         {"comparison": "", "seeds": "", "measure": "difference", **second},
     ]
 
 
-def _cell(interval: st.Interval, level: float, digits: int) -> str:
-    star = "*" if st.significant(interval, level) else ""
+def _cell(interval: st.Interval, level: float, digits: int, seeds: int) -> str:
+    star = "*" if st.significant(interval, level, seeds) else ""
     return f"{interval.estimate:.{digits}f} [{interval.low:.{digits}f}, {interval.high:.{digits}f}]{star}"
 
 
@@ -64,10 +65,10 @@ def write_comparisons(found: list[Comparison], out: Path) -> None:
     rows = [row for comparison in found for row in rows_of(comparison)]
     note = (
         "P(better): probability that a run of the first method scores higher than one of the second, with a 95 % "
-        "bootstrap interval; difference: of their mean scores. `*`: the interval excludes no effect (0.5, 0). With ten "
-        "seeds such an interval excludes it in about 6 of 100 comparisons of equal methods, and there are many here; "
-        "where every run of one beats every run of the other the interval is the point itself. Runs are not paired by "
-        "seed."
+        "score interval; difference: of their mean scores, with Welch's. `*`: the interval excludes no effect (0.5, "
+        f"0), of {st.VERDICT_SEEDS} seeds or more; with fewer nothing is marked. Such an interval excludes it in about "
+        "5 of 100 comparisons of equal methods, and there are many here. A difference between runs that are all equal "
+        "has no width. Runs are not paired by seed."
     )
     (out / "comparisons.md").write_text(f"{note}\n\n{markdown_table(rows)}\n")
     with open(out / "comparisons.csv", "w", newline="") as file:
@@ -91,7 +92,7 @@ def _draw(found: list[Comparison], path: Path) -> None:
             ax.axvline(0.5, color="0.6", linewidth=0.8)
             for height, comparison in zip(heights, found, strict=True):
                 estimate, low, high = comparison.probability[place]
-                sure = st.significant(comparison.probability[place], 0.5)
+                sure = st.significant(comparison.probability[place], 0.5, min(comparison.seeds))
                 ax.plot([low, high], [height, height], color="#0b5d8a" if sure else "0.55", linewidth=2)
                 ax.plot(estimate, height, "o", color="#0b5d8a" if sure else "0.45", markersize=5)
             ax.set(xlim=(-0.05, 1.05), title=place, xticks=[0, 0.5, 1])

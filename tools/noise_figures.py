@@ -16,7 +16,7 @@ NON_ROBUST = "non-robust"
 
 
 def intervals(worlds: dict[str, list[float]]) -> list[st.Interval]:
-    """The mean of each world with its 95 % bootstrap interval over seeds."""
+    """The mean of each world with its 95 % interval over seeds."""
     return st.per_world(np.array(list(worlds.values())).T, repetitions=REPETITIONS)
 
 

@@ -4,6 +4,7 @@
     make results RESULTS_ARGS="--table gamble"       # a gamble whose odds get worse: a few minutes
     make results RESULTS_ARGS="--table ablations"
     make results RESULTS_ARGS="--table starcraft"    # SMAX 3s_vs_5z; needs the extra smax
+    make results RESULTS_ARGS="--table gamble --from-scores"  # nothing is trained: from results/gamble/scores.csv
     make results RESULTS_ARGS="--only qtran --runs runs/mine --out runs/mine/table"
 
 Runs live in runs/results/, in blocks of a few seeds, and are never trained twice: stop it whenever you like, start it
@@ -23,7 +24,7 @@ from typing import Any
 
 import noise_figures
 import numpy as np
-from comparisons import Scores, compare, write_comparisons
+from comparisons import Scores, compare, read_scores, write_comparisons
 from matplotlib.figure import Figure
 from results_methods import TABLES, Spec
 
@@ -46,11 +47,14 @@ def main() -> int:
     spec = TABLES[options.table]
     base = settle(spec.settings)
     base = base.replace(steps=options.steps or base.steps)
-    use_cores(TrainConfig().shards)
-    cache_compilations()
     whole = not options.only and options.seeds is None and options.steps is None
     check(whole or options.out is not None, "out", None, "give a directory: only the whole table goes to results/")
     out = options.out or Path("results") / options.table
+    if options.from_scores:
+        _write(out, base, spec, read_scores(out / "scores.csv"))
+        return 0
+    use_cores(TrainConfig().shards)
+    cache_compilations()
     chosen = {name: value for name, value in spec.methods.items() if options.only.lower() in name.lower()}
     scores: Scores = {}
     began = time.monotonic()
@@ -75,6 +79,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--only", default="", help="only the methods whose name contains this")
     parser.add_argument("--runs", type=Path, default=Path("runs/results"))
     parser.add_argument("--out", type=Path, help="default: results/TABLE")
+    parser.add_argument(
+        "--from-scores", action="store_true", help="train nothing: write everything anew from the scores.csv in OUT"
+    )
     return parser.parse_args()
 
 
@@ -117,7 +124,7 @@ def _slug(name: str) -> str:
 
 def _score(world: str, per_seed: list[float]) -> Score:
     score = shift_score(world, np.array(per_seed))
-    return Score(score.mean, score.se)
+    return Score(score.mean, score.se) if len(per_seed) > 1 else Score(score.mean)
 
 
 def _rows(spec: Spec, scores: Scores) -> list[dict[str, Any]]:

@@ -50,7 +50,7 @@ def Contamination(rho: float | None = None, fail_value: float | str | None = Non
 
 
 def TotalVariation(rho: float | None = None, fail_value: float | str | None = None) -> Choice:  # noqa: N802 (named like the class that a user expects)
-    """Total variation of radius rho with a dual network, and fail value m."""
+    """Total variation, half the L1 distance, of radius rho with a dual network, and fail value m."""
     return Choice("uncertainty", "tv", {"rho": rho, "fail_value": fail_value})
 
 

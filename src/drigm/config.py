@@ -27,7 +27,7 @@ class TrainConfig:
     baseline: str = _setting("none", "method to compare with, see `drigm list`")
     perturb: str = _setting("", "perturbations in training, as in obs_noise=0.1 action_delay=1; see `drigm list`")
     preset: str = _setting(
-        "default", "paper: the paper's sizes, radii and fail value; GroupDR then sees the test cities"
+        "default", "paper: the paper's sizes, radii, optimiser and schedule; GroupDR then sees the test cities"
     )
     seeds: int = _setting(1, "how many seeds are trained at once", 1, 1000)
     first_seed: int = _setting(0, "the first seed; the others follow", 0)
@@ -63,7 +63,8 @@ class TrainConfig:
     learning_starts: int = _setting(3200, "environment steps before the first update", 0)
     update_every: int = _setting(1, "ticks (one step of all parallel environments) between updates", 1)
     updates: int = _setting(1, "updates each time", 1)
-    learning_rate: float = _setting(3e-3, "Adam's step size", 0.0)
+    optimizer: str = _setting("adam", "optimiser of agents and mixer: adam or rmsprop", choices=("adam", "rmsprop"))
+    learning_rate: float = _setting(3e-3, "the optimiser's step size", 0.0)
     learning_rate_end: float = _setting(1e-4, "step size that the cosine decay ends at", 0.0)
     max_grad_norm: float = _setting(10.0, "gradient clipping by global norm", 0.0)
     average_decay: float = _setting(

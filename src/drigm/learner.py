@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any, NamedTuple
 
@@ -34,6 +35,9 @@ from drigm.robust_targets import (
 )
 from drigm.types import Array, EnvSpec
 from drigm.uncertainty import SETS
+
+# RMSprop as PyTorch has it by default, whose users it is there for.
+OPTIMIZERS = {"adam": optax.adam, "rmsprop": functools.partial(optax.rmsprop, decay=0.99, eps_in_sqrt=False)}
 
 
 class LearnerState(NamedTuple):
@@ -202,7 +206,7 @@ def make_learner(config: TrainConfig, spec: EnvSpec) -> Learner:
     )
     return Learner(
         method=method,
-        optimizer=optax.chain(optax.clip_by_global_norm(config.max_grad_norm), optax.adam(rate)),
+        optimizer=optax.chain(optax.clip_by_global_norm(config.max_grad_norm), OPTIMIZERS[config.optimizer](rate)),
         dual_optimizer=optax.chain(optax.clip_by_global_norm(config.max_grad_norm), optax.adam(dual_rate)),
     )
 

@@ -1,4 +1,4 @@
-"""``drigm reproduce paper`` and ``drigm reproduce authors``."""
+"""``drigm reproduce paper``, ``drigm reproduce tables`` and ``drigm reproduce authors``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from drigm.errors import UserError
 from drigm.report.tables import Score, format_table
-from drigm.reproduce import PARTS, SCALES, plan, plan_text, reproduce_paper
+from drigm.reproduce import PARTS, SCALES, plan, plan_text, reproduce_paper, reproduce_tables
 from drigm.reproduce.authors import grouped, reproduce_authors
 
 
@@ -27,6 +27,11 @@ def add(commands: Any) -> None:
     paper.add_argument("--out", metavar="DIR", help="default: runs/reproduce-SCALE; call it again to go on there")
     paper.add_argument("--plan", action="store_true", help="only say what would be trained and how long it takes")
     paper.set_defaults(run=_paper)
+    tables = what.add_parser("tables", help="a finished study's page, tables and figures anew, from its scores.csv")
+    held = "holds scores.csv and timing.csv; page, table.md and figures are overwritten"
+    tables.add_argument("directory", metavar="DIR", help=held)
+    tables.add_argument("--scale", default="paper", help=f"of the study: {' or '.join(SCALES)} (default: paper)")
+    tables.set_defaults(run=_tables)
     authors = what.add_parser("authors", help="convert and score the networks that the paper's authors released")
     authors.add_argument("directory", metavar="DIR", help="is searched for .npz, .pt, .pth and .th files")
     authors.add_argument("--out", metavar="DIR", help="keep the converted networks there, as .npz")
@@ -47,6 +52,12 @@ def _paper(options: argparse.Namespace) -> int:
     files = reproduce_paper(out, options.scale, parts, options.seeds, say=_say)
     print(files.table.read_text(encoding="utf-8"))
     for path in files:
+        print(path)
+    return 0
+
+
+def _tables(options: argparse.Namespace) -> int:
+    for path in reproduce_tables(Path(options.directory), options.scale):
         print(path)
     return 0
 

@@ -131,7 +131,7 @@ def _contamination(case: Case) -> tuple[Array, Array]:
 
 
 def _tv(case: Case) -> tuple[Array, Array]:
-    """Return q: up to rho of mass leaves the best states, best first, for the worst target."""
+    """Return q, half its L1 distance to p at most rho: such a mass leaves the best states, for the worst target."""
     onto, fails, lowest = _worst_target(case)
     order = np.argsort(-case.values, kind="stable")
     p = case.p[..., order]

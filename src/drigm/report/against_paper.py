@@ -39,7 +39,7 @@ def paper_section(study: Study, suffix: str = "") -> Section | None:
     columns = {"method": "Method", "source": "From", **{world: spaced(world) for world in study.worlds}}
     note = paragraph(
         "Trained in Tucson, 50 days in each city.",
-        "Ours: mean and 95 % bootstrap interval over seeds. Theirs: mean ± standard error over 5 seeds.",
+        "Ours: mean and 95 % interval over seeds. Theirs: mean ± standard error over 5 seeds.",
         "The paper's table has Tucson (its 'seasonal') and New York ('climate + season') only;",
         "its authors' released networks were scored here in all six cities.",
     )

@@ -19,12 +19,12 @@ from drigm.statistics import (
     Interval,
     area_under_curve,
     cvar,
+    interval,
     iqm,
     mean,
     median,
     optimality_gap,
     performance_profile,
-    stratified_bootstrap,
     worst_world,
 )
 
@@ -48,7 +48,7 @@ def aggregate_rows(
     rising = strengths(worlds)
     rows = []
     for label, found in scores.items():
-        whole = functools.partial(stratified_bootstrap, found, whole_seeds=True)
+        whole = functools.partial(interval, found, whole_seeds=True)
         row: dict[str, object] = {"method": label, "seeds": len(found)}
         row |= {"iqm": whole(iqm), "mean": whole(mean), "median": whole(median)}
         if limit is not None:

@@ -11,6 +11,8 @@ from drigm.report.aggregates import aggregate_columns, aggregate_rows, best_know
 from drigm.report.content import Method, Study
 from drigm.report.page import Html, Section, escape, figure_html, interval_html, paragraph, table_html
 from drigm.statistics import (
+    FEW,
+    VERDICT_SEEDS,
     Interval,
     difference,
     nominal_cost,
@@ -18,8 +20,6 @@ from drigm.statistics import (
     verdict,
     worst_per_seed,
 )
-
-FEW = 10  # seeds below which a percentile interval is notably too narrow
 
 
 def statistics_section(study: Study, suffix: str = "") -> Section:
@@ -42,22 +42,26 @@ def comparison_row(method: Method, baseline: Method) -> dict[str, Any]:
     everywhere = probability_of_improvement(method.scores, baseline.scores, whole_seeds=True)
     worst = probability_of_improvement(worst_per_seed(method.scores), worst_per_seed(baseline.scores))
     cost = cost_of(method, baseline)
+    seeds = min(len(method.seeds), len(baseline.seeds))
+    shared = len({*method.seeds} & {*baseline.seeds})  # the cost is paired by them, if there are two
     return {
         "method": method.label,
         "against": baseline.label,
         "everywhere": everywhere,
-        "verdict": verdict_html(everywhere),
+        "verdict": verdict_html(everywhere, seeds=seeds),
         "worst": worst,
-        "worst_verdict": verdict_html(worst),
+        "worst_verdict": verdict_html(worst, seeds=seeds),
         "cost": cost,
-        "cost_verdict": verdict_html(Interval(-cost.estimate, -cost.high, -cost.low), 0.0),
+        "cost_verdict": verdict_html(
+            Interval(-cost.estimate, -cost.high, -cost.low), 0.0, shared if shared > 1 else seeds
+        ),
     }
 
 
-def verdict_html(interval: Interval, level: float = 0.5) -> Html:
+def verdict_html(interval: Interval, level: float = 0.5, seeds: int | None = None) -> Html:
     """Return the verdict of `drigm.statistics.verdict`, in its colour."""
-    word = verdict(interval, level)
-    kind = {"better": " better", "worse": " worse", "one seed": " open"}.get(word, "")
+    word = verdict(interval, level, seeds)
+    kind = {"better": " better", "worse": " worse", "one seed": " open", "too few seeds": " open"}.get(word, "")
     return Html(f'<span class="verdict{kind}">{word}</span>')
 
 
@@ -90,7 +94,8 @@ def _comparisons(study: Study) -> list[Html]:
     note = paragraph(
         "P(improvement) is the probability that a seed of the method scores higher than one of the non-robust team;",
         "0.5 is no difference. The nominal cost is what the method scores less where nothing shifts.",
-        "A verdict says better or worse only where the 95 % interval leaves out no difference.",
+        "A verdict says better or worse only where the 95 % interval leaves out no difference,",
+        f"and only of {VERDICT_SEEDS} seeds or more.",
     )
     return [Html("<h3>Against the non-robust team</h3>"), note, table_html(rows, columns)]
 
@@ -102,12 +107,14 @@ def _with_verdicts(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _reading(study: Study) -> Html:
-    fewest = min(len(method.seeds) for method in study.methods)
+    few = study.fewest < FEW
+    how = (
+        "of Student's t with the jackknife's error over whole seeds" if few else "by a bootstrap that draws whole seeds"
+    )
     text = [
-        f"Over seeds and the {len(study.worlds)} worlds of suite {study.suite!r}, with 95 % bootstrap intervals that",
-        "draw whole seeds, because one trained team plays all worlds.",
+        f"Over seeds and the {len(study.worlds)} worlds of suite {study.suite!r}, with 95 % intervals {how},",
+        "because one trained team plays all worlds.",
     ]
-    if fewest < FEW:
-        short = "a single seed has no interval" if fewest == 1 else "the true mean lies outside more often than in 5 %"
-        text.append(f"With as few seeds as here ({fewest}) read intervals with care: {short}.")
+    if study.fewest == 1:
+        text.append("A single seed has no interval.")
     return paragraph(*map(escape, text))

@@ -22,6 +22,8 @@ NAMED = ("env", "factorization", "uncertainty", "rho", "baseline", "seeds", "fir
 RUNNING = ("env_workers", "env_python", "env_timeout")
 # A team without robustness that differs in these alone is the non-robust team of another.
 DUAL = ("dual_hidden", "dual_learning_rate", "dual_learning_rate_end", "dual_updates")
+# The preset paper updates as often with TV as without, but four times in a row.
+IN_A_ROW = ("update_every", "updates")
 ROBUST = ("uncertainty", "rho", "fail_value", "baseline", "preset", "seeds", "first_seed", *RUNNING, *DUAL)
 
 
@@ -67,12 +69,17 @@ class Study(NamedTuple):
     def score_name(self) -> str:
         return "Win rate" if self.env.spec.has_wins else "Score"
 
+    @property
+    def fewest(self) -> int:
+        """The seeds of the method that has fewest."""
+        return min(len(method.seeds) for method in self.methods)
+
     def baseline_of(self, method: Method) -> Method | None:
         """The non-robust method with the same settings otherwise, or None."""
         if _is_plain(method.config):
             return None
-        same = _without(method.config, *ROBUST)
-        return next((m for m in self.methods if _is_plain(m.config) and _without(m.config, *ROBUST) == same), None)
+        same = _but_robustness(method.config)
+        return next((m for m in self.methods if _is_plain(m.config) and _but_robustness(m.config) == same), None)
 
 
 def pooled(runs: Sequence[Run]) -> list[list[Run]]:
@@ -215,6 +222,10 @@ def _without_named(config: TrainConfig) -> Mapping[str, object]:
 
 def _is_plain(config: TrainConfig) -> bool:
     return config.uncertainty == "nominal" and config.baseline == "none"
+
+
+def _but_robustness(config: TrainConfig) -> str:
+    return _without(config, *ROBUST, *(IN_A_ROW if config.preset == "paper" else ()))
 
 
 def _without(config: TrainConfig, *names: str) -> str:

@@ -13,13 +13,19 @@ from matplotlib.lines import Line2D
 
 from drigm.report.figures import spaced, step_label
 from drigm.report.style import FAINT_INK, PALETTE, color, drawing, label_ends, legend_above, wrapped
-from drigm.statistics import Interval
+from drigm.statistics import VERDICT_SEEDS, Interval
 
 WIDTH = 6.4  # inches, so that text keeps a readable size where a page scales it to a phone
 
 
-def leaders(summaries: Mapping[str, Interval], where: str) -> str:
-    """Return who is ahead ``where``, as a title, and how many the intervals do not part from it."""
+def leaders(summaries: Mapping[str, Interval], where: str, seeds: int | None = None) -> str:
+    """Return who is ahead ``where``, as a title, and how many the intervals do not part from it.
+
+    Args:
+        summaries: the score of each method.
+        where: as the title says it.
+        seeds: of the method that has fewest, if known: too few leave it open who is best.
+    """
     (label, best), *others = sorted(summaries.items(), key=lambda item: -item[1].estimate)
     if not others:
         return f"{label}: {best.estimate:.3f} {where}"
@@ -28,6 +34,8 @@ def leaders(summaries: Mapping[str, Interval], where: str) -> str:
         return f"{len(level) + 1} methods are level {where}, at {best.estimate:.3f}"
     if math.isnan(best.low):
         return f"{label} is highest {where}, at {best.estimate:.3f} (one seed: no interval)"
+    if seeds is not None and seeds < VERDICT_SEEDS:
+        return f"{label} is highest {where}, at {best.estimate:.3f} (too few seeds for a verdict)"
     near = [name for name, i in others if not best.low > i.high]  # also where a single seed has no interval
     if not near:
         return f"{label} is best {where}, at {best.estimate:.3f}"

@@ -52,13 +52,13 @@ def learning_section(study: Study, suffix: str = "") -> Section:
         body = paragraph("No episode ended while these runs trained, so there is nothing to draw.")
         return Section("Learning", f"learning{suffix}", body)
     name = study.score_name
-    title = leaders({label: band.intervals[-1] for label, band in bands.items()}, "at the end")
+    title = leaders({label: band.intervals[-1] for label, band in bands.items()}, "at the end", study.fewest)
     figure = learning_bands(bands, ylabel=f"{name} while exploring", title=title)
     alt = f"{name} of the exploring team over environment steps. " + "; ".join(
         f"{label} ends at {band.intervals[-1].estimate:.3f}" for label, band in bands.items()
     )
     caption = (
-        f"{name} of the team while it explores, mean over seeds; bands are pointwise 95 % bootstrap intervals over "
+        f"{name} of the team while it explores, mean over seeds; bands are pointwise 95 % intervals over "
         f"whole seeds (none for a single seed). Values far below those after the first third are cut."
     )
     return Section("Learning", f"learning{suffix}", figure_html(figure, alt, caption), {"curves": figure})

@@ -10,7 +10,7 @@ from drigm.report.aggregates import strengths
 from drigm.report.content import SHORT, Method, Study, family
 from drigm.report.curves import Band, leaders, radius_curves, world_intervals, world_name
 from drigm.report.page import Html, Section, figure_html, paragraph, table_html
-from drigm.statistics import Interval, mean, per_world, stratified_bootstrap, worst_world
+from drigm.statistics import VERDICT_SEEDS, Interval, interval, mean, per_world, worst_world
 
 
 def shifts_section(study: Study, suffix: str = "") -> Section:
@@ -23,14 +23,14 @@ def shifts_section(study: Study, suffix: str = "") -> Section:
         nominal=study.nominal,
         strengths=strengths(study.worlds),
         ylabel=name,
-        title=leaders({m.label: worst_world(m.scores) for m in study.methods}, "in the worst world"),
+        title=leaders({m.label: worst_world(m.scores) for m in study.methods}, "in the worst world", study.fewest),
     )
     alt = f"{name} in each world. " + "; ".join(
         f"{label}: "
         + ", ".join(f"{world_name(w)} {i.estimate:.3f}" for w, i in zip(study.worlds, intervals, strict=True))
         for label, intervals in scores.items()
     )
-    caption = "Greedy play, mean over seeds; whiskers and bands are 95 % bootstrap intervals over seeds."
+    caption = "Greedy play, mean over seeds; whiskers and bands are 95 % intervals over seeds."
     body = [_shift_note(study), figure_html(figure, alt, caption), _shift_table(study, scores)]
     return Section("Robustness to shifts", f"shifts{suffix}", "".join(body), {"worlds": figure})
 
@@ -49,19 +49,19 @@ def radius_section(study: Study, suffix: str = "") -> Section | None:
             }
     if not panels:
         return None
-    figure = radius_curves(panels, ylabel=study.score_name, title=_radius_title(panels))
+    figure = radius_curves(panels, ylabel=study.score_name, title=_radius_title(panels, study.fewest))
     alt = f"{study.score_name} over the radius. " + "; ".join(
         f"{family}, {name}: " + ", ".join(f"{x:g}: {i.estimate:.3f}" for x, i in zip(*band, strict=True))
         for family, panel in panels.items()
         for name, band in panel.items()
     )
-    caption = "Radii stand at equal distances. Bands are 95 % bootstrap intervals over seeds; one seed has none."
+    caption = "Radii stand at equal distances. Bands are 95 % intervals over seeds; one seed has none."
     return Section("How much robustness?", f"radius{suffix}", figure_html(figure, alt, caption), {"rho": figure})
 
 
 def mean_of_worlds(method: Method) -> Interval:
     """Return the mean over seeds and worlds; one team plays all worlds, so seeds are drawn whole."""
-    return stratified_bootstrap(method.scores, mean, whole_seeds=True)
+    return interval(method.scores, mean, whole_seeds=True)
 
 
 def worst_name(method: Method, worlds: Sequence[str]) -> str:
@@ -124,15 +124,15 @@ def _by_radius(methods: Sequence[Method], summary: Callable[[Method], Interval])
     return [_radius(m) for m in methods], [summary(m) for m in methods]
 
 
-def _radius_title(panels: dict[str, dict[str, Band]]) -> str:
+def _radius_title(panels: dict[str, dict[str, Band]], seeds: int) -> str:
     """Return whether a radius beats the team without robustness, 0, in the worst world, and which is highest there."""
-    return ". ".join(f"{title}: {_best_radius(panel['worst world'])}" for title, panel in panels.items())
+    return ". ".join(f"{title}: {_best_radius(panel['worst world'], seeds)}" for title, panel in panels.items())
 
 
-def _best_radius(band: Band) -> str:
+def _best_radius(band: Band, seeds: int) -> str:
     by_radius = dict(zip(band.x, band.intervals, strict=True))
     radius, best = max(by_radius.items(), key=lambda item: (item[1].estimate, -item[0]))
     plain = by_radius.get(0.0)
-    if plain is not None and not best.low > plain.high:
+    if plain is not None and (seeds < VERDICT_SEEDS or not best.low > plain.high):
         return "no radius is clearly above ρ = 0 in the worst world"
     return f"highest in the worst world at ρ = {radius:g}"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from drigm.devices import cache_compilations, require_backend, use_cores
 from drigm.errors import UserError, check, choose
+from drigm.reproduce.rewrite import read_outcome, read_verification
 from drigm.reproduce.runner import Outcome, plan_text, suited, train_groups
 from drigm.reproduce.studies import PARTS, SCALES, Group, groups
 from drigm.train import resolve
@@ -16,7 +17,7 @@ from drigm.verify import verify
 if TYPE_CHECKING:
     from drigm.reproduce.page import Files
 
-__all__ = ["PARTS", "SCALES", "Group", "Outcome", "groups", "plan", "plan_text", "reproduce_paper"]
+__all__ = ["PARTS", "SCALES", "Group", "Outcome", "groups", "plan", "plan_text", "reproduce_paper", "reproduce_tables"]
 
 
 def plan(scale: str = "paper", parts: Sequence[str] = PARTS, seeds: int | None = None) -> list[Group]:
@@ -61,8 +62,28 @@ def reproduce_paper(
     shown = verify(problems=SCALES[scale].problems, learned=SCALES[scale].learned) if verification else None
     from drigm.reproduce.page import write_outcome  # matplotlib: a second that the plan need not wait for
 
+    return _written(lambda: write_outcome(out, scale, outcome, shown))
+
+
+def reproduce_tables(folder: Path, scale: str = "paper") -> Files:
+    """Write the page, table.md and figures of a finished study anew, from its scores; returns all its files.
+
+    Args:
+        folder: where `reproduce_paper` has left scores.csv and timing.csv.
+        scale: of the study.
+
+    Raises:
+        UserError: see `drigm.reproduce.rewrite.read_outcome`; or the folder cannot be written.
+    """
+    from drigm.reproduce.page import write_tables
+
+    outcome, shown = read_outcome(folder, scale), read_verification(folder)
+    return _written(lambda: write_tables(folder, scale, outcome, shown))
+
+
+def _written(write: Callable[[], Files]) -> Files:
     try:
-        return write_outcome(out, scale, outcome, shown)
+        return write()
     except OSError as error:
         raise UserError(f"out: {error.filename!r} cannot be written ({error.strerror}).") from None
 

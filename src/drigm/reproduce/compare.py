@@ -82,7 +82,7 @@ def beside_paper(scored: Sequence[Scored]) -> list[dict[str, Any]]:
                 }
                 if one:
                     ours = np.array(next(w.per_seed for w in one.evaluation.scores if w.name == city))
-                    row["drigm"] = st.stratified_bootstrap(ours[:, None], st.mean, REPETITIONS)
+                    row["drigm"] = st.interval(ours[:, None], st.mean, repetitions=REPETITIONS)
                     row["drigm - paper"] = f"{ours.mean() - paper.mean:+.3f}" if paper else None
                 rows.append(row)
     return rows
@@ -94,7 +94,7 @@ def every_world(scored: Sequence[Scored]) -> list[dict[str, Any]]:
         {
             "method": one.title,
             "seeds": len(one.run.seeds),
-            **{w.name: Score(w.mean, w.se) for w in one.evaluation.scores},
+            **{w.name: Score(w.mean, w.se) if len(w.per_seed) > 1 else Score(w.mean) for w in one.evaluation.scores},
         }
         for one in scored
     ]

@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from drigm import statistics as st
-from drigm.references import reference_method
+from drigm.references import Reference, authors_score, reference_method
 from drigm.report.comparison import verdict_html
 from drigm.report.page import Html, interval_html
-from drigm.reproduce.compare import REPETITIONS, find, matrix, worlds_of
+from drigm.reproduce.compare import REPETITIONS, factorizations_of, find, matrix, worlds_of
 from drigm.reproduce.runner import Scored
 from drigm.reproduce.studies import title
+from drigm.statistics.student import student_ends
 
+AUTHORS_SEEDS = 5
 KINDS = {"nominal": "non-robust teams", "short_horizon": "the plain discount", "groupdr": "GroupDR"}
 PLACES = {"worst": "worst world", "mean": "mean of worlds", "nominal": "nominal world"}
 
@@ -42,7 +46,7 @@ class Against(NamedTuple):
 
     def verdict(self, place: str) -> str:
         """Return the verdict on the difference in ``place``, a name in `PLACES`."""
-        return st.verdict(getattr(self, place), 0.0)
+        return st.verdict(getattr(self, place), 0.0, self.seeds)
 
 
 def questions(scored: Sequence[Scored]) -> list[Against]:
@@ -54,6 +58,40 @@ def questions(scored: Sequence[Scored]) -> list[Against]:
             if other is not None and other is not one:
                 asked.append(against(one, other)._replace(kind=called))
     return asked
+
+
+def sets_compared(scored: Sequence[Scored]) -> list[Against]:
+    """Return TV against contamination for each factorization, each at its radius in the paper's table, where trained.
+
+    The radii differ, as in the paper: this compares its two methods, not two sets of one size.
+    """
+    found = []
+    for factorization in factorizations_of(scored):
+        pair = [find(scored, factorization, method) for method in ("tv", "contamination")]
+        if pair[0] is not None and pair[1] is not None:
+            found.append(against(pair[0], pair[1]))
+    return found
+
+
+def authors_sets(cities: Sequence[str]) -> list[dict[str, Any]]:
+    """Return TV against contamination of the authors' networks, by mean and standard error, as rows of a table."""
+    rows = []
+    for factorization in ("vdn", "qmix", "qtran"):
+        row: dict[str, Any] = {"method": f"authors' {factorization.upper()} tv", "against": "contamination"}
+        for city in cities:
+            tv, other = (authors_score(city, factorization, method) for method in ("tv", "contamination"))
+            if tv is not None and other is not None:
+                row[city] = _world_cell(_welch(tv, other), AUTHORS_SEEDS)
+        rows.append(row)
+    return rows
+
+
+def _welch(first: Reference, second: Reference) -> st.Interval:
+    """Welch's interval of a difference; a reference's error is the population deviation / sqrt(seeds)."""
+    freedom = AUTHORS_SEEDS - 1
+    spreads = [(np.asarray(one.se**2 * AUTHORS_SEEDS / freedom), freedom) for one in (first, second)]
+    estimate = np.asarray(first.mean - second.mean)
+    return st.Interval(float(estimate), *map(float, student_ends(estimate, spreads, 0.95)))
 
 
 def discount_of(scored: Sequence[Scored], one: Scored) -> Scored | None:
@@ -98,18 +136,16 @@ def against(first: Scored, second: Scored) -> Against:
 def note(asked: Sequence[Against]) -> str:
     """Return how to read the comparisons, and how many of their verdicts chance alone would give."""
     told = (
-        "Differences are the first method's score minus the second's, with 95 % bootstrap intervals over seeds; better "
-        "or worse is said only where the interval leaves out 0. P(better): probability that a run of the first scores "
-        "higher than one of the second."
+        "Differences are the first method's score minus the second's, with 95 % intervals over seeds (Welch's, below "
+        f"{st.FEW} seeds); better or worse is said only where the interval leaves out 0, and only of "
+        f"{st.VERDICT_SEEDS} seeds or more. P(better): probability that a run of the first scores higher than one of "
+        "the second."
     )
-    rate = st.FALSE_DIFFERENCES.get(min((a.seeds for a in asked), default=0))
-    if rate is None:
+    if min((a.seeds for a in asked), default=0) < st.VERDICT_SEEDS:
         return told
-    seeds, many = min(a.seeds for a in asked), len(asked)
     return (
-        f"{told} With {seeds} seeds such an interval leaves out 0 in {100 * rate:.0f} of 100 comparisons of equal "
-        f"methods: were all equal, about {rate * many:.0f} of the {many} verdicts in each column would be better or "
-        "worse."
+        f"{told} Such an interval leaves out 0 in about 5 of 100 comparisons of equal methods: were all equal, about "
+        f"{0.05 * len(asked):.2g} of the {len(asked)} verdicts in each column would be better or worse."
     )
 
 
@@ -120,7 +156,8 @@ def counted(asked: Sequence[Against]) -> str:
         parts = []
         for place, called in PLACES.items():
             found = [a.verdict(place) for a in asked if a.kind == kind]
-            words = [w for w in ("better", "no clear difference", "worse", "one seed") if w != "one seed" or w in found]
+            asked_for, open_ones = ("better", "no clear difference", "worse"), ("too few seeds", "one seed")
+            words = [*asked_for, *(word for word in open_ones if word in found)]
             parts.append(f"{called}: " + ", ".join(f"{found.count(word)} {word}" for word in words))
         told.append(f"Robust methods against {kind}, {'; '.join(parts)}.")
     return " ".join(told)
@@ -134,17 +171,17 @@ def untrained(scored: Sequence[Scored]) -> list[str]:
 def question_rows(asked: Sequence[Against], *, html: bool = False) -> list[dict[str, Any]]:
     """Return the comparisons as rows of a table; as ``html``, verdicts have their colours."""
 
-    def cell(interval: st.Interval) -> Any:
+    def cell(interval: st.Interval, seeds: int) -> Any:
         if html:
-            return Html(f"{verdict_html(interval, 0.0)}<br>{interval_html(interval)}")
+            return Html(f"{verdict_html(interval, 0.0, seeds)}<br>{interval_html(interval)}")
         ends = "" if interval.low != interval.low else f" [{interval.low:.3f}, {interval.high:.3f}]"  # nan: one seed
-        return f"{interval.estimate:+.3f}{ends} {st.verdict(interval, 0.0)}"
+        return f"{interval.estimate:+.3f}{ends} {st.verdict(interval, 0.0, seeds)}"
 
     return [
         {
             "method": a.first,
             "against": a.second,
-            **{called: cell(getattr(a, place)) for place, called in PLACES.items()},
+            **{called: cell(getattr(a, place), a.seeds) for place, called in PLACES.items()},
             "P(better), worst world": a.probability,
         }
         for a in asked
@@ -154,8 +191,12 @@ def question_rows(asked: Sequence[Against], *, html: bool = False) -> list[dict[
 def world_rows(asked: Sequence[Against]) -> list[dict[str, Any]]:
     """Return the difference in every world, each with its interval; ``*`` where that leaves out 0."""
 
-    def cell(interval: st.Interval) -> str:
-        ends = "" if interval.low != interval.low else f" [{interval.low:+.3f}, {interval.high:+.3f}]"
-        return f"{interval.estimate:+.3f}{ends}{'*' if st.significant(interval, 0.0) else ''}"
+    return [
+        {"method": a.first, "against": a.second, **{w: _world_cell(i, a.seeds) for w, i in a.worlds.items()}}
+        for a in asked
+    ]
 
-    return [{"method": a.first, "against": a.second, **{w: cell(i) for w, i in a.worlds.items()}} for a in asked]
+
+def _world_cell(interval: st.Interval, seeds: int) -> str:
+    ends = "" if interval.low != interval.low else f" [{interval.low:+.3f}, {interval.high:+.3f}]"  # nan: one seed
+    return f"{interval.estimate:+.3f}{ends}{'*' if st.significant(interval, 0.0, seeds) else ''}"

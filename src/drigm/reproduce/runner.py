@@ -119,8 +119,11 @@ def _train_and_score(group: Group, runs: Path, programs: Ahead) -> tuple[list[Sc
     paths = {folder_of(runs, group, config): config for config in group.configs}
     try:
         finished = train_together(paths, runs / group.name, programs=programs)
-        played = cached_evaluations(finished, group.suite)
-        return [Scored(run, one) for run, one in zip(finished, played, strict=True)], time.monotonic() - began
+        scored = []
+        for suite in (group.suite, *group.more):
+            played = cached_evaluations(finished, suite)
+            scored += [Scored(run, one) for run, one in zip(finished, played, strict=True)]
+        return scored, time.monotonic() - began
     finally:  # what an interrupted session took counts too
         if due and (runs / group.name).is_dir():
             _add_seconds(runs / group.name / "seconds.txt", time.monotonic() - began)

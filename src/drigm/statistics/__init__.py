@@ -1,14 +1,17 @@
 """Statistics of scores over seeds and worlds; a score [K seeds, W worlds] is better when higher.
 
-Aggregates, intervals and the probability of improvement follow Agarwal et al. 2021, "Deep reinforcement learning at
-the edge of the statistical precipice", and agree with its library, rliable. Everything is NumPy.
+Aggregates, bootstrap intervals and the probability of improvement follow Agarwal et al. 2021, "Deep reinforcement
+learning at the edge of the statistical precipice", and agree with its library, rliable. With fewer than 20 seeds, where
+a bootstrap is too narrow, intervals are Student's and Welch's. Everything is NumPy.
 """
 
 from drigm.statistics.aggregates import iqm, mean, median, optimality_gap
 from drigm.statistics.bootstrap import (
-    FALSE_DIFFERENCES,
+    FEW,
+    VERDICT_SEEDS,
     Interval,
     difference,
+    interval,
     significant,
     stratified_bootstrap,
     verdict,
@@ -29,7 +32,8 @@ from drigm.statistics.shifts import (
 )
 
 __all__ = [
-    "FALSE_DIFFERENCES",
+    "FEW",
+    "VERDICT_SEEDS",
     "Interval",
     "Profile",
     "SeedRecord",
@@ -38,6 +42,7 @@ __all__ = [
     "cvar",
     "cvar_per_seed",
     "difference",
+    "interval",
     "iqm",
     "marl_eval_json",
     "mean",

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from drigm.statistics.arrays import as_pair
-from drigm.statistics.bootstrap import Arrays, BootstrapOptions, Interval, check_paired, percentiles
+from drigm.statistics.bootstrap import Arrays, BootstrapOptions, Interval, arrays_of, check_paired
+from drigm.statistics.student import improvement_ends
 
 
 def probability_of_improvement(
@@ -21,12 +23,15 @@ def probability_of_improvement(
     """Return the probability that a seed of ``x`` scores higher than one of ``y``, averaged over worlds.
 
     ``1/W sum_w 1/(KL) sum_kl [x_kw > y_lw] + [x_kw = y_lw] / 2``, the Mann-Whitney U over KL (Agarwal et al. 2021,
-    section 4.3), with a bootstrap interval that resamples the seeds of each method in each world apart.
+    section 4.3). With fewer than 20 seeds of either its interval is a score interval
+    (`drigm.statistics.student.improvement_ends`), else a bootstrap's that resamples the seeds of each method in each
+    world apart.
 
     Args:
         x: [K, W]; or [K], one number a seed, such as `worst_per_seed`.
         y: [L, W] or [L].
-        paired: row k of both is the same seed; a resample draws the same seeds of both. The estimate stays.
+        paired: row k of both is the same seed; a resample draws the same seeds of both. The estimate
+            stays, and so does a score interval.
         whole_seeds: draw seeds with all their worlds; see `stratified_bootstrap`.
         options: see `BootstrapOptions`.
 
@@ -61,7 +66,8 @@ def _improvement(
         return per_world.mean(axis=-1) if average else per_world
 
     estimate = reduce(wins.mean(axis=(-2, -1)))
-    return percentiles(estimate, draw, min(len(x), len(y)), x.size + 2 * y.size, **options)
+    few_seeds = functools.partial(improvement_ends, estimate, (len(x), len(y)))
+    return arrays_of(estimate, draw, few_seeds, min(len(x), len(y)), x.size + 2 * y.size, **options)
 
 
 def _wins(x: np.ndarray, y: np.ndarray) -> np.ndarray:

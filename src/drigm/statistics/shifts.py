@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from drigm.errors import check
 from drigm.statistics.arrays import as_array, as_scores
-from drigm.statistics.bootstrap import BootstrapOptions, Interval, bootstrap_arrays, difference
+from drigm.statistics.bootstrap import BootstrapOptions, Interval, difference, interval_arrays
 
 
 class Profile(NamedTuple):
@@ -42,7 +42,8 @@ def performance_profile(
     def above(s: np.ndarray) -> np.ndarray:
         return (s[..., None] > taus).mean(axis=(-3, -2))
 
-    return Profile(taus, *bootstrap_arrays(array, above, whole_seeds, **options))
+    estimate, low, high = interval_arrays(array, above, whole_seeds, **options)
+    return Profile(taus, estimate, low.clip(0.0, 1.0), high.clip(0.0, 1.0))  # Student's ends know no limits
 
 
 def per_world(scores: ArrayLike, **options: Unpack[BootstrapOptions]) -> list[Interval]:
@@ -51,7 +52,7 @@ def per_world(scores: ArrayLike, **options: Unpack[BootstrapOptions]) -> list[In
     Raises:
         UserError: `scores` has another shape, is empty or is not finite; an option is out of range.
     """
-    return bootstrap_arrays(as_scores("scores", scores), lambda s: s.mean(axis=-2), **options).intervals()
+    return interval_arrays(as_scores("scores", scores), lambda s: s.mean(axis=-2), **options).intervals()
 
 
 def worst_per_seed(scores: ArrayLike) -> np.ndarray:
@@ -144,4 +145,4 @@ def nominal_cost(robust: ArrayLike, baseline: ArrayLike, **options: Unpack[Boots
 
 
 def _mean_over_seeds(per_seed: np.ndarray, **options: Unpack[BootstrapOptions]) -> Interval:
-    return bootstrap_arrays(per_seed[:, None], lambda s: s.mean(axis=(-2, -1)), **options).interval()
+    return interval_arrays(per_seed[:, None], lambda s: s.mean(axis=(-2, -1)), **options).interval()

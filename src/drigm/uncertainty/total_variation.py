@@ -1,4 +1,7 @@
-"""Total variation: nature moves at most rho of probability mass, to the fail state."""
+"""Total variation: nature moves at most rho of probability mass, to the fail state.
+
+``TV(P, P0) = 1/2 sum |P - P0|``, half the L1 distance: a radius in L1 is twice this one.
+"""
 
 import jax.numpy as jnp
 
@@ -16,7 +19,7 @@ def bootstrap(v_t: Array, dual_tm1: Dual, rho: Array, fail_value: Array) -> Arra
     Args:
         v_t: V' of the nominal next state, any shape.
         dual_tm1: eta of the state and joint action that led there, shape of ``v_t``.
-        rho: radius in [0, 1], broadcastable to ``v_t``.
+        rho: radius in [0, 1] of half the L1 distance, broadcastable to ``v_t``.
         fail_value: m, a bound m <= min V, broadcastable to ``v_t``.
     """
     eta = dual_tm1.eta
