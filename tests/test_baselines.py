@@ -23,7 +23,7 @@ from drigm.factorizations import Team
 from drigm.learner import make_learner, make_robustness
 from drigm.loop import make_train
 from drigm.networks import make_agents
-from drigm.robust_targets import Batch, dual_variables, init_dual, robust_target, value_offset
+from drigm.robust_targets import Batch, dual_variables, init_dual, of_the_living, robust_target, value_offset
 from drigm.train import resolve, train_run
 from drigm.types import TimeStep
 from drigm.uncertainty import SETS, Dual
@@ -45,8 +45,8 @@ def toy():
         obs=2,
         state=2,
         actions=3,
-        obs_offset=np.zeros(2, np.float32),
-        obs_scale=np.ones(2, np.float32),
+        obs_offset=np.zeros((2, 2), np.float32),
+        obs_scale=np.ones((2, 2), np.float32),
         state_offset=np.full(2, 0.5, np.float32),
         state_scale=np.full(2, 2.0, np.float32),
         episode_limit=LENGTH,
@@ -154,6 +154,31 @@ def test_individually_robust_agents_sum_their_own_worst_cases(uncertainty):
     np.testing.assert_allclose(y, expected, rtol=1e-4, atol=2e-4)
     if dual is not None:
         assert jnp.std(own.eta) > 0.1
+
+
+@pytest.mark.parametrize("uncertainty", ["contamination", "tv", "kl"])
+def test_the_dead_hold_no_share_of_the_offset(uncertainty):
+    """``y = r + gamma (1 - terminated) sum over the living of T_{m / N}(V_i')``, whoever died when."""
+    method, batch, following, dual, robustness = private_setup(uncertainty)
+    keys = jax.random.split(jax.random.key(11), 2)
+    before = jax.random.bernoulli(keys[0], 0.7, following.q.shape)
+    after = before & jax.random.bernoulli(keys[1], 0.7, following.q.shape)
+    batch = batch._replace(alive_tm1=before, alive_t=after)
+    living = of_the_living(following, after)
+    b = value_offset(method, robustness)
+    assert (b != 0.0) == SETS[uncertainty].can_fail
+    y = (
+        robust_target(method, (), living, dual, None, batch, robustness)
+        + jnp.sum(before.astype(jnp.float32), axis=-1) * b / 2.0
+    )
+    own = dual_variables(method, dual, batch)
+    eta = jnp.broadcast_to(own.eta + b / 2.0, following.q.shape)
+    shares = SETS[uncertainty].bootstrap(
+        following.q + b / 2.0, Dual(eta, own.scale), robustness.rho, robustness.fail_value / 2.0
+    )
+    total = jnp.sum(jnp.where(after, shares, 0.0), axis=-1)
+    expected = batch.reward_t + 0.9 * jnp.where(batch.terminated_t, 0.0, total)
+    np.testing.assert_allclose(y, expected, rtol=1e-4, atol=2e-4)
 
 
 def test_each_agents_own_dual_network_sees_its_own_observation_and_action_only():

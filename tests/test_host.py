@@ -115,8 +115,9 @@ def test_bounds_that_leave_out_zero():
             self.wide = Dict({"observation": self.spaces["b"], "action_mask": Box(0, 1, (3,), np.int8)})
 
     spec = spec_of("pettingzoo", ParallelAdapter(Warm(), "warm").facts)
-    np.testing.assert_allclose(spec.obs_offset, [293.0, 293.0])
-    np.testing.assert_allclose(spec.obs_scale, [20.0, 20.0])
+    np.testing.assert_allclose(spec.obs_offset, [[293.0, 293.0], [290.0, 0.0]])
+    np.testing.assert_allclose(spec.obs_scale, [[20.0, 20.0], [10.0, 1.0]])
+    np.testing.assert_array_equal(spec.declared.obs, spec.readings)
     np.testing.assert_array_equal(spec.readings, [[True, True], [True, False]])
 
 

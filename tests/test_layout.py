@@ -19,6 +19,7 @@ FREE = ("types", "errors", "config", "presets", "progress", "devices")
 # own package. Names on one line do not know each other. A new module gets its place here; "" is drigm/__init__.py.
 FLOW = (
     ("envs",),
+    ("scales",),
     ("targets",),
     ("products",),
     ("lstm",),

@@ -177,6 +177,8 @@ def swap_agents(x, axis):
 @pytest.mark.parametrize("kind", ["shared", "ordered-shared"])
 def test_shared_parameters_tell_agents_apart_by_their_id_alone(kind):
     agents, inputs = make(kind), make_inputs()
+    units = [jnp.broadcast_to(x[:1], x.shape) for x in (agents.obs_offset, agents.obs_scale)]  # the same for all
+    agents = eqx.tree_at(lambda a: [a.obs_offset, a.obs_scale], agents, units)
     same = inputs._replace(
         obs=jnp.broadcast_to(inputs.obs[:, :, :1], inputs.obs.shape),
         last_action=jnp.broadcast_to(inputs.last_action[:, :, :1], inputs.last_action.shape),

@@ -21,6 +21,7 @@ from drigm.robust_targets import (
     dual_variables,
     fit_dual,
     init_dual,
+    next_values,
     robust_target,
     value_offset,
 )
@@ -28,9 +29,9 @@ from drigm.targets import (
     auto_fail_value,
     greedy_actions,
     masked_mean,
-    max_value,
     td_target,
     valid_transitions,
+    value_bounds,
 )
 from drigm.targets import value_offset as offset_of
 from drigm.uncertainty import SETS, Dual
@@ -103,17 +104,56 @@ def test_auto_fail_value_bounds_every_value_from_below(name):
     assert fail_value <= LOWEST[name]
     # Even where nature sends everything to the fail state after each step: m <= r + gamma m.
     assert fail_value <= spec.reward_range[0] * spec.reward_scale + gamma * fail_value + 1e-9
-    assert fail_value <= max_value(spec, gamma)
+    assert fail_value <= value_bounds(spec, gamma, jnp.float32(0.0), jnp.float32(fail_value))[1]
 
 
 def test_auto_fail_value_by_hand():
     spec = make_spec(reward_range=(-2.0, 4.0), reward_scale=0.5, episode_limit=10)
     assert auto_fail_value(spec, 0.75) == -4.0
-    assert max_value(spec, 0.75) == 8.0
     assert auto_fail_value(spec, 1.0) == -10.0
-    assert max_value(spec, 1.0) == 20.0
     assert auto_fail_value(spec._replace(reward_range=(1.0, 4.0)), 0.75) == 0.0
-    assert max_value(spec._replace(reward_range=(-2.0, -1.0)), 0.75) == 0.0
+
+
+def bounds_of(rho, m, gamma=0.75, **changes):
+    spec = make_spec(reward_range=(-2.0, 4.0), reward_scale=0.5, episode_limit=10)._replace(**changes)
+    return tuple(float(x) for x in value_bounds(spec, gamma, jnp.float32(rho), jnp.float32(m)))
+
+
+def test_value_bounds_by_hand():
+    """Rewards from -1 to 2, scaled; remaining = 1 - gamma (1 - rho)."""
+    assert bounds_of(0.0, 0.0) == (-4.0, 8.0)
+    assert bounds_of(0.5, -4.0) == pytest.approx((-4.0, 3.2))  # m is the fixed point itself; 2 / 0.625
+    assert bounds_of(0.5, 0.0) == pytest.approx((-1.6, 3.2))  # the paper's m: nature sends the team to 0
+    assert bounds_of(0.5, -100.0)[0] == -100.0
+    assert bounds_of(0.5, 5.0) == pytest.approx((-1.6, (2.0 + 0.375 * 5.0) / 0.625))  # an end, worth 0, may be below m
+    assert bounds_of(0.0, 0.0, highest_return=3.0) == (-4.0, 1.5)
+    assert bounds_of(0.0, 0.0, reward_range=(1.0, 4.0)) == (0.0, 8.0)
+    assert bounds_of(0.0, 0.0, reward_range=(-2.0, -1.0)) == (-4.0, 0.0)
+    assert bounds_of(0.0, 0.0, reward_range=(-np.inf, np.inf)) == (-np.inf, np.inf)
+
+
+def test_value_bounds_without_a_discount():
+    """Truncation bootstraps, so gamma = 1 leaves a team without limit what it pays for ever: V = m + r / rho < m."""
+    assert bounds_of(0.5, -10.0, gamma=1.0) == (-12.0, 4.0)  # (-1 - 0.5 * 10) / 0.5
+    assert bounds_of(0.0, -10.0, gamma=1.0) == (-np.inf, np.inf)
+    assert bounds_of(0.0, 0.0, gamma=1.0, reward_range=(0.0, 4.0)) == (0.0, np.inf)  # and no 0 / 0
+
+
+@pytest.mark.parametrize("uncertainty", ["contamination", "tv"])
+def test_without_a_discount_values_keep_their_differences(uncertainty):
+    """Costs in a task that goes on: every V = m + r / rho lies below m. Cut at m, they would all be one number."""
+    spec = make_spec(reward_range=(-2.0, 0.0), reward_scale=1.0, episode_limit=100)
+    method, _ = make_method(uncertainty, spec, gamma=1.0)
+    rho = jnp.float32(0.1)
+    robustness = make_robustness(method.config, spec, rho)
+    m = robustness.fail_value
+    v_t = m + jnp.linspace(-2.0, 0.0, 2000).reshape(40, 50) / rho
+    offset = value_offset(method, robustness)
+    halves = jnp.stack([v_t - offset, v_t - offset], axis=-1) / 2.0
+    team = Team(halves, jnp.zeros(halves.shape, jnp.int32), jnp.zeros((*halves.shape, 1)), jnp.zeros((40, 50, 4)))
+    seen = next_values(method, (), team, robustness) + offset
+    np.testing.assert_allclose(seen, v_t, rtol=1e-5)
+    assert len(np.unique(seen)) == 2000
 
 
 def test_value_offset_by_hand():
@@ -208,8 +248,9 @@ def test_the_learners_shifted_target_is_the_unshifted_one(uncertainty, fail_valu
         assert jnp.std(variables.eta) > 0.1
         assert not SETS[uncertainty].has_scale or jnp.std(variables.scale) > 0.01
     if uncertainty == "tv":
-        lowest = min(fail_value, auto_fail_value(spec, gamma))  # m = 0 is no bound here, and must not cut eta
-        variables = variables._replace(eta=jnp.clip(variables.eta, lowest, max_value(spec, gamma)))
+        # m = 0 is no bound here, and must not cut eta
+        bounds = value_bounds(spec, gamma, rho, robustness.fail_value)
+        variables = variables._replace(eta=jnp.clip(variables.eta, *bounds))
     shifted = target_of(method, dual, batch, v_t - b, robustness)
     bootstrap = SETS[uncertainty].bootstrap(v_t, variables, rho, robustness.fail_value)
     unshifted = td_target(batch.reward_t, batch.terminated_t, bootstrap, jnp.float32(gamma))
@@ -299,14 +340,15 @@ def test_the_papers_fail_value_does_not_cut_a_negative_eta():
 @pytest.mark.parametrize("uncertainty", DUAL)
 def test_only_tvs_eta_is_cut_to_the_range_of_values(uncertainty):
     """A divergence's eta lies far above every value where the radius is small, and must be free to."""
-    spec = make_spec(reward_range=(-2.0, 4.0), reward_scale=0.5)  # with gamma 0.9: values from -10 to 20
+    # With gamma 0.9 and rho 0.3 values from -10, (-1 - 0.27 * 10) / 0.37, to 2 / 0.37.
+    spec, highest = make_spec(reward_range=(-2.0, 4.0), reward_scale=0.5), 2.0 / 0.37
     method, _ = make_method(uncertainty, spec, fail_value=-10.0)
     batch = make_batch(spec, jax.random.key(5), terminated=0.0)
     start = init_dual(method, jax.random.key(6))
     rho, v_t = jnp.float32(0.3), jnp.zeros((6, 5))
     robustness = make_robustness(method.config, spec, rho)
     b = value_offset(method, robustness)
-    for eta, cut in ((100.0, 20.0), (-100.0, -10.0), (5.0, 5.0)):
+    for eta, cut in ((100.0, highest), (-100.0, -10.0), (5.0, 5.0)):
         dual = eqx.tree_at(lambda d: d.out_bias, start, jnp.float32(eta - b))
         used = Dual(jnp.full((6, 5), cut if uncertainty == "tv" else eta), dual_variables(method, start, batch).scale)
         bootstrap = SETS[uncertainty].bootstrap(v_t, used, rho, jnp.float32(-10.0))

@@ -23,7 +23,7 @@ class TrainConfig:
     factorization: str = _setting("qmix", "value factorization")
     uncertainty: str = _setting("nominal", "uncertainty set")
     rho: float = _setting(0.0, "radius of the uncertainty set", 0.0, 10.0)
-    fail_value: float | str = _setting("auto", 'bound m <= min V in scaled reward units, or "auto"')
+    fail_value: float | str = _setting("auto", 'bound m <= min V in units of the environment, or "auto"')
     baseline: str = _setting("none", "method to compare with, see `drigm list`")
     perturb: str = _setting("", "perturbations in training, as in obs_noise=0.1 action_delay=1; see `drigm list`")
     preset: str = _setting(

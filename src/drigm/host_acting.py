@@ -42,7 +42,7 @@ class HostTeam:
         self.agents, self.shared, self.num_agents = agents, agents.shared, agents.num_agents
         weights = jax.tree.map(np.asarray, agents)
         scale = gate_scale(weights.lstm_hidden.shape[-2])  # one tanh serves all gates, as in `drigm.lstm`
-        self.offset, self.scale = weights.obs_offset[0], weights.obs_scale[0]
+        self.offset, self.scale = weights.obs_offset[:, None], weights.obs_scale[:, None]  # [K, 1, N, O]
         self.encoder, self.read = weights.encoder, weights.lstm_input * scale
         self.recurrent, self.bias = weights.lstm_hidden * scale, weights.lstm_bias[:, :, None] * scale
         if self.encoder is None:  # biases that meet the embedding are part of it

@@ -215,5 +215,5 @@ def make_robustness(config: TrainConfig, spec: EnvSpec, rho: Array) -> Robustnes
     """Return the traced radius with its fail value."""
     automatic = targets.auto_fail_value(spec, config.gamma)
     automatic = automatic if math.isfinite(automatic) else 0.0  # rewards without a bound: a set that fails asks for it
-    fail_value = automatic if config.fail_value == "auto" else float(config.fail_value)
+    fail_value = automatic if config.fail_value == "auto" else float(config.fail_value) * spec.reward_scale
     return Robustness(rho=rho, fail_value=jnp.full_like(rho, fail_value))

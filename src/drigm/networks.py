@@ -127,8 +127,8 @@ class RecurrentAgents(eqx.Module):
     lstm_hidden: Array  # [G, H, 4H]
     lstm_bias: Array  # [G, 4H]
     head: LinearHead | OrderedHead
-    obs_offset: Array  # [O], constant
-    obs_scale: Array  # [O], constant
+    obs_offset: Array  # [N, O], constant
+    obs_scale: Array  # [N, O], constant
     num_agents: int = eqx.field(static=True)
     shared: bool = eqx.field(static=True)
     ordered_input: bool = eqx.field(static=True)
@@ -194,7 +194,7 @@ class RecurrentAgents(eqx.Module):
     def _encode(self, inputs: AgentInputs) -> Array:
         """Return the standardised inputs [G, T * rows, I]."""
         t, batch = inputs.first.shape
-        shape = (t, batch, self.num_agents, self.obs_offset.shape[0])
+        shape = (t, batch, *self.obs_offset.shape)
         offset, scale = (jax.lax.stop_gradient(a) for a in (self.obs_offset, self.obs_scale))
         x = (inputs.obs - jnp.broadcast_to(offset, shape)) / jnp.broadcast_to(scale, shape)
         if self.ordered_input:

@@ -140,10 +140,15 @@ def next_values(method: Method, mixer: PyTree, following: Team, robustness: Robu
     """
     if method.baseline.private:
         return following.q
-    gamma, offset = method.config.gamma, value_offset(method, robustness)
-    lowest = jnp.minimum(robustness.fail_value, targets.auto_fail_value(method.spec, gamma)) - offset
-    highest = targets.max_value(method.spec, gamma) - offset
-    return jnp.clip(method.factorization.joint_value(mixer, following), lowest, highest)
+    return jnp.clip(method.factorization.joint_value(mixer, following), *value_bounds(method, robustness))
+
+
+def value_bounds(method: Method, robustness: Robustness) -> tuple[Array, Array]:
+    """Return the lowest and the highest value that a robust team can have, as the learner represents it: less b."""
+    offset = value_offset(method, robustness)
+    rho = _failing(method, robustness)
+    lowest, highest = targets.value_bounds(method.spec, method.config.gamma, rho, robustness.fail_value)
+    return lowest - offset, highest - offset
 
 
 def init_dual(method: Method, key: Array) -> DualNetwork | None:
@@ -206,8 +211,12 @@ def fit_dual(
 
 def value_offset(method: Method, robustness: Robustness) -> Array:
     """Return b of `targets.value_offset`, 0 for sets that never use the fail value."""
-    rho = robustness.rho if method.uncertainty.can_fail else jnp.zeros_like(robustness.rho)
-    return targets.value_offset(rho, method.config.gamma, robustness.fail_value)
+    return targets.value_offset(_failing(method, robustness), method.config.gamma, robustness.fail_value)
+
+
+def _failing(method: Method, robustness: Robustness) -> Array:
+    """Return the share of probability that nature moves to the fail state, 0 for sets that cannot."""
+    return robustness.rho if method.uncertainty.can_fail else jnp.zeros_like(robustness.rho)
 
 
 def robust_target(
@@ -226,7 +235,12 @@ def robust_target(
     if reward_models is not None:
         reward = lowest_reward(reward_models, batch.state_tm1, batch.action_tm1)
     gamma, offset = jnp.float32(method.config.gamma), value_offset(method, robustness)
-    return jax.lax.stop_gradient(targets.shifted_target(reward, batch.terminated_t, bootstrap, gamma, offset))
+    shares = None
+    if method.baseline.private and batch.alive_tm1 is not None and batch.alive_t is not None:
+        # Every living agent represents its own value less b / N; the dead represent nothing.
+        shares = jnp.mean(batch.alive_tm1, axis=-1), jnp.mean(batch.alive_t, axis=-1)
+    y_tm1 = targets.shifted_target(reward, batch.terminated_t, bootstrap, gamma, offset, shares)
+    return jax.lax.stop_gradient(y_tm1)
 
 
 def _in_range(method: Method, variables: Dual, robustness: Robustness) -> Dual:
@@ -236,17 +250,14 @@ def _in_range(method: Method, variables: Dual, robustness: Robustness) -> Dual:
     """
     if not (method.uncertainty.has_dual and method.uncertainty.can_fail) or method.baseline.private:
         return variables
-    offset, gamma = value_offset(method, robustness), method.config.gamma
-    highest = targets.max_value(method.spec, gamma) - offset
-    # A fail value above min V (the paper's 0) must not cut eta: its range is that of the values.
-    lowest = jnp.minimum(robustness.fail_value, targets.auto_fail_value(method.spec, gamma)) - offset
-    return variables._replace(eta=jnp.clip(variables.eta, lowest, highest))
+    # A fail value above min V (the paper's 0) does not cut eta: its range is that of the values.
+    return variables._replace(eta=jnp.clip(variables.eta, *value_bounds(method, robustness)))
 
 
 def _bootstrap(
     method: Method, mixer: PyTree, following: Team, variables: Dual, alive: Array | None, robustness: Robustness
 ) -> Array:
-    """Return nature's bootstrap of the team's next value, or the mix of every agent's own (private), [T, B]."""
+    """Return nature's bootstrap of the team's next value, or the sum of every agent's own (private), [T, B]."""
     private = method.baseline.private
     fail_value = robustness.fail_value - value_offset(method, robustness)
     share = fail_value / method.spec.num_agents if private else fail_value

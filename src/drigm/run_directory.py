@@ -3,6 +3,7 @@
 ::
 
     DIR/config.json                  every setting (TrainConfig)
+    DIR/scales.json                  how readings, state and rewards are standardised (drigm.scales)
     DIR/system.json                  package versions, commit, platform, devices
     DIR/metrics/seed_K.csv           one row per chunk
     DIR/weights/seed_K.safetensors   agents, mixer and dual network of a finished seed
@@ -26,7 +27,8 @@ import jax
 from drigm.checkpoint import load_tree, save_tree
 from drigm.config import TrainConfig, from_dict, validate
 from drigm.errors import UserError, check
-from drigm.types import PyTree
+from drigm.scales import Scales, from_text, to_text
+from drigm.types import EnvSpec, PyTree
 
 METRICS = (
     "step",
@@ -50,6 +52,7 @@ class RunDirectory:
         self.path = Path(path)
         self.config_file = self.path / "config.json"
         self.system_file = self.path / "system.json"
+        self.scales_file = self.path / "scales.json"
         self.checkpoint_file = self.path / "checkpoint.safetensors"
         self.curve_file = self.path / "learning_curve.png"
 
@@ -90,6 +93,28 @@ class RunDirectory:
             raise UserError(f"{self.config_file}: not valid JSON ({error}).") from None
         check(isinstance(settings, dict), str(self.config_file), settings, "it must hold one JSON object")
         return validate(from_dict(settings))
+
+    def save_scales(self, scales: Scales) -> None:
+        """Write how readings, state and rewards are standardised."""
+        write_text(self.scales_file, to_text(scales))
+
+    def load_scales(self, spec: EnvSpec) -> Scales | None:
+        """Return the run's scales for its environment, with ``spec``; None where an older version trained it.
+
+        Raises:
+            UserError: the file is damaged.
+        """
+        try:
+            text = self.scales_file.read_text()
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            raise UserError(f"{self.scales_file}: cannot be read ({error}).") from None
+        return from_text(text, spec, str(self.scales_file))
+
+    def has_started(self) -> bool:
+        """Return whether anything was learnt that is on disk."""
+        return any(self.path.glob("checkpoint*")) or any(self.path.glob("weights/*"))
 
     def append_metrics(self, seed: int, row: dict[str, float]) -> None:
         """Add one row to a seed's CSV, writing the header first if the file is new."""

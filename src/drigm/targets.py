@@ -26,7 +26,7 @@ def greedy_actions(q: Array, avail: Array) -> Array:
 
 
 def standardise(x: Array, offset: np.ndarray, scale: np.ndarray) -> Array:
-    """Return ``(x - offset) / scale``, as networks see it; the spec's offset and scale [K], x [..., K]."""
+    """Return ``(x - offset) / scale``, as networks see it; offset and scale [S] or [N, O] are of x's last axes."""
     return (x - jnp.broadcast_to(jnp.asarray(offset), x.shape)) / jnp.broadcast_to(jnp.asarray(scale), x.shape)
 
 
@@ -38,13 +38,22 @@ def td_target(r_t: Array, terminated_t: Array, bootstrap_t: Array, gamma: Array)
     return r_t + gamma * (1.0 - terminated_t.astype(jnp.float32)) * bootstrap_t
 
 
-def shifted_target(r_t: Array, terminated_t: Array, bootstrap_t: Array, gamma: Array, offset: Array) -> Array:
+def shifted_target(
+    r_t: Array,
+    terminated_t: Array,
+    bootstrap_t: Array,
+    gamma: Array,
+    offset: Array,
+    shares: tuple[Array, Array] | None = None,
+) -> Array:
     """Return the TD target of Q - b where ``bootstrap_t`` is that of V - b: ``y - b``; see `value_offset`; [T, B].
 
-    ``r + gamma (1 - terminated) bootstrap - (1 - gamma (1 - terminated)) b``.
+    ``r + gamma (1 - terminated) bootstrap - (1 - gamma (1 - terminated)) b``; with ``shares`` (now, after) [T, B],
+    where the values hold only these shares of b, ``... - (now - gamma (1 - terminated) after) b``.
     """
+    now, after = (jnp.float32(1.0), jnp.float32(1.0)) if shares is None else shares
     discount = gamma * (1.0 - terminated_t.astype(jnp.float32))
-    return td_target(r_t, terminated_t, bootstrap_t, gamma) - (1.0 - discount) * offset
+    return td_target(r_t, terminated_t, bootstrap_t, gamma) - (now - discount * after) * offset
 
 
 def valid_transitions(terminated_tm1: Array, truncated_tm1: Array, first_t: Array) -> Array:
@@ -79,10 +88,34 @@ def auto_fail_value(spec: EnvSpec, gamma: float) -> float:
     return min(spec.reward_range[0], 0.0) * spec.reward_scale * horizon
 
 
-def max_value(spec: EnvSpec, gamma: float) -> float:
-    """Return a bound ``max V <= max(r_max, 0) * reward_scale * H``, see `auto_fail_value`; or the highest return's."""
-    horizon = 1.0 / (1.0 - gamma) if gamma < 1.0 else float(spec.episode_limit)
-    return min(max(spec.reward_range[1], 0.0) * horizon, spec.highest_return) * spec.reward_scale
+def value_bounds(spec: EnvSpec, gamma: float, rho: Array, fail_value: Array) -> tuple[Array, Array]:
+    """Return what no robust value can be below and above, in the learner's (scaled) reward units; both [].
+
+    A value bounded by V leads to ``r + gamma ((1 - rho) V + rho m)``, so the bounds are fixed points:
+
+        ``lowest = min(m, (r_min + gamma rho m) / (1 - gamma (1 - rho)))``, and ``highest`` alike with r_max,
+
+    where r_min and r_max are at most and at least 0. With gamma = 1 and rho = 0 nothing bounds them but rewards of one
+    sign: truncation bootstraps. A positive m is left out of the sum: an end, worth 0, may be below it.
+
+    Args:
+        spec: declares the range of rewards, and the highest return where it knows one.
+        gamma: the discount.
+        rho: [] the radius of a set that can fail; 0 for any other.
+        fail_value: [] m, scaled.
+    """
+    remaining = 1.0 - gamma * (1.0 - rho)
+    low = jnp.float32(min(spec.reward_range[0], 0.0) * spec.reward_scale)
+    high = jnp.float32(max(spec.reward_range[1], 0.0) * spec.reward_scale)
+    lowest = _over(low + gamma * rho * jnp.minimum(fail_value, 0.0), remaining)
+    highest = _over(high + gamma * rho * jnp.maximum(fail_value, 0.0), remaining)
+    highest = jnp.minimum(highest, spec.highest_return * spec.reward_scale)
+    return jnp.minimum(fail_value, lowest), jnp.maximum(fail_value, highest)
+
+
+def _over(total: Array, remaining: Array) -> Array:
+    """Return ``total / remaining``: without limit where nothing remains, and 0 where there is nothing to divide."""
+    return jnp.where(total == 0.0, 0.0, total / jnp.maximum(remaining, 0.0))
 
 
 def value_offset(rho: Array, gamma: float, fail_value: Array) -> Array:

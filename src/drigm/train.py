@@ -24,6 +24,7 @@ from drigm.loggers import parse_log
 from drigm.loop import RunState, Train, make_train
 from drigm.presets import PRESETS, with_preset
 from drigm.run_directory import RunDirectory, seeds_of
+from drigm.scales import calibrated, scales_of, with_scales
 from drigm.training import (
     Member,
     Session,
@@ -82,6 +83,30 @@ def settle(settings: dict[str, Any]) -> TrainConfig:
     return config
 
 
+def with_known_scales(runs: Sequence[Run]) -> list[Run]:
+    """Return ``runs`` of one environment, about to be trained, with scales that are known and stored in each.
+
+    They are those that one of them has stored; where none has, they are measured now (`drigm.scales.calibrated`), but
+    for runs that an older drigm began.
+    """
+    env, gamma = runs[0].env, runs[0].config.gamma
+    stored = [run.directory.load_scales(env.spec) for run in runs]
+    known = [scales for scales in stored if scales is not None]
+    if not known and any(run.directory.has_started() for run in runs):
+        return list(runs)
+    env = with_scales(env, known[0]) if known else calibrated(env, gamma)
+    for run, scales in zip(runs, stored, strict=True):
+        if scales is None:
+            run.directory.save_scales(scales_of(env.spec))
+    return [run._replace(env=env) for run in runs]
+
+
+def with_stored_scales(run: Run) -> Run:
+    """Return ``run`` with the scales that it was trained with; an older drigm used those of the environment."""
+    scales = run.directory.load_scales(run.env.spec)
+    return run if scales is None else run._replace(env=with_scales(run.env, scales))
+
+
 def resolve(config: TrainConfig) -> tuple[TrainConfig, Environment]:
     """Check the config as a whole, names and combinations included, and make its environment."""
     config = validate(config)
@@ -93,9 +118,10 @@ def resolve(config: TrainConfig) -> tuple[TrainConfig, Environment]:
     env = make_env(config.env, **_host_options(config))
     bounded = math.isfinite(env.spec.reward_range[0]) or config.fail_value != "auto"
     needs = (BASELINES[config.baseline].uncertainty or SETS[config.uncertainty]).can_fail
-    told = f"{config.env} does not declare a reward_range: give a number below every value, in scaled reward"
+    told = f"{config.env} does not declare a reward_range: give a number below every value (sum of rewards)"
     check(bounded or not needs, "fail_value", config.fail_value, told)
     known = SOURCES in env.shifts or not BASELINES[config.baseline].needs_sources
+    _check_discount(config, env)
     check(known, "baseline", config.baseline, f"it needs source worlds, and {config.env} has no suite {SOURCES}")
     check(env.spec.num_actions > 0, "env", config.env, "training needs discrete actions")
     ordered = env.spec.action_values is not None
@@ -106,6 +132,13 @@ def resolve(config: TrainConfig) -> tuple[TrainConfig, Environment]:
         f"linear or auto: the actions of {config.env} have no order",
     )
     return config, env
+
+
+def _check_discount(config: TrainConfig, env: Environment) -> None:
+    """Raise `UserError` where values have no limit: nothing is discounted, and episodes that are cut go on for ever."""
+    fails = (BASELINES[config.baseline].uncertainty or SETS[config.uncertainty]).can_fail and config.rho > 0.0
+    message = f"below 1: episodes of {config.env} never terminate, and truncation bootstraps"
+    check(config.gamma < 1.0 or env.spec.terminates or fails, "gamma", config.gamma, message)
 
 
 def _host_options(config: TrainConfig) -> dict[str, Any]:
@@ -158,11 +191,13 @@ def train_run(config: TrainConfig, path: Path, *, quiet: bool = False, log: Log 
     require_backend()
     log = parse_log(log)
     config, env = resolve(config)
+    env = calibrated(env, config.gamma)
     programs = programs_of(config, env)  # before anything is written: it may refuse
-    directory = RunDirectory(path)
-    directory.create(config)
-    train_session(_alone(Run(directory, config, env), programs, quiet, log))
-    return Run(directory, config, env)
+    run = Run(RunDirectory(path), config, env)
+    run.directory.create(config)
+    run.directory.save_scales(scales_of(env.spec))
+    train_session(_alone(run, programs, quiet, log))
+    return run
 
 
 def resume_run(path: Path, *, quiet: bool = False, log: Log = ()) -> Run:
@@ -176,10 +211,10 @@ def resume_run(path: Path, *, quiet: bool = False, log: Log = ()) -> Run:
     config = directory.load_config()
     use_cores(config.shards)
     require_backend()
-    config, env = resolve(config)
-    run, log = Run(directory, config, env), parse_log(log)
-    if not directory.is_finished(config):
-        train_session(_alone(run, programs_of(config, env), quiet, log))
+    run, log = load_run(path), parse_log(log)
+    if not directory.is_finished(run.config):
+        [run] = with_known_scales([run])  # it may have been stopped before it had any
+        train_session(_alone(run, programs_of(run.config, run.env), quiet, log))
     return run
 
 
@@ -219,6 +254,7 @@ def train_together(
         missing = runs
     if missing:
         file = _together_file(missing, folder)
+        missing = with_known_scales(missing)
         members = [Member(run.config, run.directory) for run in missing]
         again = f"the same command (the checkpoint is in {folder})"
         try:
@@ -226,14 +262,13 @@ def train_together(
         except KeyboardInterrupt:
             raise stopped(again) from None
         train_session(Session(members, missing[0].env, made, file, again, quiet, parse_log(log)))
-    return runs
+    return [with_stored_scales(run) for run in runs]
 
 
 def load_run(path: str | Path) -> Run:
     """Return the run at ``path``; `UserError` if there is none."""
     directory = RunDirectory(path)
-    config, env = resolve(directory.load_config())
-    return Run(directory, config, env)
+    return with_stored_scales(Run(directory, *resolve(directory.load_config())))
 
 
 def _alone(run: Run, programs: Train, quiet: bool, log: tuple[str, ...]) -> Session:

@@ -39,12 +39,20 @@ class TimeStep(NamedTuple):
     won: Array | None = None  # [] bool, with the end of an episode: it was won; None where nothing is won
 
 
+class Declared(NamedTuple):
+    """Which scales an environment declares; the others stand for nothing."""
+
+    obs: np.ndarray  # [N, O] bool
+    state: np.ndarray  # [S] bool
+    reward: bool
+
+
 class EnvSpec(NamedTuple):
     """The static facts of an environment: sizes, scales, and what its rewards can be.
 
-    ``obs_offset``/``obs_scale`` and ``state_offset``/``state_scale`` are how the environment declares its
-    standardisation: networks see ``(x - offset) / scale``. They come from the physics of the
-    environment, never from test data.
+    ``obs_offset``/``obs_scale`` (each agent's own) and ``state_offset``/``state_scale`` are how the environment
+    declares its standardisation: networks see ``(x - offset) / scale``. Unless ``scales_known``, training checks them
+    and ``reward_scale`` against random play first (`drigm.scales`).
     """
 
     name: str
@@ -53,8 +61,8 @@ class EnvSpec(NamedTuple):
     state_size: int  # S
     num_actions: int  # A
     episode_limit: int  # steps after which an episode is truncated
-    obs_offset: np.ndarray  # [O] float32
-    obs_scale: np.ndarray  # [O] float32
+    obs_offset: np.ndarray  # [N, O] float32
+    obs_scale: np.ndarray  # [N, O] float32
     state_offset: np.ndarray  # [S] float32
     state_scale: np.ndarray  # [S] float32
     reward_scale: float  # the learner sees reward * reward_scale
@@ -67,6 +75,8 @@ class EnvSpec(NamedTuple):
     readings: np.ndarray | None = None  # [N, O] bool, which readings each agent has; None: all, the rest is padding
     highest_return: float = math.inf  # bound of what an episode can still pay, unscaled; for rewards that are never < 0
     idle_action: int = 0  # what an agent does before anything was decided (actuator delay)
+    scales_known: bool = False  # True: offsets and scales come from the physics of the environment, or were measured
+    declared: Declared | None = None  # None: all scales are declared
 
     @property
     def num_agents(self) -> int:

@@ -17,11 +17,11 @@ from drigm.envs.api import Environment
 from drigm.envs.host.steps import Facts
 from drigm.envs.host_vector import HostSource, ask
 from drigm.errors import UserError
-from drigm.types import EnvSpec
+from drigm.types import Declared, EnvSpec
 
 EVAL_EPISODES = {"pettingzoo": 64, "smac": 32}
 AT_ONCE = {"pettingzoo": 64, "smac": 8}  # every StarCraft environment is a game of its own
-REWARD_SCALES = {"pettingzoo": 1.0, "smac": 1.0}  # SMAC's returns lie in [0, 20] already
+SCALES_KNOWN = ("smac",)  # its readings lie in [-1, 1], its returns in [0, 20]
 
 
 def hosted(kind: str, name: str, *, python: str = "", workers: int = 0) -> Environment:
@@ -78,15 +78,10 @@ def name_of(factory: Callable[..., Any]) -> str:
 
 
 def spec_of(kind: str, facts: Facts) -> EnvSpec:
-    """Return the spec of what a worker declared; readings without bounds are taken as they are."""
-    low, high = (
-        np.array([math.nan if x is None else x for x in side], np.float32) for side in (facts.obs_low, facts.obs_high)
-    )
-    bounded = np.isfinite(low) & np.isfinite(high) & (high > low)
-    offset = np.where(bounded, (high + low) / 2.0, 0.0).astype(np.float32)
-    scale = np.where(bounded, (high - low) / 2.0, 1.0).astype(np.float32)
+    """Return the spec of what a worker declared; what it does not is measured before training (`drigm.scales`)."""
+    obs_offset, obs_scale, obs_bounded = _middle_and_half(facts.obs_low, facts.obs_high)
+    state_offset, state_scale, state_bounded = _middle_and_half(facts.state_low, facts.state_high)
     lowest, highest = facts.reward_range
-    states = np.zeros(facts.state_size, np.float32), np.ones(facts.state_size, np.float32)
     return EnvSpec(
         name=facts.name,
         agents=tuple(facts.agents),
@@ -94,11 +89,13 @@ def spec_of(kind: str, facts: Facts) -> EnvSpec:
         state_size=facts.state_size,
         num_actions=facts.num_actions,
         episode_limit=facts.episode_limit,
-        obs_offset=offset,
-        obs_scale=scale,
-        state_offset=states[0],
-        state_scale=states[1],
-        reward_scale=REWARD_SCALES[kind],
+        obs_offset=obs_offset,
+        obs_scale=obs_scale,
+        state_offset=state_offset,
+        state_scale=state_scale,
+        reward_scale=1.0,
+        scales_known=kind in SCALES_KNOWN,
+        declared=Declared(obs_bounded, state_bounded, False),
         reward_range=(-math.inf if lowest is None else lowest, math.inf if highest is None else highest),
         readings=np.arange(facts.obs_size)[None, :] < np.array(facts.readings)[:, None],
         masks_actions=facts.masks_actions,
@@ -107,6 +104,14 @@ def spec_of(kind: str, facts: Facts) -> EnvSpec:
         has_wins=facts.has_wins,
         idle_action=facts.idle_action,
     )
+
+
+def _middle_and_half(low: list[Any], high: list[Any]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return middle and half-width of bounds (None: unknown), 0 and 1 where they are no range, and where they are."""
+    least, most = (np.array(side, np.float64) for side in (low, high))  # None becomes NaN
+    bounded = np.isfinite(least) & np.isfinite(most) & (most > least)
+    middle, half = np.where(bounded, (most + least) / 2.0, 0.0), np.where(bounded, (most - least) / 2.0, 1.0)
+    return middle.astype(np.float32), half.astype(np.float32), bounded
 
 
 def _refuse(*arguments: Any) -> Any:

@@ -1,7 +1,7 @@
 """Perturbations of any environment: what an agent sees is not what is, what it orders is not what happens.
 
 ==================  ==================================================================================
-``obs_noise``       Gaussian noise on every reading; strength: standard deviation in units of the spec's ``obs_scale``
+``obs_noise``       Gaussian noise on every reading; strength: standard deviation in units of its ``obs_scale``
 ``obs_dropout``     an agent's whole observation is lost for a step; strength: chance per agent and step
 ``frozen_sensors``  a reading stays at its first value; strength: chance per agent, reading and episode
 ``action_noise``    an action is replaced by a random available one; strength: chance per agent and step

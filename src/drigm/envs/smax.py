@@ -164,11 +164,12 @@ def _spec(name: str, world: Any) -> EnvSpec:
         state_size=len(state_scale),
         num_actions=world.num_ally_actions,
         episode_limit=world.max_steps + 1,  # JaxMARL compares the step before it counts it
-        obs_offset=np.zeros(obs_size, np.float32),
-        obs_scale=np.ones(obs_size, np.float32),
+        obs_offset=np.zeros((len(agents), obs_size), np.float32),
+        obs_scale=np.ones((len(agents), obs_size), np.float32),
         state_offset=np.zeros(len(state_scale), np.float32),
         state_scale=state_scale,
         reward_scale=REWARD_SCALE,
+        scales_known=True,
         reward_range=(0.0, 1.0 + world.won_battle_bonus),
         highest_return=1.0 + world.won_battle_bonus,  # all damage, and the bonus
         masks_actions=True,

@@ -46,6 +46,8 @@ class ParallelAdapter:
             episode_limit=limit or UNKNOWN_LIMIT,
             obs_low=low,
             obs_high=high,
+            state_low=[None] * state_size,
+            state_high=[None] * state_size,
             reward_range=[float(x) * len(rules.agents) if np.isfinite(x) else None for x in rules.reward_range],
             readings=[rules.obs_sizes[agent] for agent in rules.agents],
             masks_actions=True,
@@ -138,19 +140,19 @@ class ParallelAdapter:
             parts.append(part)
         return np.concatenate(parts)
 
-    def _bounds(self) -> tuple[list[float | None], list[float | None]]:
-        """Bounds that hold for every agent's padded observation, None where one has none."""
-        low, high = np.full(self.width, np.inf), np.full(self.width, -np.inf)
+    def _bounds(self) -> tuple[list[list[float | None]], list[list[float | None]]]:
+        """Bounds of every agent's padded observation, None where one has none."""
+        sides: tuple[list[list[float | None]], list[list[float | None]]] = ([], [])
         for agent in self.rules.agents:
             space = self.rules.spaces[agent]
-            low_own, high_own = (np.asarray(x, np.float64).ravel() for x in (space.low, space.high))
-            low[: low_own.size] = np.minimum(low[: low_own.size], low_own)
-            high[: high_own.size] = np.maximum(high[: high_own.size], high_own)
-        return [_finite(x) for x in low], [_finite(x) for x in high]
+            for side, bound in zip(sides, (space.low, space.high), strict=True):
+                own = [_finite(x) for x in np.asarray(bound, np.float64).ravel()]
+                side.append(own + [None] * (self.width - len(own)))
+        return sides
 
 
 def _finite(x: float) -> float | None:
-    return float(x) if np.isfinite(x) and abs(x) < 1e6 else None
+    return float(x) if np.isfinite(x) and abs(x) < 1e30 else None
 
 
 def _flat(obs: Any) -> np.ndarray:

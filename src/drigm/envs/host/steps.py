@@ -18,8 +18,10 @@ class Facts(NamedTuple):
     state_size: int
     num_actions: int
     episode_limit: int
-    obs_low: list[float | None]  # [O], None where a reading has no bound
-    obs_high: list[float | None]
+    obs_low: list[list[float | None]]  # [N][O], None where a reading has no bound
+    obs_high: list[list[float | None]]
+    state_low: list[float | None]  # [S]
+    state_high: list[float | None]
     reward_range: list[float | None]
     readings: list[int]  # how many of the O readings each agent has; the rest is padding
     masks_actions: bool
