@@ -163,7 +163,7 @@ class HostRun:
     def __init__(self, programs: Programs, state: RunState, tick: int, note: Callable[[str], None]) -> None:
         self.programs, self.config, self.note = programs, programs.config, note
         self.tick, self.stored = tick, tick
-        keys = np.asarray(state.key)  # [shards, K, 2]
+        keys = np.array(state.key)  # [shards, K, 2]
         self.axes = (keys.shape[1], self.config.shards, self.config.num_envs // self.config.shards)
         self.slot_keys, self.run_keys = keys, keys[0]
         carry, acting = host_resume.unpack(state.rollout)
