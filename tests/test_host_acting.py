@@ -11,8 +11,8 @@ import pytest
 from drigm import rollout
 from drigm.envs.host.parallel_env import ParallelAdapter
 from drigm.envs.hosted import spec_of
-from drigm.host_acting import HostTeam, Liar, blank, explore
-from drigm.networks import NO_ACTION, make_agents
+from drigm.host_acting import HostTeam, Liar, before_reset, explore
+from drigm.networks import NO_ACTION, Memory, make_agents
 from drigm.replay import Row
 
 RUNS, ENVS = 3, 5
@@ -73,10 +73,10 @@ def test_host_teams_act_as_the_networks_do(shared, encoder, masked):
 
 def drawn(avail, epsilon: float, *, joint: bool = False, runs: int = 2, envs: int = 20_000) -> np.ndarray:
     """Explored actions [runs, envs, 2] where the greedy one is 0 of five."""
-    generators = [np.random.default_rng(k) for k in range(runs)]
+    draws = np.stack([np.random.default_rng(k).random((2, envs, 2)) for k in range(runs)], axis=1)
     greedy = np.zeros((runs, envs, 2), np.int32)
     masks = None if avail is None else np.broadcast_to(avail, (runs, envs, 2, 5))
-    return explore(generators, greedy, masks, epsilon, 5, joint=joint)
+    return explore(draws, greedy, masks, epsilon, 5, joint=joint)
 
 
 def shares(actions: np.ndarray) -> np.ndarray:
@@ -100,15 +100,11 @@ def test_exploration_tosses_a_coin_for_each_agent_or_for_all():
         assert moved.all(axis=-1).mean() == pytest.approx(both * 0.64, abs=0.01)
 
 
-def test_runs_explore_with_generators_of_their_own():
-    one, two = drawn(None, 1.0)
-    assert (one != two).any()
-    np.testing.assert_array_equal(drawn(None, 1.0, runs=1)[0], one)
-
-
 def test_noise_spares_padding():
     spec = meeting()
-    steps = jax.tree.map(lambda x: x[None], blank(spec, 3))
-    _, shown = Liar(spec).begin({"obs_noise": jnp.float32(1.0)}, jax.random.key(1)[None], 0, steps)
+    strengths, memory = {"obs_noise": jnp.float32(1.0)}, Memory(jnp.zeros(0), jnp.zeros(0))
+    carry = before_reset(spec, strengths, memory, (1, 3))
+    keys, first = jax.random.key(1)[None], np.ones((1, 3), bool)
+    _, shown = Liar(spec).show(strengths, keys, 0, carry.env_state, carry.timestep, first)
     np.testing.assert_array_equal(shown.obs[0, :, 1, 1], 0.0)
     assert (np.asarray(shown.obs[0, :, 0]) != 0.0).all()

@@ -33,6 +33,7 @@ FLOW = (
     ("layout", "learner"),
     ("loop",),
     ("host_acting",),
+    ("host_resume",),
     ("host_loop",),
     ("host_evaluate",),
     ("checkpoint",),

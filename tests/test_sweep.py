@@ -21,10 +21,12 @@ from small import SMALL, assert_one_sentence
 from drigm import sweep
 from drigm.cli import main
 from drigm.errors import UserError
+from drigm.evaluate import shift_score
 from drigm.run_directory import RunDirectory
 from drigm.sweep.drive import drive
 from drigm.sweep.engines import Ended, Engine, Options, local_engine
 from drigm.sweep.plan import Plan, load_plan, make_plan
+from drigm.sweep.results import Swept, exploring_score
 from drigm.sweep.spec import Sweep, read_sweep
 from drigm.sweep.worker import own_cores
 from drigm.train import load_run
@@ -188,6 +190,20 @@ def test_without_scoring_the_table_has_the_end_of_training(swept):
     rows = [swept.run("tv-rho-0.1").directory.read_metrics(seed)[-6:] for seed in (0, 1)]
     assert score.name == "exploring"
     assert score.per_seed == [np.mean([r["score"] for r in of if math.isfinite(r["score"])]) for of in rows]
+
+
+def test_without_episodes_in_the_last_tenth_the_last_that_ended_are_the_score():
+    """All episodes of one length end at the same ticks, of which the last tenth of training may have none."""
+    nan = math.nan
+    assert exploring_score([1.0] * 10 + [2.0, nan, 4.0] + [nan] * 17) == 4.0
+    assert exploring_score([1.0] * 18 + [2.0, 4.0]) == 3.0
+    assert math.isnan(exploring_score([nan] * 20))
+    scores = {"some": [shift_score("exploring", np.array([1.0]))], "none": [shift_score("exploring", np.array([nan]))]}
+    assert (
+        str(Swept(Path(), {}, scores, {}))
+        .splitlines()[-1]
+        .endswith("no episode ended in the training of a seed of none")
+    )
 
 
 class Script:

@@ -9,7 +9,7 @@ one step. Leading axes are [K, E]: runs, and the environments of each.
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -39,7 +39,7 @@ class HostTeam:
     def __init__(self, agents: RecurrentAgents) -> None:
         assert isinstance(agents.head, LinearHead)
         assert not agents.ordered_input
-        self.shared, self.num_agents = agents.shared, agents.num_agents
+        self.agents, self.shared, self.num_agents = agents, agents.shared, agents.num_agents
         weights = jax.tree.map(np.asarray, agents)
         scale = gate_scale(weights.lstm_hidden.shape[-2])  # one tanh serves all gates, as in `drigm.lstm`
         self.offset, self.scale = weights.obs_offset[:, None], weights.obs_scale[:, None]  # [K, 1, N, O]
@@ -105,7 +105,7 @@ class HostTeam:
 
 
 def explore(
-    generators: Sequence[np.random.Generator],
+    draws: np.ndarray,
     action: np.ndarray,
     avail: np.ndarray | None,
     epsilon: float,
@@ -115,9 +115,9 @@ def explore(
 ) -> np.ndarray:
     """Replace each action [K, E, N], with probability ``epsilon`` each, by an available one drawn uniformly.
 
-    The law is that of `drigm.rollout.explore` for actions without an order; every run has a generator of its own.
+    The law is that of `drigm.rollout.explore` for actions without an order; ``draws`` [2, K, E, N] are uniform in
+    [0, 1).
     """
-    draws = np.stack([generator.random((2, *action.shape[1:])) for generator in generators], axis=1)
     tosses = draws[0, ..., :1] if joint else draws[0]
     if avail is None:
         other = (draws[1] * num_actions).astype(np.int32)
@@ -142,16 +142,12 @@ class Liar:
 
     def __init__(self, spec: EnvSpec) -> None:
         self.spec = spec
-        self._begin, self._show, self._act = jax.jit(self._first), jax.jit(self._later), jax.jit(self._order)
-
-    def begin(self, strengths: Strengths, keys: Array, tick: int, steps: TimeStep) -> tuple[Lies | tuple[()], TimeStep]:
-        """Return the lies at the first time-steps of episodes, and what the agents see; ``keys`` [K] are the runs'."""
-        return self._begin(strengths, keys, np.int32(tick), steps) if strengths else ((), steps)
+        self._show, self._act = jax.jit(self._later), jax.jit(self._order)
 
     def act(
         self, strengths: Strengths, keys: Array, tick: int, lies: Any, action: np.ndarray
     ) -> tuple[Lies | tuple[()], np.ndarray]:
-        """Return the joint actions [K, E, N] that really happen."""
+        """Return the joint actions [K, E, N] that really happen; ``keys`` [K] are the runs'."""
         return self._act(strengths, keys, np.int32(tick), lies, action) if strengths else ((), action)
 
     def show(
@@ -200,18 +196,28 @@ def _spread(keys: Array, tick: Array, envs: int) -> Array:
     return jax.vmap(lambda key: jax.random.split(jax.random.fold_in(key, tick), envs))(keys)
 
 
-def blank(spec: EnvSpec, envs: int) -> TimeStep:
-    """Return time-steps [B] of zeros."""
-    n = spec.num_agents
-    return TimeStep(
-        obs=jnp.zeros((envs, n, spec.obs_size), jnp.float32),
-        state=jnp.zeros((envs, spec.state_size), jnp.float32),
-        avail_actions=jnp.ones((envs, n, spec.num_actions), bool),
-        reward=jnp.zeros(envs, jnp.float32),
-        terminated=jnp.zeros(envs, bool),
-        truncated=jnp.zeros(envs, bool),
-        alive=jnp.ones((envs, n), bool),
-        won=jnp.zeros(envs, bool) if spec.has_wins else None,
+def before_reset(spec: EnvSpec, strengths: Strengths, memory: Memory, axes: tuple[int, ...]) -> RolloutState:
+    """Return the carry [*axes] of environments whose next time-step is the first of an episode."""
+    avail = jnp.ones((*axes, spec.num_agents, spec.num_actions), bool)
+    steps = TimeStep(
+        obs=jnp.zeros((*axes, spec.num_agents, spec.obs_size), jnp.float32),
+        state=jnp.zeros((*axes, spec.state_size), jnp.float32),
+        avail_actions=avail,
+        reward=jnp.zeros(axes, jnp.float32),
+        terminated=jnp.zeros(axes, bool),
+        truncated=jnp.ones(axes, bool),
+        alive=jnp.ones((*axes, spec.num_agents), bool),
+        won=jnp.zeros(axes, bool) if spec.has_wins else None,
+    )
+    memories = jax.eval_shape(lambda: perturbations.begin(spec, jax.random.key(0), strengths))
+    lies = Lies(jax.tree.map(lambda x: jnp.zeros((*axes, *x.shape), x.dtype), memories), avail) if strengths else ()
+    return RolloutState(
+        env_state=lies,
+        timestep=steps,
+        last_action=jnp.full((*axes, spec.num_agents), NO_ACTION, jnp.int32),
+        first=jnp.zeros(axes, bool),
+        memory=memory,
+        episode_return=jnp.zeros(axes, jnp.float32),
     )
 
 
@@ -222,42 +228,34 @@ def time_steps(spec: EnvSpec, steps: HostSteps, runs: int) -> TimeStep:
 
 
 class Actor:
-    """Teams at play in [K, E] environments: what acting carries from tick to tick.
+    """Teams at play in [K, E] environments; `arrive` and `decide` take turns.
 
     Args:
         env: whose spec says how to read the time-steps.
         liar: its perturbations.
         strengths: theirs.
         keys: [K], what the perturbations of each run are drawn with.
-        team: sizes the memories; `decide` takes the team that acts.
-        steps: the first time-steps of episodes.
-        tick: their number.
+        carry: what acting carries from tick to tick, as `decide` leaves it or as `before_reset` has it.
+        tick: the number of the tick that was decided last.
     """
 
     def __init__(
-        self,
-        env: Environment,
-        liar: Liar,
-        strengths: Strengths,
-        keys: Array,
-        team: HostTeam,
-        steps: HostSteps,
-        tick: int,
+        self, env: Environment, liar: Liar, strengths: Strengths, keys: Array, carry: RolloutState, tick: int
     ) -> None:
         self.env, self.runs, self.tick = env, keys.shape[0], tick
         self._act = functools.partial(liar.act, strengths, keys)
         self._show = functools.partial(liar.show, strengths, keys)
-        lies, shown = liar.begin(strengths, keys, tick, time_steps(env.spec, steps, self.runs))
-        shape = shown.obs.shape[:3]
-        self.carry: Any = RolloutState(
-            env_state=lies,
-            timestep=jax.tree.map(np.asarray, shown),
-            last_action=np.full(shape, NO_ACTION, np.int32),  # type: ignore[arg-type]
-            first=np.ones(shape[:2], bool),  # type: ignore[arg-type]
-            memory=team.initial_memory(shape[1]),
-            episode_return=np.zeros(shape[:2], np.float32),  # type: ignore[arg-type]
-        )
-        self._decided: Any = None
+        self.carry: Any = jax.tree.map(np.asarray, carry)
+
+    @property
+    def over(self) -> np.ndarray:
+        """Whether the episode in each environment [K, E] is over."""
+        return self.carry.timestep.terminated | self.carry.timestep.truncated
+
+    def abandon(self, lost: np.ndarray) -> None:
+        """Break off the episodes in the environments ``lost`` [K, E], whose next time-step is the first of another."""
+        step = self.carry.timestep
+        self.carry = self.carry._replace(timestep=step._replace(truncated=step.truncated | lost))
 
     def decide(self, team: HostTeam, choose: Any = None) -> tuple[Row, np.ndarray]:
         """Choose what to do at the present time-steps.
@@ -274,16 +272,15 @@ class Actor:
         if choose is not None:
             action = choose(action, row.avail_actions)
         lies, orders = self._act(self.tick, self.carry.env_state, action)
-        self._decided = lies, action, memory
+        self.carry = self.carry._replace(env_state=lies, last_action=action, memory=memory)
         return row, np.asarray(orders)
 
     def arrive(self, steps: HostSteps) -> EpisodeStats:
         """Take in the time-steps that the decision led to; returns the sums [K] of the episodes that ended."""
-        lies, action, memory = self._decided
-        step = self.carry.timestep
-        shown = time_steps(self.env.spec, steps, self.runs)
-        lies, shown = self._show(self.tick, lies, shown, step.terminated | step.truncated)
+        carry = self.carry
+        lies, shown = carry.env_state, time_steps(self.env.spec, steps, self.runs)
+        lies, shown = self._show(self.tick, lies, shown, self.over)
         self.tick += 1
         shown = jax.tree.map(np.asarray, shown) if lies else shown
-        self.carry, stats = rollout.arrive(self.carry, lies, shown, action, memory, np)
+        self.carry, stats = rollout.arrive(carry, lies, shown, carry.last_action, carry.memory, np)
         return stats

@@ -10,7 +10,7 @@ import numpy as np
 from drigm.envs.api import Environment, Shift
 from drigm.envs.host_vector import HostVector
 from drigm.errors import UserError
-from drigm.host_acting import Actor, HostTeam, Liar, Strengths
+from drigm.host_acting import Actor, HostTeam, Liar, Strengths, before_reset
 from drigm.networks import RecurrentAgents
 from drigm.rollout import Outcome
 
@@ -27,7 +27,9 @@ def play(
     Episodes are played until they end, whatever length the environment declares; raises `UserError` if one does not.
     """
     keys = jax.random.key(0)[None]
-    actor = Actor(env, liar, strengths, keys, team, vector.reset(seeds), 0)
+    carry = before_reset(env.spec, strengths, team.initial_memory(len(seeds)), (1, len(seeds)))
+    actor = Actor(env, liar, strengths, keys, carry, -1)
+    actor.arrive(vector.reset(seeds))
     total, won, over = np.zeros(len(seeds), np.float32), np.zeros(len(seeds), bool), np.zeros(len(seeds), bool)
     most = PATIENCE * max(SHORTEST, env.spec.episode_limit)
     for _ in range(most):

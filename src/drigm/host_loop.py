@@ -5,12 +5,13 @@ Acting and learning run beside each other. A tick takes in what the workers retu
 and learns from it while the workers step on; until it is due again, those agents act that had been learnt by then. So
 they are one round older than in `drigm.loop`, and always the same ones, however fast the processes are.
 
-The state is that of `drigm.loop`, but for what acting carries: no checkpoint can hold the environments themselves, and
-a resumed run begins new episodes.
+The state is that of `drigm.loop`, but for what acting carries, which is `drigm.host_resume`'s: a run that is resumed
+goes on in the same episodes.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -19,13 +20,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from drigm import rollout
+from drigm import host_resume
 from drigm.config import TrainConfig
 from drigm.envs import perturbations
 from drigm.envs.api import Environment
-from drigm.envs.host_vector import HostVector
+from drigm.envs.host_vector import HostSteps, HostVector
 from drigm.errors import UserError, check
-from drigm.host_acting import Actor, HostTeam, Liar, blank, explore
+from drigm.host_acting import Actor, HostTeam, Liar, explore
 from drigm.layout import over_shards, shard_mesh, sharding_of
 from drigm.learner import Learner, LearnerState, Metrics, make_learner
 from drigm.loop import (
@@ -38,13 +39,11 @@ from drigm.loop import (
     first_update,
     initial_state,
     learn,
-    no_sums,
     nothing_learnt,
     training_strengths,
 )
 from drigm.networks import RecurrentAgents
 from drigm.replay import Row
-from drigm.rollout import EpisodeStats
 from drigm.types import Array
 
 BLOCK = 64  # rows at most that wait for the learning thread
@@ -63,16 +62,17 @@ def make_host_train(config: TrainConfig, env: Environment) -> Train:
     strengths = training_strengths(config.perturb)
     for perturbation, strength in strengths.items():
         perturbations.check_strength(env, perturbation, strength)
-    dummy = blank(env.spec, config.num_envs // config.shards)
-    init = initial_state(config, env, learner, lambda agents, key: rollout.begin(agents, (), dummy))
+    envs = config.num_envs // config.shards
+    init = initial_state(config, env, learner, lambda agents, key: host_resume.begin(env.spec, strengths, agents, envs))
     mesh = shard_mesh(config.shards)
     start, shapes = compiled_start(init, sharding_of(mesh))
     programs = Programs(config, env, learner, strengths, mesh)
     going: list[HostRun] = []
+    notes: list[str] = []
 
     def chunk(state: RunState | HostRun, tick: Array, ticks: Array) -> tuple[HostRun, ChunkSums]:
         if isinstance(state, RunState):
-            state = HostRun(programs, state, int(tick))
+            state = HostRun(programs, state, int(tick), notes.append)
             going.append(state)
         return state, state.advance(int(ticks))
 
@@ -83,7 +83,11 @@ def make_host_train(config: TrainConfig, env: Environment) -> Train:
         while going:
             going.pop().close()
 
-    return Train(start, chunk, shapes, close, settle)
+    def say() -> list[str]:
+        said, notes[:] = list(notes), []
+        return said
+
+    return Train(start, chunk, shapes, close, settle, notes=say)
 
 
 class Programs:
@@ -153,25 +157,28 @@ class Learnt(NamedTuple):
 class HostRun:
     """A run under way: its workers, its learning thread, and what acting carries.
 
-    ``state`` belongs to the learning thread while ``pending`` is under way.
+    ``state`` belongs to the learning thread while ``pending`` is under way; it is without what acting carries.
     """
 
-    def __init__(self, programs: Programs, state: RunState, tick: int) -> None:
-        self.programs, self.config = programs, programs.config
-        self.state, self.tick, self.stored = state, tick, tick
-        self.axes = (self.config.seeds, self.config.shards, self.config.num_envs // self.config.shards)
+    def __init__(self, programs: Programs, state: RunState, tick: int, note: Callable[[str], None]) -> None:
+        self.programs, self.config, self.note = programs, programs.config, note
+        self.tick, self.stored = tick, tick
+        keys = np.array(state.key)  # [shards, K, 2]
+        self.axes = (keys.shape[1], self.config.shards, self.config.num_envs // self.config.shards)
+        self.slot_keys, self.run_keys = keys, keys[0]
+        carry, acting = host_resume.unpack(state.rollout)
+        self.past, self.sums, self.team = acting.past, acting.sums, HostTeam(acting.agents)
+        acting_keys = jax.vmap(lambda key: jax.random.fold_in(jax.random.wrap_key_data(key), ACTING))(keys[0])
+        self.actor = Actor(programs.env, programs.liar, programs.strengths, acting_keys, carry, tick - 1)
+        self.state = state._replace(rollout=())  # type: ignore[arg-type]
         self.vector: HostVector | None = None
-        self.actor: Actor | None = None
+        self.shown: HostSteps | None = None
         self.block, self.spare = programs.empty_block(state), programs.empty_block(state)
-        # Copies: the originals will be overwritten.
-        self.team = self.latest = team_of(jax.tree.map(jnp.copy, state.learner.params.agents))
-        keys = np.asarray(state.key)[0]  # the first shard's, one for each run
-        self.keys = jax.vmap(lambda key: jax.random.fold_in(jax.random.wrap_key_data(key), ACTING))(keys)
-        self.generators = [np.random.default_rng([*key.tolist(), tick]) for key in keys]
+        # A copy: the original will be overwritten.
+        self.latest = team_of(jax.tree.map(jnp.copy, state.learner.params.agents))
+        self.draws = -1, np.zeros(0)
         self.thread = ThreadPoolExecutor(1, "drigm-learner")
         self.pending: Future[Learnt] | None = None
-        self.learnt: list[tuple[Metrics, Array]] = []
-        self.episodes: list[EpisodeStats] = []  # [K] each
 
     def advance(self, ticks: int) -> ChunkSums:
         """Advance ``ticks`` ticks; raises `StoppedError` if an environment fails.
@@ -188,7 +195,8 @@ class HostRun:
             raise StoppedError(str(error), state, self.tick) from None
         if self.tick == self.config.ticks:
             self._await()  # the last chunk's sums miss nothing
-        return self._sums()
+        sums, self.sums = self.sums, jax.tree.map(np.zeros_like, self.sums)
+        return sums
 
     def settle(self) -> RunState:
         """Return the run's state, with every row stored and everything learnt that was due.
@@ -198,7 +206,11 @@ class HostRun:
         if self.tick > self.stored:
             self._hand_over(due=False)
         self._await()
-        return self.state
+        past = self.past
+        if self.shown is not None:
+            past = past._replace(checksum=host_resume.checksums_of(self.shown, past.steps.shape))
+        acting = host_resume.Acting((), self.team.agents, past, self.sums)
+        return self.state._replace(rollout=host_resume.pack(self.actor.carry, acting, self.config.shards))
 
     def close(self) -> None:
         """Stop the workers and the learning thread."""
@@ -209,14 +221,22 @@ class HostRun:
 
     def _tick(self) -> None:
         """Take in what the workers return, decide, send them on, and hand the rows over if it is time."""
-        if self.actor is None or self.vector is None:
+        if self.vector is None:
             self.vector = self._open()
-            self.actor = self._begin(self.vector)
-        else:
-            self.episodes.append(self.actor.arrive(self.vector.receive()))
+        steps = self.vector.receive()
+        episodes = jax.tree.map(np.add, self.sums.episodes, self.actor.arrive(steps))
+        self.sums, self.shown = self.sums._replace(episodes=episodes), steps
+        over = self.actor.over
         row, orders = self.actor.decide(self.team, self._explore)
-        self.vector.send(orders.reshape(self.vector.size, -1))
         self._keep(row)
+        host_resume.record(self.past, over, orders)
+        try:
+            self.vector.send(orders.reshape(self.vector.size, -1))
+        finally:  # what has been decided is part of the state, whether or not a worker lives to hear it
+            self._count()
+
+    def _count(self) -> None:
+        """Count the tick that has been decided, and hand the rows over if it is time."""
         on_time = self.tick % self.config.update_every == 0
         self.tick += 1
         if on_time:
@@ -228,14 +248,24 @@ class HostRun:
     def _explore(self, action: np.ndarray, avail: np.ndarray | None) -> np.ndarray:
         config, epsilon = self.config, float(epsilon_at(self.config, self.tick, np))
         joint, count = config.joint_exploration, self.programs.env.spec.num_actions
-        return explore(self.generators, action, avail, epsilon, count, joint=joint)
+        return explore(self._drawn(action.shape), action, avail, epsilon, count, joint=joint)
+
+    def _drawn(self, shape: tuple[int, ...]) -> np.ndarray:
+        """Return the numbers [2, K, E, N] that the present tick explores with: they follow from its number alone."""
+        number, tick = divmod(self.tick, BLOCK)
+        if self.draws[0] != number:
+            generators = [np.random.default_rng([*key.tolist(), number]) for key in self.run_keys]
+            self.draws = number, np.stack([g.random((BLOCK, 2, *shape[1:])) for g in generators], axis=2)
+        return self.draws[1][tick]
 
     def _keep(self, row: Row) -> None:
         """Write ``row`` [K, E, ...] into the block."""
         slot = self.tick - self.stored
 
         def write(block: np.ndarray, x: np.ndarray) -> None:
-            block[:, :, slot] = np.swapaxes(x.reshape(*self.axes, *x.shape[2:]), 0, 1)
+            x = np.swapaxes(x.reshape(*self.axes, *x.shape[2:]), 0, 1)
+            assert x.shape == block[:, :, slot].shape  # it would be broadcast: one run's rows to all
+            block[:, :, slot] = x
 
         jax.tree.map(write, self.block, row)
 
@@ -257,30 +287,27 @@ class HostRun:
         if self.pending is not None:
             found = self.pending.result()
             self.latest = found.team
-            self.learnt.append((found.metrics, found.updates))
+            learnt = jax.tree.map(np.asarray, (found.metrics, found.updates))
+            metrics, updates = jax.tree.map(np.add, (self.sums.metrics, self.sums.updates), learnt)
+            self.sums = self.sums._replace(metrics=metrics, updates=updates)
         self.pending = None
 
-    def _sums(self) -> ChunkSums:
-        """Return the sums [shards, runs] since they were last asked for, equal on every shard."""
-        runs, shards, _ = self.axes
-        nothing = jax.tree.map(np.asarray, no_sums((shards, runs)))
-        episodes = jax.tree.map(lambda *x: sum(x[1:], x[0]), nothing.episodes, *self.episodes)
-        learnt = nothing.metrics, nothing.updates
-        metrics, updates = jax.tree.map(lambda *x: np.sum([np.asarray(a) for a in x], axis=0), learnt, *self.learnt)
-        self.learnt, self.episodes = [], []
-        return ChunkSums(episodes, metrics, updates)
-
-    def _begin(self, vector: HostVector) -> Actor:
-        programs = self.programs
-        return Actor(programs.env, programs.liar, programs.strengths, self.keys, self.team, vector.reset(), self.tick)
-
     def _open(self) -> HostVector:
-        """Start the environments; a run that is resumed draws other episodes than it began with."""
-        (seeds, shards, envs), first = self.axes, self.config.first_seed
-        slots = [(first + k, shard, b, self.tick) for k in range(seeds) for shard in range(shards) for b in range(envs)]
-        host = self.programs.env.host
+        """Start the environments, lead them to where they were, and send them the orders that were given last."""
+        host, (runs, shards, envs) = self.programs.env.host, self.axes
         assert host is not None
-        return host.open([int(np.random.SeedSequence(slot).generate_state(1)[0] >> 1) for slot in slots])
+        again = [] if host.seeded else [self.tick]  # other battles than it began with
+        slots = [
+            [*self.slot_keys[s, k].tolist(), b, *again] for k in range(runs) for s in range(shards) for b in range(envs)
+        ]
+        vector = host.open([int(np.random.SeedSequence(slot).generate_state(1)[0] >> 1) for slot in slots])
+        lost = host_resume.remake(self.past, vector)
+        if lost.any():
+            self.actor.abandon(lost)
+            told = "they do not repeat themselves from seed and actions, or are longer than their time limit"
+            self.note(f"{lost.sum()} of {lost.size} episodes could not be resumed, new ones begin: {told}")
+        vector.send(host_resume.last_orders(self.past).reshape(vector.size, -1))
+        return vector
 
 
 def team_of(agents: RecurrentAgents) -> HostTeam:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -57,6 +57,7 @@ class Train(NamedTuple):
             Of environments in other processes the next chunk may go on while the last one's updates still run.
         place: ``place(state)``: a state where a chunk wants it; more runs than devices can share evenly are filled up.
         layout: where that is; None for environments in other processes.
+        notes: what a user should know since it was last called.
     """
 
     init: Callable[[Array, Array], RunState]
@@ -66,6 +67,7 @@ class Train(NamedTuple):
     settle: Callable[[Any], RunState] = lambda state: state
     place: Callable[[RunState], Any] = lambda state: state
     layout: Layout | None = None
+    notes: Callable[[], Sequence[str]] = tuple
 
 
 class StoppedError(UserError):

@@ -167,6 +167,8 @@ def _train(session: Session, state: RunState, tick: int) -> RunState:
             began = time.monotonic()
             state, sums = _advance(session, state, tick, ticks)
             tick += ticks
+            for note in session.programs.notes():
+                progress.note(note)
             rate = ticks * config.num_envs * runs / (time.monotonic() - began)
             rows = _metric_rows(session, sums, tick, rate)
             write(rows)

@@ -62,6 +62,11 @@ class HostSource(NamedTuple):
     most: int = 64
     timeout: float = STEP_SECONDS
 
+    @property
+    def seeded(self) -> bool:
+        """Whether an episode follows from the seed of its reset; StarCraft takes a seed when it is made."""
+        return self.kind != "smac"
+
     def open(self, seeds: list[int]) -> HostVector:
         """Start ``len(seeds)`` environments, each with its own seed."""
         return HostVector(self, seeds)
@@ -237,7 +242,7 @@ class HostVector:
     def __init__(self, source: HostSource, seeds: list[int]) -> None:
         count = min(source.workers or usable_cores(), len(seeds))
         bounds = np.linspace(0, len(seeds), count + 1).astype(int)
-        self.size, self.ticks, self.workers = len(seeds), 0, []
+        self.source, self.size, self.ticks, self.workers = source, len(seeds), 0, []
         try:
             for number, (low, high) in enumerate(itertools.pairwise(bounds.tolist())):
                 self.workers.append(_Process(number, source, seeds[low:high], low))
@@ -255,6 +260,34 @@ class HostVector:
             own = None if seeds is None else seeds[worker.first : worker.first + len(worker.seeds)]
             self._send(worker, {"do": "reset", "seeds": own})
         return self._gather("at reset")
+
+    def replay(self, episodes: np.ndarray, steps: np.ndarray, orders: np.ndarray, checksums: np.ndarray) -> np.ndarray:
+        """Lead environments that have not been reset to where others were before they took their last orders.
+
+        Args:
+            episodes: [B], how many those had begun.
+            steps: [B], how many orders they were given in the last one, 0 where the next tick begins it.
+            orders: [B, L, N], these.
+            checksums: [B], of their time-steps before the last orders.
+
+        Returns:
+            Where these could not be reached [B]; the next tick begins another episode there.
+        """
+        length, lost = max(0, int(steps.max()) - 1), np.zeros(self.size, bool)
+        for worker in self.workers:
+            mine = slice(worker.first, worker.first + len(worker.seeds))
+            columns = {"episodes": episodes[mine].tolist(), "steps": steps[mine].tolist()}
+            request = {"do": "replay", "length": length, **columns, "checksums": checksums[mine].tolist()}
+            self._send(worker, request, np.ascontiguousarray(orders[mine, :length], np.int32).tobytes())
+        try:
+            for worker in self.workers:
+                limit = ANSWER_SECONDS * (1 + length * len(worker.seeds))  # that of so many steps
+                answer, _ = worker.receive("while it repeated the episodes that a checkpoint broke off", limit)
+                lost[[worker.first + i for i in answer["lost"]]] = True
+        except BaseException:
+            self.close()
+            raise
+        return lost
 
     def send(self, actions: np.ndarray) -> None:
         """Begin a tick with the joint actions [B, N] int32; `receive` ends it."""

@@ -16,7 +16,7 @@ from drigm.run_directory import seeds_of
 from drigm.sweep.plan import Plan, differing
 from drigm.train import Run, load_run
 
-EXPLORING = "exploring"  # the column of points that are only trained: the score of the last tenth of training
+EXPLORING = "exploring"  # the column of points that are only trained; see `exploring_score`
 
 
 class Swept(NamedTuple):
@@ -43,7 +43,9 @@ class Swept(NamedTuple):
             {"point": name, **{s.name: Score(s.mean, s.se if len(s.per_seed) > 1 else math.nan) for s in scores}}
             for name, scores in self.scores.items()
         ]
-        return format_table(rows) if rows else "no point has finished"
+        unknown = [name for name, (s, *_) in self.scores.items() if s.name == EXPLORING and math.isnan(s.mean)]
+        told = [f"no score: no episode ended in the training of a seed of {', '.join(unknown)}"] if unknown else []
+        return "\n".join([format_table(rows), *told]) if rows else "no point has finished"
 
 
 def collect(plan: Plan, failures: dict[str, str]) -> Swept:
@@ -60,10 +62,15 @@ def _scores(plan: Plan, point: str) -> list[ShiftScore]:
         return evaluation.scores
     per_seed = []
     for seed in seeds_of(plan.points[point]):
-        scores = [row["score"] for row in plan.directory(point).read_metrics(seed)]
-        last = [x for x in scores[-max(1, len(scores) // 10) :] if math.isfinite(x)]
-        per_seed.append(float(np.mean(last)) if last else math.nan)
+        per_seed.append(exploring_score([row["score"] for row in plan.directory(point).read_metrics(seed)]))
     return [shift_score(EXPLORING, np.asarray(per_seed))]
+
+
+def exploring_score(scores: list[float]) -> float:
+    """Return the mean over the last tenth of the rows, or the last row where any episode ended; nan if none did."""
+    last = [x for x in scores[-max(1, len(scores) // 10) :] if math.isfinite(x)]
+    last = last or [x for x in scores if math.isfinite(x)][-1:]
+    return float(np.mean(last)) if last else math.nan
 
 
 def _write(swept: Swept) -> None:

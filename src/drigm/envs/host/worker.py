@@ -34,7 +34,7 @@ from .adapters import adapt, load
 from .chance import Chance
 from .faults import EnvError, describe
 from .inspection import findings
-from .steps import AT_WORK, HostStep, pack
+from .steps import AT_WORK, HostStep, checksums, pack, unpack
 
 
 class Slot:
@@ -66,6 +66,24 @@ class Slot:
     def _seen(self, shown: HostStep) -> HostStep:
         self.over = shown.over
         return shown
+
+    def replay(self, episode: int, orders: np.ndarray) -> HostStep | None:
+        """Go from the start to episode number ``episode``, and there take ``orders`` [steps, N]; None if it ends early.
+
+        Only of a slot that has not been reset yet.
+        """
+        self.skip(episode - 1)
+        shown = self.reset()
+        for order in orders:
+            if self.over:
+                return None
+            shown = self.tick(order)
+        return shown
+
+    def skip(self, episodes: int) -> None:
+        """Leave out the seeds of so many episodes."""
+        for _ in range(episodes):
+            self.seeds.integers(2**31 - 1)
 
 
 class Worker:
@@ -120,6 +138,25 @@ class Worker:
         ]
         return {}, pack(self.slots[0].env.facts, shown)
 
+    def replay(self, request: dict[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]:
+        """Lead every new environment to where it was before its last orders; answers which did not come there."""
+        shape = len(self.slots), request["length"], len(self.slots[0].env.facts.agents)
+        all_orders = np.frombuffer(data, np.int32).reshape(shape)
+        columns = request["episodes"], request["steps"], all_orders, request["checksums"]
+        lost = []
+        for i, (slot, episode, steps, mine, checksum) in enumerate(zip(self.slots, *columns, strict=True)):
+            if steps == 0:  # the episode is about to begin
+                slot.skip(episode - 1)
+                continue
+            with contextlib.suppress(EnvError):
+                orders = mine[: steps - 1]
+                shown = self._on(i, lambda orders: slot.replay(episode, orders), orders, patient=True)  # noqa: B023
+                if shown is not None and _checksum(slot, shown) == checksum:
+                    continue
+            slot.over = True
+            lost.append(i)
+        return {"lost": lost}, b""
+
     def close(self) -> None:
         """Close every environment; one that fails to does not keep the others open."""
         for slot in self.slots:
@@ -133,6 +170,11 @@ class Worker:
         except EnvError as fault:
             fault.args = (slot,)
             raise
+
+
+def _checksum(slot: Slot, shown: HostStep) -> int:
+    """The checksum of a time-step as it comes out of the pipe."""
+    return checksums(unpack(slot.env.facts, 1, pack(slot.env.facts, [shown])))[0]
 
 
 def serve(connection: Connection, progress: int) -> None:
