@@ -38,8 +38,8 @@ from drigm.loop import (
     first_update,
     initial_state,
     learn,
-    no_sums,
     nothing_learnt,
+    row_ticks,
     training_strengths,
 )
 from drigm.networks import RecurrentAgents
@@ -172,13 +172,16 @@ class HostRun:
         self.pending: Future[Learnt] | None = None
         self.learnt: list[tuple[Metrics, Array]] = []
         self.episodes: list[EpisodeStats] = []  # [K] each
+        self.sums = jax.tree.map(np.asarray, state.sums)  # of the row, until the lists were taken in
 
     def advance(self, ticks: int) -> ChunkSums:
         """Advance ``ticks`` ticks; raises `StoppedError` if an environment fails.
 
         Returns:
-            Sums over the episodes that ended and the updates that finished meanwhile.
+            Sums over the episodes that ended and the updates that were begun since the row of metrics began.
         """
+        if self.tick % row_ticks(self.config) == 0:
+            self.sums = jax.tree.map(np.zeros_like, self.sums)
         try:
             for _ in range(ticks):
                 self._tick()
@@ -186,8 +189,8 @@ class HostRun:
             state = self.settle()
             self.close()
             raise StoppedError(str(error), state, self.tick) from None
-        if self.tick == self.config.ticks:
-            self._await()  # the last chunk's sums miss nothing
+        if self.tick == self.config.ticks or self.tick % row_ticks(self.config) == 0:
+            self._await()  # a row's sums miss nothing
         return self._sums()
 
     def settle(self) -> RunState:
@@ -198,7 +201,10 @@ class HostRun:
         if self.tick > self.stored:
             self._hand_over(due=False)
         self._await()
-        return self.state
+        sums = self._sums()
+        return self.state._replace(
+            sums=sums if self.programs.sharding is None else jax.device_put(sums, self.programs.sharding)
+        )
 
     def close(self) -> None:
         """Stop the workers and the learning thread."""
@@ -261,14 +267,12 @@ class HostRun:
         self.pending = None
 
     def _sums(self) -> ChunkSums:
-        """Return the sums [shards, runs] since they were last asked for, equal on every shard."""
-        runs, shards, _ = self.axes
-        nothing = jax.tree.map(np.asarray, no_sums((shards, runs)))
-        episodes = jax.tree.map(lambda *x: sum(x[1:], x[0]), nothing.episodes, *self.episodes)
-        learnt = nothing.metrics, nothing.updates
-        metrics, updates = jax.tree.map(lambda *x: np.sum([np.asarray(a) for a in x], axis=0), learnt, *self.learnt)
-        self.learnt, self.episodes = [], []
-        return ChunkSums(episodes, metrics, updates)
+        """Return the sums [shards, runs] since the row began, equal on every shard."""
+        episodes = jax.tree.map(lambda *x: sum(x[1:], x[0]), self.sums.episodes, *self.episodes)
+        done = self.sums.metrics, self.sums.updates
+        metrics, updates = jax.tree.map(lambda *x: np.sum([np.asarray(a) for a in x], axis=0), done, *self.learnt)
+        self.learnt, self.episodes, self.sums = [], [], ChunkSums(episodes, metrics, updates)
+        return self.sums
 
     def _begin(self, vector: HostVector) -> Actor:
         programs = self.programs

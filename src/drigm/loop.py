@@ -24,7 +24,6 @@ from drigm.robust_targets import SHARD_AXIS, Robustness
 from drigm.rollout import EpisodeStats, Exploration, RolloutState
 from drigm.types import Array, PyTree
 
-
 ROWS = 100  # of metrics in a run, about
 
 
