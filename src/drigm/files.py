@@ -1,4 +1,4 @@
-"""Small files: what the system refuses is one sentence that names the file, and nothing is half written."""
+"""Small files and locks: what the system refuses is one sentence that names the file, and nothing is half written."""
 
 from __future__ import annotations
 
@@ -6,8 +6,14 @@ import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from drigm.errors import UserError
+
+try:
+    import fcntl
+except ImportError:  # not a POSIX system: no lock
+    fcntl = None
 
 
 class FileError(UserError):
@@ -83,3 +89,34 @@ def replacing(path: Path) -> Iterator[Path]:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise
+
+
+@contextlib.contextmanager
+def hold(file: Path, refusal: str) -> Iterator[None]:
+    """Hold a lock file while the block runs, and remove it then; `UserError` with ``refusal`` where it is held."""
+    with _locked(file, refusal):
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                os.unlink(file)
+
+
+def _locked(file: Path, refusal: str) -> IO[str]:
+    """Return the lock file, open and locked; another process may remove it until then."""
+    while True:
+        with file_errors(file):
+            lock = open(file, "a")  # noqa: SIM115 (the caller closes it, which frees it)
+        try:
+            if fcntl is not None:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.stat(file).st_ino == os.fstat(lock.fileno()).st_ino:
+                return lock
+        except BlockingIOError:
+            lock.close()
+            raise UserError(refusal) from None
+        except FileNotFoundError:
+            pass
+        except OSError:  # a file system without locks
+            return lock
+        lock.close()

@@ -22,27 +22,21 @@ import importlib.metadata
 import io
 import json
 import math
-import os
 import platform
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 
 from drigm.checkpoint import DamagedError, drop, load_arrays, load_tree, not_finite, save_tree
 from drigm.config import TrainConfig, from_dict, validate
 from drigm.errors import UserError, check
-from drigm.files import append_text, file_errors, make_folder, read_bytes, read_text, remove, write_text
+from drigm.files import append_text, file_errors, hold, make_folder, read_bytes, read_text, remove, write_text
 from drigm.types import PyTree
-
-try:
-    import fcntl
-except ImportError:  # not a POSIX system: no lock
-    fcntl = None
 
 METRICS = (
     "step",
@@ -305,37 +299,6 @@ def divergence(found: dict[int, Diverged], others: str = "") -> str:
     steps = ", ".join(dict.fromkeys(str(one.step) for one in found.values()))
     why = first.why.replace("{seeds}", seeds).replace("{steps}", steps)
     return f"{why}{f'; {others}' if others else ''}."
-
-
-@contextmanager
-def hold(file: Path, refusal: str) -> Iterator[None]:
-    """Hold a lock file while the block runs, and remove it then; `UserError` with ``refusal`` where it is held."""
-    with _locked(file, refusal):
-        try:
-            yield
-        finally:
-            with suppress(OSError):
-                os.unlink(file)
-
-
-def _locked(file: Path, refusal: str) -> IO[str]:
-    """Return the lock file, open and locked; another process may remove it until then."""
-    while True:
-        with file_errors(file):
-            lock = open(file, "a")  # noqa: SIM115 (the caller closes it, which frees it)
-        try:
-            if fcntl is not None:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.stat(file).st_ino == os.fstat(lock.fileno()).st_ino:
-                return lock
-        except BlockingIOError:
-            lock.close()
-            raise UserError(refusal) from None
-        except FileNotFoundError:
-            pass
-        except OSError:  # a file system without locks
-            return lock
-        lock.close()
 
 
 def _is_something(path: Path) -> bool:

@@ -8,8 +8,8 @@ from typing import Any
 
 from drigm import interrupts
 from drigm.errors import check, choose
+from drigm.files import hold
 from drigm.loggers import parse_log
-from drigm.run_directory import hold
 from drigm.sweep.drive import drive
 from drigm.sweep.engines import Options, local_engine
 from drigm.sweep.plan import make_plan
