@@ -12,6 +12,7 @@ import json
 import os
 import sys
 import traceback
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -67,16 +68,17 @@ class Slot:
         self.over = shown.over
         return shown
 
-    def replay(self, episode: int, orders: np.ndarray) -> HostStep | None:
+    def replay(self, episode: int, orders: np.ndarray, mark: Callable[[], None]) -> HostStep | None:
         """Go from the start to episode number ``episode``, and there take ``orders`` [steps, N]; None if it ends early.
 
-        Only of a slot that has not been reset yet.
+        Only of a slot that has not been reset yet; ``mark`` is called before each step.
         """
         self.skip(episode - 1)
         shown = self.reset()
         for order in orders:
             if self.over:
                 return None
+            mark()
             shown = self.tick(order)
         return shown
 
@@ -141,16 +143,16 @@ class Worker:
     def replay(self, request: dict[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]:
         """Lead every new environment to where it was before its last orders; answers which did not come there."""
         shape = len(self.slots), request["length"], len(self.slots[0].env.facts.agents)
-        all_orders = np.frombuffer(data, np.int32).reshape(shape)
-        columns = request["episodes"], request["steps"], all_orders, request["checksums"]
+        orders = np.frombuffer(data, np.int32).reshape(shape)
+        columns = request["episodes"], request["steps"], orders, request["checksums"]
         lost = []
         for i, (slot, episode, steps, mine, checksum) in enumerate(zip(self.slots, *columns, strict=True)):
             if steps == 0:  # the episode is about to begin
                 slot.skip(episode - 1)
                 continue
             with contextlib.suppress(EnvError):
-                orders = mine[: steps - 1]
-                shown = self._on(i, lambda orders: slot.replay(episode, orders), orders, patient=True)  # noqa: B023
+                self.mark(i, patient=True)
+                shown = slot.replay(episode, mine[: steps - 1], lambda: self.mark(i))  # noqa: B023 (called at once)
                 if shown is not None and _checksum(slot, shown) == checksum:
                     continue
             slot.over = True
