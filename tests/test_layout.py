@@ -35,6 +35,7 @@ FLOW = (
     ("host_loop",),
     ("host_evaluate",),
     ("checkpoint",),
+    ("trust",),
     ("run_directory",),
     ("loggers",),
     ("training",),

@@ -17,17 +17,21 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 import jax
 
 from drigm.checkpoint import load_tree, save_tree
 from drigm.config import TrainConfig, from_dict, validate
-from drigm.errors import UserError, check
+from drigm.errors import UserError, check, read_json, shown
+from drigm.trust import provenance
 from drigm.types import PyTree
 
+LONGEST_PLACE = 80  # characters of an environment's name in a folder's
 METRICS = (
     "step",
     "return",
@@ -69,27 +73,35 @@ class RunDirectory:
 
         Empty folders are nothing: a run that was killed before its config was written begins anew.
         """
-        if self.path.exists() and (not self.path.is_dir() or any(p for p in self.path.rglob("*") if not p.is_dir())):
-            hint = f"continue it with --resume {self.path}, or give another directory"
-            raise UserError(f"out: {str(self.path)!r} is not empty; {hint}.")
+        source = provenance(config)
         try:
+            if self.path.exists() and (
+                not self.path.is_dir() or any(p for p in self.path.rglob("*") if not p.is_dir())
+            ):
+                hint = f"continue it with --resume {self.path}, or give another directory"
+                raise UserError(f"out: {str(self.path)!r} is not empty; {hint}.")
             for folder in (self.path, self.path / "metrics", self.path / "weights"):
                 folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise UserError(f"out: {str(self.path)!r} cannot be created ({error.strerror}).") from None
+            raise UserError(f"out: {shown(str(self.path))} cannot be created ({error.strerror}).") from None
         write_text(self.config_file, config.to_json())
-        write_text(self.system_file, json.dumps(system_facts(), indent=2))
+        write_text(self.system_file, json.dumps({**system_facts(), **source}, indent=2))
 
     def load_config(self) -> TrainConfig:
         """Return the run's validated config; `UserError` if this is no run directory."""
         try:
-            settings = json.loads(self.config_file.read_text())
+            settings = read_json(self.config_file)
         except OSError:
             raise UserError(f"run: {str(self.path)!r} is not a run directory (it has no config.json).") from None
-        except ValueError as error:  # of JSON or of UTF-8
-            raise UserError(f"{self.config_file}: not valid JSON ({error}).") from None
         check(isinstance(settings, dict), str(self.config_file), settings, "it must hold one JSON object")
         return validate(from_dict(settings))
+
+    def load_system(self) -> Any:
+        """Return what system.json holds; None if it is missing or damaged, for no result depends on it."""
+        try:
+            return read_json(self.system_file)
+        except (OSError, UserError):
+            return None
 
     def append_metrics(self, seed: int, row: dict[str, float]) -> None:
         """Add one row to a seed's CSV, writing the header first if the file is new."""
@@ -148,14 +160,26 @@ def seeds_of(config: TrainConfig) -> list[int]:
 
 
 def default_path(config: TrainConfig) -> Path:
-    """Return runs/<what>-<when>, unused so far."""
-    place = config.env.split(":")[-1].replace("/", "-")
-    what = f"{place}-{config.factorization}-{config.uncertainty}" + (f"-{config.rho:g}" if config.rho else "")
-    base = Path("runs") / f"{what}-{time.strftime('%Y%m%d-%H%M%S')}"
-    path, number = base, 2
-    while path.exists():
-        path, number = base.with_name(f"{base.name}-{number}"), number + 1
-    return path
+    """Make and return an empty folder runs/<what>-<when> that nobody else has been given.
+
+    Raises:
+        UserError: it cannot be made.
+    """
+    place = re.sub(r"[^\w.=-]+", "-", config.env.rpartition(":")[2], flags=re.ASCII).strip("-.")
+    what = f"{place[:LONGEST_PLACE]}-{config.factorization}-{config.uncertainty}"
+    what += f"-{config.rho:g}" if config.rho else ""
+    base, number = Path("runs") / f"{what}-{time.strftime('%Y%m%d-%H%M%S')}", 1
+    try:
+        base.parent.mkdir(exist_ok=True)
+        while True:
+            path = base if number == 1 else base.with_name(f"{base.name}-{number}")
+            try:
+                path.mkdir()  # runs that begin in the same second get folders of their own
+                return path
+            except FileExistsError:
+                number += 1
+    except OSError as error:
+        raise UserError(f"out: {str(base)!r} cannot be created ({error.strerror}).") from None
 
 
 def _append_row(path: Path, row: dict[str, float]) -> None:

@@ -9,6 +9,7 @@ from drigm.envs.host.conformance import violations
 from drigm.envs.host.parallel_env import ParallelAdapter
 from drigm.envs.host_vector import HostSource, ask
 from drigm.envs.hosted import name_of
+from drigm.envs.origin import located
 from drigm.errors import UserError, check
 
 HOUR = 3600.0
@@ -30,7 +31,7 @@ def check_env(
     """
     if hasattr(env, "possible_agents") and not isinstance(env, type):
         return list(dict.fromkeys(violations(lambda: ParallelAdapter(env, "env"), episodes=episodes, limit=limit)))
-    text = env if isinstance(env, str) else name_of(env)
+    text = located(env if isinstance(env, str) else name_of(env))
     kind, colon, name = text.partition(":")
     ok = bool(colon) and kind in ("pettingzoo", "smac")
     check(ok, "env", text, "give pettingzoo:package.module:factory or smac:MAP; drigm's own are checked by its tests")

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from drigm.errors import check, choose
+from drigm.errors import as_path, check, choose
 from drigm.loggers import parse_log
 from drigm.sweep.drive import drive
 from drigm.sweep.engines import Options, local_engine
@@ -54,7 +54,7 @@ def sweep(
         check(count >= 0, name, count, "a whole number from 0 (what fits)")
     options = Options(workers, cores, ",".join(parse_log(log)), address)
     found = read_sweep(source)
-    plan = make_plan(found, Path(out) if out is not None else Path("runs") / "sweeps" / found.name)
+    plan = make_plan(found, as_path("out", out) if out is not None else Path("runs") / "sweeps" / found.name)
     if all(map(plan.is_finished, plan.points)):  # no engine needs to be started
         return collect(plan, {})
     try:
