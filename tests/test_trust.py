@@ -312,7 +312,7 @@ def test_a_replay_larger_than_memory_is_refused(monkeypatch):
     ) as error:
         check_replay([config], env)
     assert_one_sentence(str(error.value))
-    monkeypatch.setattr("drigm.train.memory_bytes", lambda: 0)  # a system that does not say
+    monkeypatch.setattr(module, "memory_bytes", lambda: 0)  # a system that does not say
     check_replay([config], env)
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from drigm import rollout
 from drigm.devices import use_cores
 from drigm.envs.api import Environment, Shift
+from drigm.envs.origin import digest, origin
 from drigm.envs.shifts import Grid, default_suite, worlds
 from drigm.host_evaluate import host_outcomes
 from drigm.networks import RecurrentAgents
@@ -109,21 +110,26 @@ def cached_evaluations(
         shifts, perturb, quiet: see `evaluate`.
     """
     suite = shifts or _default(runs[0], perturb)
-    kept = [kept_evaluation(run.path, len(run.seeds), suite, perturb) for run in runs]
+    kept = [kept_evaluation(run.path, len(run.seeds), suite, perturb, _opened(run)) for run in runs]
     found = [one for one in kept if one is not None]
     if len(found) == len(runs):
         return found
     found = _evaluate_together(runs, suite, perturb, quiet)
     for run, result in zip(runs, found, strict=True):
-        file, key = _kept(run.path, suite, perturb)
+        file, key = _kept(run.path, suite, perturb, _opened(run))
         file.parent.mkdir(exist_ok=True)
         write_text(file, json.dumps({"key": key, "scores": [score._asdict() for score in result.scores]}, indent=2))
     return found
 
 
-def kept_evaluation(path: Path, seeds: int, suite: str, perturb: Grid | None = None) -> Evaluation | None:
-    """Return what `cached_evaluation` has kept in the run directory ``path`` of ``seeds`` seeds; None if nothing."""
-    file, key = _kept(path, suite, perturb)
+def kept_evaluation(
+    path: Path, seeds: int, suite: str, perturb: Grid | None = None, env_id: str = ""
+) -> Evaluation | None:
+    """Return what `cached_evaluation` has kept in the run directory ``path`` of ``seeds`` seeds; None if nothing.
+
+    Scores that were played in another version of the source of the environment ``env_id`` do not count.
+    """
+    file, key = _kept(path, suite, perturb, env_id)
     try:
         found = json.loads(file.read_text())
         if found["key"] == key and [len(s["per_seed"]) for s in found["scores"]].count(seeds):
@@ -133,11 +139,19 @@ def kept_evaluation(path: Path, seeds: int, suite: str, perturb: Grid | None = N
     return None
 
 
-def _kept(path: Path, suite: str, perturb: Grid | None) -> tuple[Path, dict[str, object]]:
+def _opened(run: Run) -> str:
+    """The id of the environment that ``run`` was opened with, where it lies now."""
+    return run.config.env if run.env.host is None else f"{run.env.host.kind}:{run.env.host.name}"
+
+
+def _kept(path: Path, suite: str, perturb: Grid | None, env_id: str) -> tuple[Path, dict[str, object]]:
     """The file that scores are kept in, and what must stand in it."""
     named = {name: [float(x) for x in strengths] for name, strengths in (perturb or {}).items()}
     strengths = "".join(f"-{name}={','.join(f'{x:g}' for x in values)}" for name, values in named.items())
-    key = {"suite": suite, "perturb": named, "version": version("drigm")}
+    key: dict[str, object] = {"suite": suite, "perturb": named, "version": version("drigm")}
+    source = origin(env_id)
+    if source is not None and source.file is not None:
+        key["source"] = digest(source.file)
     return path / "scores" / f"{suite}{strengths}.json", key
 
 
