@@ -45,7 +45,16 @@ texts = st.one_of(st.sampled_from(WORDS), st.sampled_from(ENVS), st.text(anythin
 leaves = st.one_of(numbers, texts, st.booleans(), st.none())
 values = st.one_of(leaves, st.lists(leaves, max_size=3), st.dictionaries(texts, leaves, max_size=2))
 fields = st.one_of(st.sampled_from(list(FIELDS)), st.sampled_from(list(FIELDS)), texts)
-tables = st.dictionaries(fields, values, max_size=4)
+# What a field takes: its default and its limits, so that many inputs get past the first check.
+FINE = [
+    (name, value)
+    for name, field in FIELDS.items()
+    for value in (field.default, field.metadata["low"], field.metadata["high"])
+    if value is not None and name not in ("env", "batch", "num_envs", "shards", "window", "burn_in")
+]
+fine = st.lists(st.sampled_from(FINE), max_size=4).map(dict)
+odd = st.dictionaries(fields, values, max_size=3)
+tables = st.one_of(fine, odd, st.builds(lambda a, b: {**a, **b}, fine, odd))
 SPLICES = [
     '"',
     "{",
@@ -207,14 +216,18 @@ def try_line(arguments: list[str]) -> bool:
 
 
 def try_text(text: str) -> bool:
-    """Whether each of the small languages that settings hold takes `text`, or refuses it."""
-    with _refusals() as refused:
-        located(text)
-        parse_grid(text)
-        as_path("out", text)
-        validate(SMALL.replace(env=text, fail_value=text))
+    """Whether any of the small languages that settings hold takes `text`; the others refuse it."""
+    taken = []
+    for read in (located, parse_grid, lambda text: as_path("out", text), *(_field(f) for f in ("env", "fail_value"))):
+        with _refusals() as refused:
+            read(text)
+        taken.append(not refused)
     _value(text[:2000])
-    return not refused
+    return any(taken)
+
+
+def _field(name):
+    return lambda text: validate(SMALL.replace(**{name: text}))
 
 
 @contextlib.contextmanager

@@ -1,5 +1,6 @@
 """Whose environment a run names: where its file lies, whether it has changed, and that nobody's is run unasked."""
 
+import importlib
 import json
 import os
 import shutil
@@ -306,10 +307,10 @@ def test_counters_and_sizes_have_bounds(changes, said):
 
 def test_a_replay_larger_than_memory_is_refused(monkeypatch):
     config, env = resolve(SMALL.replace(replay_size=10**9))
-    monkeypatch.setattr("drigm.train.memory_bytes", lambda: 2**30)
-    with pytest.raises(
-        UserError, match=r"replay_size: 1000000000 .* GiB for all seeds, .* 1\.0 GiB of memory"
-    ) as error:
+    module = importlib.import_module("drigm.train")  # as an attribute of the package, `train` is the function
+    monkeypatch.setattr(module, "memory_bytes", lambda: 2**30)
+    said = r"replay_size: 1000000000 .* GiB for all seeds, .* 1\.0 GiB of memory"
+    with pytest.raises(UserError, match=said) as error:
         check_replay([config], env)
     assert_one_sentence(str(error.value))
     monkeypatch.setattr(module, "memory_bytes", lambda: 0)  # a system that does not say

@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from fuzzing import TARGETS
 
 ROUND = 500  # inputs between looks at the clock
-SHARES = {"config.json": 3, "command line": 1, "sweep TOML": 1, "names and values": 3}  # as each is dear
+SHARES = {"config.json": 4, "command line": 2, "sweep TOML": 1, "names and values": 3}  # as each is dear
 
 
 def main() -> int:

@@ -56,11 +56,15 @@ def warn(sentence: str) -> None:
     sys.stderr.write(f"drigm: {sentence}\n")
 
 
-def as_path(field: str, given: str | os.PathLike[str]) -> Path:
+def as_path(field: str, given: str | Path) -> Path:
     """Return ``given`` as a path; `UserError` for what no file system takes. The empty text is no folder's name."""
-    text = os.fspath(given)
+    text = str(given)
     check(text != "", field, text, "give a path; the folder that you are in is '.'")
-    check("\0" not in text, field, text, "a path holds no NUL")
+    try:
+        sound = b"\0" not in os.fsencode(text)
+    except UnicodeError:
+        sound = False
+    check(sound, field, text, "a path holds no NUL and no half of a character")
     check(len(text) <= MAX_PATH, field, text, f"a path has at most {MAX_PATH} characters")
     return Path(text)
 
