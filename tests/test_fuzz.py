@@ -51,6 +51,7 @@ def test_known_sweeps(text):
         ["--env", "pettingzoo:\0:x"],
         ["--out", ""],
         ["--out", "a\0b"],
+        ["--resume", "\udd00=0"],
         ["--resume", ""],
         ["--out", "x" * 10_000],
         ["--perturb", "obs_noise=" + "9" * 5000],
