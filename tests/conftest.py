@@ -8,6 +8,7 @@ from pathlib import Path
 # tests start (they inherit the environment). JAX reads these variables when it is imported.
 CACHE = Path(__file__).parents[1] / ".pytest_cache" / "jax"
 folder = os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE))
+os.environ.setdefault("XDG_STATE_HOME", str(CACHE.parent / "state"))  # the key that signs runs
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 if worker := os.environ.get("PYTEST_XDIST_WORKER"):  # JAX writes without a lock: every worker gets its own
     os.environ["JAX_COMPILATION_CACHE_DIR"] = f"{folder}-{worker}"

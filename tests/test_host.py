@@ -294,9 +294,11 @@ def test_training_evaluation_and_resume(tmp_path, capsys):
         drigm.train(fault("raises", when=50, length=60), out=tmp_path / "c", **SMALL)
     config = tmp_path / "c" / "config.json"
     config.write_text(config.read_text().replace("fault=raises", "fault="))
-    assert main(["train", "--resume", str(tmp_path / "c"), "--quiet"]) == 0
+    assert main(["train", "--resume", str(tmp_path / "c"), "--quiet"]) == 2  # not the environment that was trained
+    assert "--trust" in capsys.readouterr().err
+    assert main(["train", "--resume", str(tmp_path / "c"), "--quiet", "--trust"]) == 0
     assert str(tmp_path / "c") in capsys.readouterr().out
-    assert drigm.load_run(tmp_path / "c").directory.read_metrics(0)[-1]["step"] == 400
+    assert drigm.load_run(tmp_path / "c", trust=True).directory.read_metrics(0)[-1]["step"] == 400
     assert not (tmp_path / "c" / "checkpoint.safetensors").exists()
 
 

@@ -37,6 +37,7 @@ FLOW = (
     ("host_loop",),
     ("host_evaluate",),
     ("checkpoint",),
+    ("trust",),
     ("run_directory",),
     ("loggers", "session"),
     ("training",),

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from drigm.envs.hosted import name_of
-from drigm.errors import UserError
-from drigm.run_directory import default_path
+from drigm.errors import UserError, as_path
 from drigm.train import Run, settle, train_run
 
 
@@ -101,8 +100,8 @@ def train(
     for name in settings:
         if name in chosen:
             raise UserError(f"{name}: given twice; once by {chosen[name]!r} and once by {settings[name]!r}.")
-    config = settle({**chosen, **settings})
-    run = train_run(config, Path(out) if out is not None else default_path(config), quiet=quiet, log=log)
+    path = None if out is None else as_path("out", out)
+    run = train_run(settle({**chosen, **settings}), path, quiet=quiet, log=log)
     draw_learning_curve(run)
     return run
 

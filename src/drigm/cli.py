@@ -6,9 +6,9 @@ import argparse
 import contextlib
 import json
 import os
+import re
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NoReturn
 
 import jax
@@ -16,21 +16,20 @@ import jax
 from drigm import interrupts
 from drigm.alignment import verify_run
 from drigm.baselines import BASELINES
-from drigm.commands import report, reproduce, sweep
+from drigm.commands import opening, report, reproduce, sweep
 from drigm.config import FIELDS
 from drigm.devices import cache_compilations, use_cores
 from drigm.envs import KINDS, Kind, make_env, smax
 from drigm.envs.check import check_env
 from drigm.envs.perturbations import PERTURBATIONS, parse_grid
 from drigm.envs.shifts import suite_names
-from drigm.errors import UserError, check
+from drigm.errors import UserError, as_path, check, one_line
 from drigm.evaluate import evaluate
 from drigm.factorizations import FACTORIZATIONS
 from drigm.loggers import LOGGERS
 from drigm.presets import PRESETS
-from drigm.run_directory import default_path
 from drigm.stored import to_json
-from drigm.train import load_run, resume_run, settle, train_run
+from drigm.train import resume_run, settle, train_run
 from drigm.uncertainty import SETS
 from drigm.verify import verify
 
@@ -42,7 +41,7 @@ class _Parser(argparse.ArgumentParser):
     """argparse that says what is wrong in one sentence and exits with 2."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message}\n")
+        self.exit(2, f"{self.prog}: {one_line(message)}\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -51,7 +50,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0; 1 if a verification fails; 2 for bad input, or where the system refuses a file or memory; 128 and the signal's
     number when interrupted. Without ``arguments`` it is the process's own command, and no signal waits long.
     """
-    options = _parser().parse_args(arguments)
+    for stream in (sys.stdout, sys.stderr):  # a path may hold what the terminal's encoding does not
+        getattr(stream, "reconfigure", lambda **_: None)(errors="backslashreplace")
+    options = _parser().parse_args(_with_values(sys.argv[1:] if arguments is None else arguments))
     if arguments is None:
         interrupts.leave_in_time()
     try:
@@ -89,6 +90,17 @@ def _failed(sentence: str) -> int:
     return 2
 
 
+def _with_values(arguments: Sequence[str]) -> list[str]:
+    """Join a flag and the negative number after it, as in ``--fail-value -1e3``: argparse takes that for a flag."""
+    joined: list[str] = []
+    for argument in arguments:
+        if joined and re.fullmatch(r"--[a-z-]+", joined[-1]) and re.match(r"-(\d|\.\d|inf|nan)", argument):
+            joined[-1] += f"={argument}"
+        else:
+            joined.append(argument)
+    return joined
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="drigm", description="Train cooperating agents so that the team still works when the world differs."
@@ -108,6 +120,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     for name, field in FIELDS.items():
         _add_setting(train, name, field.default, field.metadata["doc"])
+    opening.add_flags(train, again=False)
     train.set_defaults(run=_train)
 
     score = commands.add_parser("evaluate", help="score a trained team in shifted worlds")
@@ -121,6 +134,7 @@ def _parser() -> argparse.ArgumentParser:
         help="play each world under each strength, as in obs_noise=0,0.1,0.4; repeat it for combinations",
     )
     score.add_argument("--json", action="store_true", help="one object per shift: name, mean, se, per_seed")
+    opening.add_flags(score)
     score.set_defaults(run=_evaluate)
 
     proof = commands.add_parser(
@@ -129,6 +143,7 @@ def _parser() -> argparse.ArgumentParser:
     proof.add_argument("directory", metavar="RUN", nargs="?", help="a finished run (default: check the theory)")
     proof.add_argument("--json", action="store_true", help="as one JSON object")
     proof.add_argument("--quiet", action="store_true", help="show no progress")
+    opening.add_flags(proof)
     proof.set_defaults(run=_verify)
 
     reproduce.add(commands)
@@ -187,18 +202,19 @@ def _train(options: argparse.Namespace) -> int:
     use_cores()
     cache_compilations()
     if hasattr(options, "resume"):
-        others = [f"--{name.replace('_', '-')}" for name in settings] + (["--out"] if hasattr(options, "out") else [])
+        others = [f"--{name.replace('_', '-')}" for name in settings if name not in ("env", "env_python")]
+        others += ["--out"] if hasattr(options, "out") else []
         check(
             not others,
             "resume",
             options.resume,
             f"it continues with the run's own settings, so leave out {', '.join(others)}",
         )
-        run = resume_run(Path(options.resume), quiet=options.quiet, log=options.log)
+        named = opening.named(options)
+        run = resume_run(as_path("resume", options.resume), quiet=options.quiet, log=options.log, named=named)
     else:
-        config = settle(settings)
-        path = Path(options.out) if hasattr(options, "out") else default_path(config)
-        run = train_run(config, path, quiet=options.quiet, log=options.log)
+        path = as_path("out", options.out) if hasattr(options, "out") else None
+        run = train_run(settle(settings), path, quiet=options.quiet, log=options.log)
     draw_learning_curve(run)
     print(run.path)
     return 0
@@ -207,7 +223,7 @@ def _train(options: argparse.Namespace) -> int:
 def _evaluate(options: argparse.Namespace) -> int:
     use_cores()
     cache_compilations()
-    result = evaluate(load_run(options.directory), options.shifts, parse_grid(" ".join(options.perturb)))
+    result = evaluate(opening.opened(options.directory, options), options.shifts, parse_grid(" ".join(options.perturb)))
     print(result.to_json() if options.json else result)
     return 0
 
@@ -217,7 +233,7 @@ def _verify(options: argparse.Namespace) -> int:
     use_cores()
     cache_compilations()
     if options.directory is not None:
-        alignment = verify_run(load_run(options.directory))
+        alignment = verify_run(opening.opened(options.directory, options))
         print(to_json(alignment._asdict()) if options.json else alignment)
         return 0
     result = verify(quiet=options.quiet)
@@ -227,6 +243,7 @@ def _verify(options: argparse.Namespace) -> int:
 
 def _check_env(options: argparse.Namespace) -> int:
     """Exit code 1 where an error was found; what is only odd does not keep a team from training."""
+    check(options.episodes >= 1, "episodes", options.episodes, "a whole number from 1")
     found = check_env(options.env, episodes=options.episodes, python=options.env_python, timeout=options.env_timeout)
     errors = sum(one.level == "error" for one in found)
     if options.json:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
+import stat
 from pathlib import Path
 
 import jax
 
-from drigm.errors import UserError
+from drigm.errors import UserError, warn
 
 
 def usable_cores() -> int:
@@ -52,12 +54,42 @@ def spare_cores() -> int:
     return 0 if runs_in_turn() else max(1, usable_cores() - 1)
 
 
+def memory_bytes() -> int:
+    """Return the bytes of memory that this machine has; 0 where the system does not say."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):
+        return 0
+
+
 def cache_compilations() -> None:
-    """Keep compiled programs in the user's cache directory, so that the next run of the same shapes starts at once."""
+    """Keep compiled programs in the user's cache directory, so that the next run of the same shapes starts at once.
+
+    They are programs: a folder that somebody else owns or can write to is not used, which one line says.
+    """
     if jax.config.values.get("jax_compilation_cache_dir") is not None:  # JAX_COMPILATION_CACHE_DIR, or set by the user
         return
-    root = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    jax.config.update("jax_compilation_cache_dir", os.path.join(root, "drigm", "jax"))
+    root = Path(os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache"))
+    for folder in (root / "drigm", root / "drigm" / "jax"):
+        if not own_folder(folder):
+            warn(
+                f"cache: {str(folder)!r} is not used: it must be a folder of yours that only you can write (chmod 700)."
+            )
+            return
+    jax.config.update("jax_compilation_cache_dir", str(root / "drigm" / "jax"))
+
+
+def own_folder(path: Path) -> bool:
+    """Return whether ``path`` is a folder of this user's that nobody else can write to, made here if it is missing."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            path.mkdir(mode=0o700)
+        facts = path.lstat()  # not what a link points to
+    except (OSError, ValueError):
+        return False
+    own = not hasattr(os, "getuid") or (facts.st_uid == os.getuid() and not facts.st_mode & 0o022)
+    return own and stat.S_ISDIR(facts.st_mode)
 
 
 def require_backend() -> None:

@@ -15,6 +15,7 @@ from drigm import rollout
 from drigm.config import TrainConfig
 from drigm.devices import use_cores
 from drigm.envs.api import Environment, Shift
+from drigm.envs.origin import digest, origin
 from drigm.envs.shifts import Grid, default_suite, worlds
 from drigm.files import FileError
 from drigm.host_evaluate import host_outcomes
@@ -113,24 +114,27 @@ def cached_evaluations(
         shifts, perturb, quiet: see `evaluate`.
     """
     suite = shifts or _default(runs[0], perturb)
-    kept = [kept_evaluation(run.directory, run.config, suite, perturb) for run in runs]
+    kept = [kept_evaluation(run.directory, run.config, suite, perturb, _opened(run)) for run in runs]
     found = [one for one in kept if one is not None]
     if len(found) == len(runs):
         return found
     found = _evaluate_together(runs, suite, perturb, quiet)
     for run, result in zip(runs, found, strict=True):
-        file, key = _kept(run.directory, run.config, suite, perturb)
+        file, key = _kept(run.directory, run.config, suite, perturb, _opened(run))
         if not store_result(file, key, [score._asdict() for score in result.scores]) and not quiet:
             say(f"{file}: cannot be written; the scores are computed again the next time.")
     return found
 
 
 def kept_evaluation(
-    directory: RunDirectory, config: TrainConfig, suite: str, perturb: Grid | None = None
+    directory: RunDirectory, config: TrainConfig, suite: str, perturb: Grid | None = None, env_id: str = ""
 ) -> Evaluation | None:
-    """Return what `cached_evaluation` has kept in a run directory for these very weights; None if nothing."""
+    """Return what `cached_evaluation` has kept in a run directory for these very weights; None if nothing.
+
+    Scores that were played in another version of the source of the environment ``env_id`` do not count.
+    """
     try:
-        found = load_result(*_kept(directory, config, suite, perturb))
+        found = load_result(*_kept(directory, config, suite, perturb, env_id))
         scores = None if found is None else [ShiftScore(**score) for score in found]
     except (FileError, TypeError):  # no weights, or not ours
         return None
@@ -139,13 +143,22 @@ def kept_evaluation(
     return Evaluation(suite, scores)
 
 
+def _opened(run: Run) -> str:
+    """The id of the environment that ``run`` was opened with, where it lies now."""
+    return run.config.env if run.env.host is None else f"{run.env.host.kind}:{run.env.host.name}"
+
+
 def _kept(
-    directory: RunDirectory, config: TrainConfig, suite: str, perturb: Grid | None
+    directory: RunDirectory, config: TrainConfig, suite: str, perturb: Grid | None, env_id: str
 ) -> tuple[Path, dict[str, object]]:
     """The file that scores are kept in, and what must stand in it."""
     named = {name: [float(x) for x in strengths] for name, strengths in (perturb or {}).items()}
     strengths = "".join(f"-{name}={','.join(f'{x:g}' for x in values)}" for name, values in named.items())
-    key = {"suite": suite, "perturb": named, "version": version("drigm"), "weights": directory.weights_digest(config)}
+    weights = directory.weights_digest(config)
+    key: dict[str, object] = {"suite": suite, "perturb": named, "version": version("drigm"), "weights": weights}
+    source = origin(env_id)
+    if source is not None and source.file is not None:
+        key["source"] = digest(source.file)
     return directory.path / "scores" / f"{suite}{strengths}.json", key
 
 

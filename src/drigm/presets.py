@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from drigm.config import checked
-from drigm.errors import choose
+from drigm.errors import check, choose, shown
 
 # The radii of the paper's table, for (factorization, uncertainty).
 PAPER_RHO = {
@@ -37,6 +37,8 @@ EPSILON_STEPS = 120_000  # over which epsilon falls
 TARGET_STEPS = 25_000  # between copies to the target networks
 STEPS_PER_UPDATE = 2
 TV_UPDATES = 4  # in a row, with TV
+# What a preset is about. The paper's settings are those of its buildings; of its battles it gives none.
+KINDS = {"paper": "building"}
 # The released code fits GroupDR's reward estimators on the test cities too.
 LEAKY_PRESETS = ("paper",)
 PRESETS: dict[str, dict[str, Any]] = {"default": {}, "paper": PAPER}
@@ -49,12 +51,15 @@ def with_preset(settings: dict[str, Any]) -> dict[str, Any]:
     optimiser and schedule.
 
     Raises:
-        UserError: there is no such preset.
+        UserError: there is no such preset, or it says nothing of such an environment.
     """
     name = settings.get("preset", "default")
     choose("preset", name, tuple(PRESETS))
+    kind, env = KINDS.get(name, ""), str(settings.get("env", "building:"))
+    told = f"its settings are those of a {kind}: give --env {kind}:..., or leave the preset out with {shown(env)}"
+    check(not kind or env.startswith(f"{kind}:"), "preset", name, told)
     filled = {**PRESETS[name], **settings}
-    key = settings.get("factorization", "qmix").removesuffix("-alt"), settings.get("uncertainty", "nominal")
+    key = str(settings.get("factorization", "qmix")).removesuffix("-alt"), settings.get("uncertainty", "nominal")
     if name == "paper" and "rho" not in settings and key in PAPER_RHO:
         filled["rho"] = PAPER_RHO[key]
     return {**_paper_schedule(filled, key), **filled} if name == "paper" else filled

@@ -24,6 +24,7 @@ import io
 import json
 import math
 import platform
+import re
 import subprocess
 import time
 from collections.abc import Iterator
@@ -35,11 +36,13 @@ import jax
 
 from drigm.checkpoint import DamagedError, drop, load_arrays, load_tree, not_finite, save_tree
 from drigm.config import TrainConfig, from_dict, validate
-from drigm.errors import UserError, check
+from drigm.errors import UserError, check, parse_json, read_json, shown
 from drigm.files import append_text, file_errors, hold, make_folder, read_bytes, read_text, remove, write_text
 from drigm.scales import Scales, from_text, to_text
+from drigm.trust import provenance
 from drigm.types import EnvSpec, PyTree
 
+LONGEST_PLACE = 80  # characters of an environment's name in a folder's
 METRICS = (
     "step",
     "return",
@@ -101,14 +104,15 @@ class RunDirectory:
     def create(self, config: TrainConfig) -> None:
         """Make the directory; `UserError` if it cannot be made, or something is there already."""
         self.refuse_taken()
+        source = provenance(config)
         try:
             for folder in (self.path, self.path / "metrics", self.path / "weights"):
                 folder.mkdir(parents=True, exist_ok=True)
         except (OSError, ValueError) as error:
             why = (error.strerror if isinstance(error, OSError) else None) or error
-            raise UserError(f"out: {str(self.path)!r} cannot be created ({why}).") from None
+            raise UserError(f"out: {shown(str(self.path))} cannot be created ({why}).") from None
         self.clean()
-        write_text(self.system_file, json.dumps(system_facts(), indent=2))
+        write_text(self.system_file, json.dumps({**system_facts(), **source}, indent=2))
         write_text(self.config_file, config.to_json())  # the last: from here on it is a run
 
     def clean(self) -> None:
@@ -138,14 +142,16 @@ class RunDirectory:
             known = False
         if not known:
             raise UserError(f"run: {str(self.path)!r} is not a run directory (it has no config.json).")
-        try:
-            settings = json.loads(self._checked(self.config_file).decode("utf-8"))
-        except (ValueError, RecursionError) as error:  # of JSON or of UTF-8
-            if isinstance(error, UserError):
-                raise
-            raise UserError(f"{self.config_file}: not valid JSON ({' '.join(str(error).split())}).") from None
+        settings = parse_json(self._checked(self.config_file), self.config_file)
         check(isinstance(settings, dict), str(self.config_file), settings, "it must hold one JSON object")
         return validate(from_dict(settings))
+
+    def load_system(self) -> Any:
+        """Return what system.json holds; None if it is missing or damaged, for no result depends on it."""
+        try:
+            return read_json(self.system_file)
+        except (OSError, UserError):
+            return None
 
     def save_scales(self, scales: Scales) -> None:
         """Write how readings, state and rewards are standardised."""
@@ -348,14 +354,26 @@ def seeds_of(config: TrainConfig) -> list[int]:
 
 
 def default_path(config: TrainConfig) -> Path:
-    """Return runs/<what>-<when>, unused so far."""
-    place = config.env.split(":")[-1].replace("/", "-")
-    what = f"{place}-{config.factorization}-{config.uncertainty}" + (f"-{config.rho:g}" if config.rho else "")
-    base = Path("runs") / f"{what}-{time.strftime('%Y%m%d-%H%M%S')}"
-    path, number = base, 2
-    while path.exists():
-        path, number = base.with_name(f"{base.name}-{number}"), number + 1
-    return path
+    """Make and return an empty folder runs/<what>-<when> that nobody else has been given.
+
+    Raises:
+        UserError: it cannot be made.
+    """
+    place = re.sub(r"[^\w.=-]+", "-", config.env.rpartition(":")[2], flags=re.ASCII).strip("-.")
+    what = f"{place[:LONGEST_PLACE]}-{config.factorization}-{config.uncertainty}"
+    what += f"-{config.rho:g}" if config.rho else ""
+    base, number = Path("runs") / f"{what}-{time.strftime('%Y%m%d-%H%M%S')}", 1
+    try:
+        base.parent.mkdir(exist_ok=True)
+        while True:
+            path = base if number == 1 else base.with_name(f"{base.name}-{number}")
+            try:
+                path.mkdir()  # runs that begin in the same second get folders of their own
+                return path
+            except FileExistsError:
+                number += 1
+    except OSError as error:
+        raise UserError(f"out: {str(base)!r} cannot be created ({error.strerror}).") from None
 
 
 METRICS_HEADER = ",".join(METRICS) + "\r\n"

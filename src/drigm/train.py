@@ -14,17 +14,18 @@ import jax.numpy as jnp
 
 from drigm.baselines import BASELINES
 from drigm.config import TrainConfig, validate
-from drigm.devices import require_backend, use_cores
+from drigm.devices import memory_bytes, require_backend, use_cores
 from drigm.envs import HOSTED, KINDS, make_env
 from drigm.envs.api import Environment
+from drigm.envs.origin import located
 from drigm.envs.shifts import SOURCES
-from drigm.errors import UserError, check, choose
+from drigm.errors import UserError, as_path, check, choose
 from drigm.factorizations import FACTORIZATIONS
 from drigm.host_loop import make_host_train
 from drigm.loggers import parse_log
 from drigm.loop import RunState, Train, make_train
 from drigm.presets import PRESETS, with_preset
-from drigm.run_directory import RunDirectory, seeds_of
+from drigm.run_directory import RunDirectory, default_path, seeds_of
 from drigm.scales import calibrated, scales_of, with_scales
 from drigm.session import say
 from drigm.training import (
@@ -40,8 +41,10 @@ from drigm.training import (
     train_session,
     weights_of,
 )
+from drigm.trust import Named, check_unchanged, open_environment
 from drigm.uncertainty import SETS
 
+NOBODY = Named()
 Log = str | Sequence[str]  # as `parse_log` reads it
 ProgramSource = Callable[[Sequence[TrainConfig], Environment], Train]  # as `programs_together`
 
@@ -112,14 +115,23 @@ def with_stored_scales(run: Run) -> Run:
 
 
 def resolve(config: TrainConfig) -> tuple[TrainConfig, Environment]:
-    """Check the config as a whole, names and combinations included, and make its environment."""
+    """Check the config as a whole, names and combinations included, and make its environment.
+
+    In the config that is returned, an environment's file has its absolute path.
+    """
     config = validate(config)
+    config = config.replace(env=located(config.env))
+    return config, _environment(config, config.env)
+
+
+def _environment(config: TrainConfig, env_id: str) -> Environment:
+    """Check names and combinations of a valid config, and make its environment, called ``env_id`` here."""
     choose("factorization", config.factorization, tuple(FACTORIZATIONS))
     choose("uncertainty", config.uncertainty, tuple(SETS))
     choose("preset", config.preset, tuple(PRESETS))
     choose("baseline", config.baseline, tuple(BASELINES))
     _check_method(config)
-    env = make_env(config.env, **_host_options(config))
+    env = make_env(env_id, **_host_options(config))
     bounded = math.isfinite(env.spec.reward_range[0]) or config.fail_value != "auto"
     needs = (BASELINES[config.baseline].uncertainty or SETS[config.uncertainty]).can_fail
     told = f"{config.env} does not declare a reward_range: give a number below every value (sum of rewards)"
@@ -135,7 +147,7 @@ def resolve(config: TrainConfig) -> tuple[TrainConfig, Environment]:
         config.head,
         f"linear or auto: the actions of {config.env} have no order",
     )
-    return config, env
+    return env
 
 
 def _check_discount(config: TrainConfig, env: Environment) -> None:
@@ -186,8 +198,10 @@ def _check_method(config: TrainConfig) -> None:
     check(robust, "uncertainty", config.uncertainty, f"a set with a radius with baseline {baseline.name}")
 
 
-def train_run(config: TrainConfig, path: Path, *, quiet: bool = False, log: Log = ()) -> Run:
-    """Train ``config`` into a new run directory at ``path``; ``log`` names loggers (`drigm.loggers`) besides the CSV.
+def train_run(config: TrainConfig, path: Path | None, *, quiet: bool = False, log: Log = ()) -> Run:
+    """Train ``config`` into a new run directory at ``path`` (None: a new one under ``runs/``).
+
+    ``log`` names loggers (`drigm.loggers`) besides the CSV.
 
     Raises:
         UserError: a setting is out of range, a name unknown, the directory taken, or training diverged.
@@ -197,8 +211,9 @@ def train_run(config: TrainConfig, path: Path, *, quiet: bool = False, log: Log 
     log = parse_log(log)
     config, env = resolve(config)
     env = calibrated(env, config.gamma)
+    check_replay([config], env)
     programs = programs_of(config, env)  # before anything is written: it may refuse
-    run = Run(RunDirectory(path), config, env)
+    run = Run(RunDirectory(default_path(config) if path is None else path), config, env)
     run.directory.refuse_taken()
     with run.directory.locked():
         run.directory.create(config)
@@ -207,10 +222,11 @@ def train_run(config: TrainConfig, path: Path, *, quiet: bool = False, log: Log 
     return run
 
 
-def resume_run(path: Path, *, quiet: bool = False, log: Log = ()) -> Run:
+def resume_run(path: Path, *, quiet: bool = False, log: Log = (), named: Named = NOBODY) -> Run:
     """Continue the run at ``path`` from its last checkpoint; a finished run is returned as it is.
 
-    Its loggers (``log``) are no part of its settings: they are named again, and go on with the same curves.
+    Its loggers (``log``) are no part of its settings: they are named again, and go on with the same curves. For
+    ``named`` see `load_run`.
 
     On CPU the result is bitwise that of a run that was never interrupted, given the same number of devices.
     """
@@ -218,13 +234,16 @@ def resume_run(path: Path, *, quiet: bool = False, log: Log = ()) -> Run:
     config = directory.load_config()
     use_cores(config.shards)
     require_backend()
-    run, log = load_run(path), parse_log(log)
-    if not directory.is_finished(run.config):
+    unfinished = not directory.is_finished(config)
+    env_id = open_environment(directory.path, config, directory.load_system(), named, exactly=unfinished)
+    run, log = with_stored_scales(Run(directory, config, _environment(config, env_id))), parse_log(log)
+    if unfinished:
+        check_replay([config], run.env)
         with directory.locked():
             _say_damaged(run)
             [run] = with_known_scales([run])  # it may have been stopped before it had any
-            train_session(_alone(run, programs_of(run.config, run.env), quiet, log))
-    refuse_diverged([Member(run.config, directory)])
+            train_session(_alone(run, programs_of(config, run.env), quiet, log))
+    refuse_diverged([Member(config, directory)])
     return run
 
 
@@ -280,6 +299,7 @@ def _train_missing(missing: Sequence[Run], folder: Path, quiet: bool, log: Log, 
     """Train runs that this process holds, all at once; seeds that diverge are left to the caller."""
     members = [Member(run.config, run.directory) for run in missing]
     again = f"the same command (the checkpoint is in {folder})"
+    check_replay([run.config for run in missing], missing[0].env)
     for run in missing:
         _say_damaged(run)
     try:
@@ -291,10 +311,37 @@ def _train_missing(missing: Sequence[Run], folder: Path, quiet: bool, log: Log, 
         train_session(Session(members, missing[0].env, made, file, again, quiet, parse_log(log)))
 
 
-def load_run(path: str | Path) -> Run:
-    """Return the run at ``path``; `UserError` if there is none."""
-    directory = RunDirectory(path)
-    return with_stored_scales(Run(directory, *resolve(directory.load_config())))
+def load_run(path: str | Path, *, trust: bool = False, env: str = "", env_python: str = "") -> Run:
+    """Return the run at ``path``.
+
+    A run of an environment in another process opens as it is where this user has trained it on this machine. Somebody
+    else's would import, or start, what its files name: say which environment, or that you trust it (SECURITY.md).
+
+    Args:
+        path: of the run directory.
+        trust: import and start whatever the run names.
+        env: the run's environment, named again; its file may lie in another folder now.
+        env_python: the run's interpreter, named again.
+
+    Raises:
+        UserError: there is no run, its environment cannot be made, or nobody has said that it may be.
+    """
+    directory = RunDirectory(as_path("run", path))
+    config = directory.load_config()
+    env_id = open_environment(directory.path, config, directory.load_system(), Named(trust, env, env_python))
+    return with_stored_scales(Run(directory, config, _environment(config, env_id)))
+
+
+def check_replay(configs: Sequence[TrainConfig], env: Environment) -> None:
+    """Raise `UserError` if the replay of all seeds of ``configs`` is larger than this machine's memory."""
+    spec, config = env.spec, configs[0]
+    n = spec.num_agents
+    step = 4 * (n * spec.obs_size + spec.state_size + n + 1) + n * spec.num_actions * spec.masks_actions + 3
+    needed, there = step * config.replay_size * sum(c.seeds for c in configs), memory_bytes()
+    told = (
+        f"that takes {needed / 2**30:,.1f} GiB for all seeds, and this machine has {there / 2**30:,.1f} GiB of memory"
+    )
+    check(not there or needed <= there, "replay_size", config.replay_size, told)
 
 
 def _say_damaged(run: Run) -> None:
@@ -320,8 +367,11 @@ def _claim(run: Run) -> None:
     """Make the run's directory, unless it holds this very run."""
     if not run.directory.config_file.exists():
         run.directory.create(run.config)
-    elif validate(run.directory.load_config()) != run.config:
+        return
+    if run.directory.load_config() != run.config:
         raise UserError(f"run: {str(run.path)!r} has other settings; move it away or give another directory.")
+    exactly = not run.directory.is_finished(run.config)
+    check_unchanged(run.path, run.config, run.directory.load_system(), exactly=exactly)
 
 
 def _one_seed(config: TrainConfig, env: Environment) -> RunState:

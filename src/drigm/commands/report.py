@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from drigm.commands import opening
 from drigm.devices import cache_compilations, use_cores
-from drigm.train import load_run
+from drigm.errors import as_path
 
 
 def add(commands: Any) -> None:
@@ -16,6 +17,7 @@ def add(commands: Any) -> None:
     page.add_argument("-o", "--out", default="report.html", metavar="FILE", help="the page (default: report.html)")
     page.add_argument("--shifts", help="suite of worlds (default: climate, else noise), see drigm list")
     page.add_argument("--figures", metavar="DIR", help="write every figure there too, as SVG and PNG")
+    opening.add_flags(page)
     page.set_defaults(run=_report)
 
 
@@ -24,6 +26,8 @@ def _report(options: argparse.Namespace) -> int:
 
     use_cores()
     cache_compilations()
-    runs = [load_run(directory) for directory in options.directories]
-    print(write_report(runs, options.out, options.shifts, options.figures))
+    out = as_path("out", options.out)
+    figures = None if options.figures is None else as_path("figures", options.figures)
+    runs = [opening.opened(directory, options) for directory in options.directories]
+    print(write_report(runs, out, options.shifts, figures))
     return 0

@@ -5,12 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from drigm.errors import UserError
+from drigm.errors import UserError, as_path
 from drigm.report.tables import Score, format_table
 from drigm.reproduce import PARTS, SCALES, plan, plan_text, reproduce_paper, reproduce_tables
 from drigm.reproduce.authors import grouped, reproduce_authors
@@ -41,7 +40,7 @@ def add(commands: Any) -> None:
 
 
 def _paper(options: argparse.Namespace) -> int:
-    out = Path(options.out or f"runs/reproduce-{options.scale}")
+    out = as_path("out", f"runs/reproduce-{options.scale}" if options.out is None else options.out)
     parts = [part.strip() for part in options.parts.split(",") if part.strip()]
     if not parts:
         raise UserError(f"parts: {options.parts!r} is not allowed; give some of {', '.join(PARTS)}.")
@@ -57,14 +56,14 @@ def _paper(options: argparse.Namespace) -> int:
 
 
 def _tables(options: argparse.Namespace) -> int:
-    for path in reproduce_tables(Path(options.directory), options.scale):
+    for path in reproduce_tables(as_path("directory", options.directory), options.scale):
         print(path)
     return 0
 
 
 def _authors(options: argparse.Namespace) -> int:
-    out = Path(options.out) if options.out else None
-    found = reproduce_authors(options.directory, out, torch_python=options.torch_python)
+    out = None if options.out is None else as_path("out", options.out)
+    found = reproduce_authors(as_path("directory", options.directory), out, torch_python=options.torch_python)
     if options.json:
         print(json.dumps([score._asdict() for score in found], indent=2))
         return 0

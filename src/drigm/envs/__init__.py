@@ -10,7 +10,7 @@ from drigm.envs import building, building_data, hosted, mpe, probe, smax, tabula
 from drigm.envs.api import Environment, Shift
 from drigm.envs.host.smac_env import GENERATED
 from drigm.envs.shifts import shift_suite
-from drigm.errors import UserError, choose
+from drigm.errors import UserError, choose, shown
 
 
 class Kind(NamedTuple):
@@ -101,7 +101,9 @@ def make_env(env_id: str, **options) -> Environment:
     """
     kind, colon, name = str(env_id).partition(":")
     if not colon:
-        raise UserError(f"env: {env_id!r} is not allowed; ids look like building:OfficeSmall/Tucson (see drigm list).")
+        raise UserError(
+            f"env: {shown(env_id)} is not allowed; ids look like building:OfficeSmall/Tucson (see drigm list)."
+        )
     return KINDS[choose("env", kind, tuple(KINDS))].make(name, **options)
 
 

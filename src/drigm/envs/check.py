@@ -12,6 +12,7 @@ from drigm.envs.host.inspection import NoSecondError, findings
 from drigm.envs.host.parallel_env import ParallelAdapter
 from drigm.envs.host_vector import STEP_SECONDS, HostSource, ask
 from drigm.envs.hosted import name_of
+from drigm.envs.origin import located
 from drigm.errors import UserError, check
 
 
@@ -44,7 +45,7 @@ def check_env(
     check(0.0 < timeout < math.inf, "timeout", timeout, "a number of seconds above 0")
     if not isinstance(env, str | type) and (_has(env, "possible_agents") or not callable(env)):
         return findings(_maker(env), episodes=episodes, limit=limit)
-    text = env if isinstance(env, str) else name_of(env)
+    text = located(env if isinstance(env, str) else name_of(env))
     kind, colon, name = text.partition(":")
     ok = bool(colon) and kind in ("pettingzoo", "smac")
     check(ok, "env", text, "give pettingzoo:package.module:factory or smac:MAP; drigm's own are checked by its tests")

@@ -7,6 +7,7 @@ step them. Everything else (spec, perturbations, learner, run directory) is the 
 from __future__ import annotations
 
 import math
+import os
 import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -71,7 +72,8 @@ def name_of(factory: Callable[..., Any]) -> str:
     """
     module, name = getattr(factory, "__module__", None), getattr(factory, "__qualname__", "")
     if module and "." not in module:  # a script, or a file beside one: another process may not find it by its name
-        module = getattr(sys.modules.get(module), "__file__", None) or (None if module == "__main__" else module)
+        file = getattr(sys.modules.get(module), "__file__", None)
+        module = os.path.abspath(file) if file else None if module == "__main__" else module
     if not module or "<" in name or not name:
         raise UserError(
             f"env: {factory!r} is not allowed; worker processes must be able to import it, so give a function or class "

@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 
 from drigm.envs.api import Environment
-from drigm.errors import UserError, check, choose
+from drigm.errors import UserError, check, choose, shown
 from drigm.types import Array, EnvSpec, PyTree, TimeStep
 
 MAX_DELAY = 16  # steps
@@ -237,7 +237,7 @@ def parse_grid(text: str) -> dict[str, list[float]]:
         except ValueError:
             numbers = []
         if not equals or not numbers or not all(abs(x) < float("inf") for x in numbers):
-            raise UserError(f"perturb: {part!r} is not allowed; give name=strength,strength,... (see drigm list).")
+            raise UserError(f"perturb: {shown(part)} is not allowed; give name=strength,strength,... (see drigm list).")
         check(name not in grid, "perturb", text, f"give {name} once")
         grid[name] = numbers
     return grid

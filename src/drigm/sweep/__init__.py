@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from drigm import interrupts
-from drigm.errors import check, choose
+from drigm.errors import as_path, check, choose
 from drigm.files import hold
 from drigm.loggers import parse_log
 from drigm.sweep.drive import drive
@@ -56,7 +56,7 @@ def sweep(
         check(count >= 0, name, count, "a whole number from 0 (what fits)")
     options = Options(workers, cores, ",".join(parse_log(log)), address)
     found = read_sweep(source)
-    plan = make_plan(found, Path(out) if out is not None else Path("runs") / "sweeps" / found.name)
+    plan = make_plan(found, as_path("out", out) if out is not None else Path("runs") / "sweeps" / found.name)
     if all(map(plan.is_finished, plan.points)):  # no engine needs to be started
         return collect(plan, {})
     refusal = f"sweep: {str(plan.folder)!r} is being worked on by another process; let it finish, or stop it."

@@ -53,7 +53,8 @@ class Plan(NamedTuple):
         if self.scoring is None:
             return None
         perturb = parse_grid(self.scoring.perturb)
-        return kept_evaluation(self.directory(point), self.points[point], self.scoring.shifts, perturb)
+        config = self.points[point]
+        return kept_evaluation(self.directory(point), config, self.scoring.shifts, perturb, config.env)
 
     def is_finished(self, point: str) -> bool:
         """Whether ``point`` is trained and, where that is asked for, scored."""

@@ -38,7 +38,8 @@ class Swept(NamedTuple):
 
     def run(self, point: str) -> Run:
         """Return the finished run of ``point``."""
-        return load_run(self.path / point)
+        config = self.points[point]  # what the caller has named, whichever machine has trained it
+        return load_run(self.path / point, env=config.env, env_python=config.env_python)
 
     def __str__(self) -> str:
         rows = [

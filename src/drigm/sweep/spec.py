@@ -32,11 +32,12 @@ from drigm.devices import use_cores
 from drigm.envs.api import Environment
 from drigm.envs.perturbations import check_strength, parse_grid
 from drigm.envs.shifts import default_suite, suite_names
-from drigm.errors import UserError, check, choose
+from drigm.errors import UserError, as_path, check, choose, one_line, shown
 from drigm.train import resolve, settle
 
 KEYS = ("name", "together", "base", "grid", "points", "evaluate")
 MAX_POINTS = 10_000  # a slip in a grid, rather than a plan
+MAX_BYTES = 1_000_000  # of a file
 
 
 class Scoring(NamedTuple):
@@ -68,26 +69,34 @@ def read_sweep(source: str | Path | Mapping[str, Any]) -> Sweep:
     Raises:
         UserError: the file cannot be read; a key is unknown; a point is no run that drigm can train.
     """
-    content = dict(source) if isinstance(source, Mapping) else _load(Path(source))
+    content = dict(source) if isinstance(source, Mapping) else _load(as_path("sweep", source))
     for key in content:
         choose("sweep", key, KEYS)
     name = content.get("name", "sweep" if isinstance(source, Mapping) else Path(source).stem)
     ok = isinstance(name, str) and re.fullmatch(r"\w[\w.-]*", name) is not None
     check(ok, "name", name, "letters, digits, dots, dashes and underscores, for it becomes a folder's name")
     together = content.get("together", 0)
-    whole = isinstance(together, int) and not isinstance(together, bool) and together >= 0
-    check(whole, "together", together, "a whole number from 0 (all that can)")
+    whole = isinstance(together, int) and not isinstance(together, bool) and 0 <= together <= MAX_POINTS
+    check(whole, "together", together, f"a whole number from 0 (all that can) to {MAX_POINTS}")
     configs, envs = _resolved(_points(content))
     return Sweep(name, configs, _scoring(content.get("evaluate"), envs), together)
 
 
 def _load(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        with open(path, "rb") as file:
+            data = file.read(MAX_BYTES + 1)
     except OSError as error:
-        raise UserError(f"sweep: {str(path)!r} cannot be read ({error.strerror}).") from None
+        raise UserError(f"sweep: {shown(str(path))} cannot be read ({error.strerror}).") from None
+    told = f"sweep: {shown(str(path))} is not valid TOML"
+    if len(data) > MAX_BYTES:
+        raise UserError(f"{told} of a sweep (it has more than {MAX_BYTES:,} bytes).")
+    try:
+        return tomllib.loads(data.decode("utf-8"))
+    except RecursionError:
+        raise UserError(f"{told} (it is nested too deeply).") from None
     except ValueError as error:  # of TOML or of UTF-8
-        raise UserError(f"sweep: {str(path)!r} is not valid TOML ({' '.join(str(error).split())}).") from None
+        raise UserError(f"{told} ({one_line(error)}).") from None
 
 
 def _points(content: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -140,7 +149,7 @@ def _settled(point: dict[str, Any]) -> TrainConfig:
 
 def _said(point: Mapping[str, Any]) -> str:
     """Return ``uncertainty=tv, rho=0.1``."""
-    return ", ".join(f"{name}={value}" for name, value in point.items())
+    return one_line(", ".join(f"{name}={value}" for name, value in point.items()))
 
 
 def _scoring(given: Any, envs: list[Environment]) -> Scoring | None:

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from drigm.devices import cache_compilations
+from drigm.devices import cache_compilations, own_folder
 from drigm.envs.perturbations import parse_grid
 from drigm.errors import UserError
 from drigm.evaluate import cached_evaluations
@@ -61,13 +61,16 @@ def own_cores(count: int) -> Iterator[None]:
     """Keep this thread, and those it starts, on ``count`` cores that no other process has taken in this way.
 
     Two programs on the same cores wait for each other at every step. Where there are not enough free cores, or no
-    locks, nothing is done. A core's lock goes with the process that holds it.
+    locks, nothing is done; so too where somebody else has made the locks' folder, whose name all can guess. A core's
+    lock goes with the process that holds it.
     """
     if fcntl is None or not hasattr(os, "sched_setaffinity"):
         yield
         return
     folder = Path(tempfile.gettempdir()) / f"drigm-cores-{os.getuid()}"
-    folder.mkdir(exist_ok=True)
+    if not own_folder(folder):
+        yield
+        return
     granted = os.sched_getaffinity(0)
     with contextlib.ExitStack() as locks:
         taken: set[int] = set()
@@ -85,7 +88,12 @@ def own_cores(count: int) -> Iterator[None]:
 @contextlib.contextmanager
 def _try_lock(file: Path) -> Iterator[bool]:
     """Whether the lock of ``file`` was free; it is held until the block ends."""
-    with open(file, "a") as lock:
+    try:
+        opened = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    except OSError:  # a link, or no room
+        yield False
+        return
+    with open(opened, "a") as lock:
         try:
             if fcntl is not None:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

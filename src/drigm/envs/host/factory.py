@@ -19,7 +19,9 @@ from .faults import EnvError, describe
 def factory(name: str) -> Callable[[], Any]:
     """Return what makes the environment ``name``.
 
-    Instead of a module there may be the path of a Python file, as in ``rooms.py:make``.
+    Instead of a module there may be the path of a Python file, as in ``rooms.py:make``, or a module in a folder, as in
+    ``/home/me/project/package.module:make``. Without a folder, what is installed comes before the working directory:
+    a file that happens to lie there does not take the place of the module that is meant.
 
     Raises:
         EnvError: there is no such module or attribute.
@@ -32,6 +34,8 @@ def factory(name: str) -> Callable[[], Any]:
         if module_name.endswith(".py"):
             found: Any = _script(os.path.abspath(module_name))
         else:
+            folder, module_name = os.path.split(module_name)
+            sys.path.insert(0 if folder else len(sys.path), folder or os.getcwd())
             found = importlib.import_module(module_name)
         for part in attribute.split("."):
             found = getattr(found, part)
@@ -51,5 +55,5 @@ def _script(path: str) -> Any:
 def _value(text: str) -> Any:
     try:
         return ast.literal_eval(text)
-    except (SyntaxError, ValueError, MemoryError, RecursionError):
+    except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError):  # a text, or brackets without end
         return {"true": True, "false": False}.get(text, text)

@@ -21,7 +21,7 @@ import numpy as np
 
 if __name__ == "__main__":  # become part of this folder's package, wherever it lies, without importing drigm
     here = Path(__file__).parent
-    sys.path[0] = os.getcwd()  # what `python -m` would put there: a user's modules, not this folder's
+    sys.path[:] = [entry for entry in sys.path if entry not in ("", str(here))]  # `factory` adds what an id names
     found = importlib.util.spec_from_file_location(
         "drigm_host", here / "__init__.py", submodule_search_locations=[str(here)]
     )
