@@ -15,7 +15,7 @@ from drigm.cli import main
 from drigm.envs.host.faults import LONGEST, EnvError
 from drigm.envs.host.parallel_env import UNKNOWN_LIMIT, ParallelAdapter
 from drigm.envs.host_vector import HostSource
-from drigm.envs.hosted import standardisation
+from drigm.envs.hosted import hosted, standardisation
 from drigm.errors import UserError
 
 FILE = Path(__file__).parent / "odd_envs.py"
@@ -223,6 +223,12 @@ def test_environments_of_one_process_do_not_disturb_each_other(name):
 
     for one, two in zip(played(1), played(3), strict=True):
         np.testing.assert_array_equal(one, two)
+
+
+def test_drigms_own_building_lives_in_a_worker_too():
+    """It imports, in the worker, drigm's copies of the modules that the worker consists of."""
+    env = hosted("pettingzoo", "drigm.envs.building:parallel_env?name=OfficeSmall/Tucson", workers=1)
+    assert env.spec.state_size == 10  # six zones and what all of them see
 
 
 def test_a_file_runs_once_in_a_process():

@@ -17,7 +17,7 @@ NUMPY: Any = np.random
 # NumPy 1.24 and later swap the generator itself in a fraction of a microsecond. That forgets the second of each pair of
 # normals, so it is done at every call: what an environment draws must not depend on who was called before.
 SWAPS = hasattr(NUMPY, "set_bit_generator")
-SHARED: random.Random = random.random.__self__  # type: ignore[attr-defined] (what the functions of `random` belong to)
+SHARED: random.Random = random._inst  # type: ignore[attr-defined] (what the functions of `random` belong to)
 STATES = 2**32
 
 
