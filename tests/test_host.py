@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import jax
@@ -17,6 +18,7 @@ from gymnasium.spaces import Box, Dict
 from pettingzoo import AECEnv
 
 import drigm
+from drigm import host_evaluate
 from drigm.cli import main
 from drigm.config import TrainConfig
 from drigm.envs.api import Shift
@@ -276,6 +278,75 @@ def test_a_silent_worker_is_noticed():
     with pytest.raises(UserError, match=r"\(environment 0\): it takes more than 1 s for a step at tick 2; env_timeout"):
         vector.receive()
     assert worker.process.poll() is not None
+
+
+def mine(marker: str) -> list[str]:
+    """The processes, but for zombies, whose command line holds ``marker``."""
+    listing = subprocess.run(["ps", "-eo", "stat=,args="], capture_output=True, text=True, check=True).stdout
+    return [line for line in listing.splitlines() if marker in line and not line.startswith("Z")]
+
+
+def alive(pid: int) -> list[str]:
+    """What `ps` says of a process, but for a zombie that waits to be collected."""
+    listing = subprocess.run(["ps", "-o", "stat=,args=", "-p", str(pid)], capture_output=True, text=True).stdout
+    return [line for line in listing.splitlines() if not line.startswith("Z")]
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_a_killed_drigm_leaves_no_process_behind(tmp_path, apart):
+    """Though its environment hangs, and has started a process, in a session of its own where it is ``apart``."""
+    seconds = f"98{os.getpid()}"  # recognises the process
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import numpy as np\n"
+        "from drigm.envs.host_vector import HostSource\n"
+        "if __name__ == '__main__':\n"
+        f"    name = '{FILE.parent / 'odd_envs.py'}:Game?seconds={seconds}&apart={apart}'\n"
+        "    vector = HostSource('pettingzoo', name, workers=1).open([0])\n"
+        "    vector.reset()\n"
+        "    vector.send(np.zeros((1, 2), np.int32))\n"
+        "    vector.receive()\n"
+        "    vector.send(np.zeros((1, 2), np.int32))\n"
+        "    print(vector.workers[0].process.pid, flush=True)\n"
+        "    vector.receive()\n"
+    )
+    with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        worker = int(process.stdout.readline())
+        assert len(mine(f"sleep {seconds}")) == 1
+        process.kill()
+    deadline = time.monotonic() + 10.0
+    while (left := mine(f"sleep {seconds}") + alive(worker)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not left
+
+
+def test_closing_takes_two_seconds_whatever_the_number_of_workers():
+    seconds = f"97{os.getpid()}"
+    vector = source(f"pettingzoo:{FILE.parent / 'odd_envs.py'}:Game?seconds={seconds}", workers=4).open(list(range(4)))
+    vector.reset()
+    vector.send(np.zeros((4, 2), np.int32))
+    vector.receive()
+    vector.send(np.zeros((4, 2), np.int32))
+    time.sleep(0.5)  # all of them hang now
+    assert len(mine(f"sleep {seconds}")) == 4
+    start = time.monotonic()
+    vector.close()
+    assert time.monotonic() - start < 5.0  # 2 on a machine with time to spare; one after the other it would be 6
+    assert not mine(f"sleep {seconds}")
+
+
+def test_greedy_episodes_are_played_until_they_end(monkeypatch):
+    """Four steps are declared and five are played; an episode without an end is named."""
+    env = hosted("pettingzoo", f"{FILE.parent / 'odd_envs.py'}:Late", workers=1)._replace(num_eval_episodes=2)
+    assert env.spec.episode_limit == 4
+    agents = jax.tree.map(lambda x: x[None], make_agents(jax.random.key(0), env.spec, 8, **HEAD))
+    played = host_outcomes(env, agents, [Shift("nominal", ())]).episode_return
+    assert (played >= 0.0).all()
+    monkeypatch.setattr(host_evaluate, "SHORTEST", 2)
+    monkeypatch.setattr(host_evaluate, "PATIENCE", 1)
+    with pytest.raises(UserError, match="greedy episode 0 has not ended after 4 steps, where evaluation gives up"):
+        host_outcomes(env, agents, [Shift("nominal", ())])
 
 
 @pytest.mark.slow

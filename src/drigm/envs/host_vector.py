@@ -119,10 +119,10 @@ class _Process:
         self.progress = opened.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
         # Connected before the process starts: its death is an end of file.
         self.connection, theirs = (opened.enter_context(end) for end in Pipe())
-        silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         # In a session of its own: what ends drigm by its group leaves the guard to end the rest.
         command = ["/bin/sh", "-c", GUARD, "drigm-guard", mark]
-        self.guard = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True, **silent)
+        null = subprocess.DEVNULL
+        self.guard = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=null, stderr=null, start_new_session=True)
         opened.callback(self._end_guard)
         self.process = subprocess.Popen(
             [python, str(WORKER), str(theirs.fileno()), str(self.progress.fileno())],

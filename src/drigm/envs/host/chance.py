@@ -8,74 +8,90 @@ from __future__ import annotations
 
 import contextlib
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
 import numpy as np
 
+NUMPY: Any = np.random
 # NumPy 1.24 and later swap the generator itself in a fraction of a microsecond. That forgets the second of each pair of
 # normals, so it is done at every call: what an environment draws must not depend on who was called before.
-SWAPS = hasattr(np.random, "set_bit_generator")
+SWAPS = hasattr(NUMPY, "set_bit_generator")
+SHARED: random.Random = random._inst  # type: ignore[attr-defined] (what the functions of `random` belong to)
 STATES = 2**32
 
 
 class Chance:
-    """The state of the shared generators as one environment sees it.
-
-    Two of them in turns take some 10 us a call, all of it for Python's `random`; one alone in its process takes
-    nothing.
-    """
+    """The state of the shared generators as one environment sees it."""
 
     owner: ClassVar[Chance | None] = None  # whose state is in place
+    delegated: ClassVar[bool] = False
 
     def __init__(self, seed: int) -> None:
-        self._python: Any = random.Random(seed).getstate()
-        self._numpy: Any = np.random.MT19937(seed % STATES) if SWAPS else _seeded(seed)
+        self.python = random.Random(seed)
+        self.numpy: Any = NUMPY.MT19937(seed % STATES) if SWAPS else NUMPY.RandomState(seed % STATES).get_state()
 
     def use(self) -> None:
         """Put this state in place, and keep that of the one before."""
         before = Chance.owner
         if before is not None:
-            before._numpy = _numpy()
-            if before is not self:
-                before._python = random.getstate()
-        if before is not self:
-            random.setstate(self._python)
-        _put(self._numpy)
+            before.numpy = _numpy()
+        if before is not self and not Chance.delegated:
+            if before is not None:
+                before.python.setstate(SHARED.getstate())
+            SHARED.setstate(self.python.getstate())
+        _put(self.numpy)
         Chance.owner = self
 
     def seed(self, seed: int) -> None:
         """Put a fresh state in place."""
         fresh = Chance(seed)
         self.use()
-        self._python, self._numpy = fresh._python, fresh._numpy
-        random.setstate(self._python)
-        _put(self._numpy)
+        self.python, self.numpy = fresh.python, fresh.numpy
+        if not Chance.delegated:
+            SHARED.setstate(self.python.getstate())
+        _put(self.numpy)
+
+
+def delegate() -> None:
+    """Let the functions of `random` draw from the state in place; to be called before an environment imports them.
+
+    Copying the state of that module takes as long as a step of a small environment.
+    """
+    for name, function in list(vars(random).items()):
+        if getattr(function, "__self__", None) is SHARED:
+            setattr(random, name, _delegating(name))
+    Chance.delegated = True
+
+
+def _delegating(name: str) -> Callable[..., Any]:
+    def drawn(*args: Any, **kwargs: Any) -> Any:
+        source = SHARED if Chance.owner is None else Chance.owner.python
+        return getattr(source, name)(*args, **kwargs)
+
+    drawn.__name__ = name
+    return drawn
 
 
 def _numpy() -> Any:
-    return np.random.get_bit_generator() if SWAPS else np.random.get_state()  # noqa: NPY002
+    return NUMPY.get_bit_generator() if SWAPS else NUMPY.get_state()
 
 
 def _put(state: Any) -> None:
     if SWAPS:
-        np.random.set_bit_generator(state)
+        NUMPY.set_bit_generator(state)
     else:
-        np.random.set_state(state)  # noqa: NPY002
-
-
-def _seeded(seed: int) -> Any:
-    return np.random.RandomState(seed % STATES).get_state()
+        NUMPY.set_state(state)
 
 
 @contextlib.contextmanager
 def undisturbed() -> Iterator[None]:
     """Put the shared generators back as they were, whoever has drawn from them meanwhile."""
-    python, numpy, whole = random.getstate(), _numpy(), np.random.get_state()  # noqa: NPY002
+    python, generator, state = SHARED.getstate(), _numpy(), NUMPY.get_state()
     try:
         yield
     finally:
         Chance.owner = None
-        random.setstate(python)
-        _put(numpy)
-        np.random.set_state(whole)  # noqa: NPY002 (its normals too)
+        SHARED.setstate(python)
+        _put(generator)
+        NUMPY.set_state(state)  # the normals that were drawn ahead too

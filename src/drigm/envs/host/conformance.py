@@ -72,7 +72,7 @@ def _space(env: Any, method: str, agent: Any) -> Any:
 
 def _box(space: Any, agent: Any) -> Any:
     """The part of an observation space that networks read: a Box, alone or beside an action mask."""
-    inner = getattr(space, "spaces", None)
+    inner: Any = getattr(space, "spaces", None)
     if hasattr(inner, "keys"):
         if "observation" not in inner:
             raise EnvError("its observation space is a Dict without 'observation'", agent=agent)

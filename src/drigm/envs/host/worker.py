@@ -32,7 +32,7 @@ if __name__ == "__main__":  # become part of this folder's package, wherever it 
     __package__ = "drigm_host"
 
 from .adapters import adapt, load
-from .chance import Chance
+from .chance import Chance, delegate
 from .faults import EnvError, describe
 from .inspection import findings
 from .steps import AT_WORK, HostStep, checksums, pack, unpack
@@ -203,5 +203,6 @@ def serve(connection: Connection, progress: int) -> None:
 
 
 if __name__ == "__main__":
+    delegate()
     with Connection(int(sys.argv[1])) as connection:
         serve(connection, int(sys.argv[2]))
