@@ -281,8 +281,7 @@ class HostVector:
             self._send(worker, request, np.ascontiguousarray(orders[mine, :length], np.int32).tobytes())
         try:
             for worker in self.workers:
-                limit = ANSWER_SECONDS * (1 + length * len(worker.seeds))  # that of so many steps
-                answer, _ = worker.receive("while it repeated the episodes that a checkpoint broke off", limit)
+                answer, _ = worker.receive("while it repeated the episodes that a checkpoint broke off")
                 lost[[worker.first + i for i in answer["lost"]]] = True
         except BaseException:
             self.close()

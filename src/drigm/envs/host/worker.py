@@ -67,19 +67,6 @@ class Slot:
         self.over = shown.over
         return shown
 
-    def replay(self, episode: int, orders: np.ndarray) -> HostStep | None:
-        """Go from the start to episode number ``episode``, and there take ``orders`` [steps, N]; None if it ends early.
-
-        Only of a slot that has not been reset yet.
-        """
-        self.skip(episode - 1)
-        shown = self.reset()
-        for order in orders:
-            if self.over:
-                return None
-            shown = self.tick(order)
-        return shown
-
     def skip(self, episodes: int) -> None:
         """Leave out the seeds of so many episodes."""
         for _ in range(episodes):
@@ -141,21 +128,29 @@ class Worker:
     def replay(self, request: dict[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]:
         """Lead every new environment to where it was before its last orders; answers which did not come there."""
         shape = len(self.slots), request["length"], len(self.slots[0].env.facts.agents)
-        all_orders = np.frombuffer(data, np.int32).reshape(shape)
-        columns = request["episodes"], request["steps"], all_orders, request["checksums"]
+        orders = np.frombuffer(data, np.int32).reshape(shape)
+        columns = request["episodes"], request["steps"], orders, request["checksums"]
         lost = []
         for i, (slot, episode, steps, mine, checksum) in enumerate(zip(self.slots, *columns, strict=True)):
-            if steps == 0:  # the episode is about to begin
-                slot.skip(episode - 1)
-                continue
-            with contextlib.suppress(EnvError):
-                orders = mine[: steps - 1]
-                shown = self._on(i, lambda orders: slot.replay(episode, orders), orders, patient=True)  # noqa: B023
-                if shown is not None and _checksum(slot, shown) == checksum:
-                    continue
-            slot.over = True
-            lost.append(i)
+            slot.skip(episode - 1)
+            if steps and not self._repeats(i, mine[: steps - 1], checksum):
+                slot.over = True
+                lost.append(i)
         return {"lost": lost}, b""
+
+    def _repeats(self, i: int, orders: np.ndarray, checksum: int) -> bool:
+        """Take ``orders`` [steps, N] in slot ``i``'s next episode; returns whether they lead to ``checksum``."""
+        slot = self.slots[i]
+        try:
+            shown = self._on(i, slot.reset, None, patient=True)
+            for order in orders:
+                if slot.over:
+                    return False
+                shown = self._on(i, slot.tick, order, patient=False)
+        except EnvError:
+            return False
+        facts = slot.env.facts
+        return checksums(unpack(facts, 1, pack(facts, [shown])))[0] == checksum  # as it comes out of the pipe
 
     def close(self) -> None:
         """Close every environment; one that fails to does not keep the others open."""
@@ -170,11 +165,6 @@ class Worker:
         except EnvError as fault:
             fault.args = (slot,)
             raise
-
-
-def _checksum(slot: Slot, shown: HostStep) -> int:
-    """The checksum of a time-step as it comes out of the pipe."""
-    return checksums(unpack(slot.env.facts, 1, pack(slot.env.facts, [shown])))[0]
 
 
 def serve(connection: Connection, progress: int) -> None:
