@@ -90,7 +90,7 @@ def assert_logged(directory, seed):
 def interrupt_at(monkeypatch, count):
     """Training writes a checkpoint after every chunk until the `count`-th, and is interrupted three chunks later."""
     training, chunks = importlib.import_module("drigm.training"), []
-    refuse = training._refuse_divergence
+    refuse = training._note_divergence
 
     def stop(*arguments):
         refuse(*arguments)
@@ -100,7 +100,8 @@ def interrupt_at(monkeypatch, count):
             raise KeyboardInterrupt
 
     monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
-    monkeypatch.setattr(training, "_refuse_divergence", stop)
+    monkeypatch.setattr(training, "SAVING_SHARE", math.inf)
+    monkeypatch.setattr(training, "_note_divergence", stop)
     return refuse
 
 
@@ -112,7 +113,7 @@ def test_both_logs_hold_the_csv_across_a_resume(monkeypatch, tmp_path):
     directory = RunDirectory(tmp_path / "run")
     assert len(directory.read_metrics(3)) == 23
     assert_logged(directory, 4)
-    monkeypatch.setattr(training, "_refuse_divergence", refuse)
+    monkeypatch.setattr(training, "_note_divergence", refuse)
     run = resume_run(directory.path, quiet=True, log="wandb, tensorboard")
     assert len(directory.read_metrics(3)) == 60
     for seed in run.seeds:
@@ -127,7 +128,7 @@ def test_loggers_that_come_late_get_the_rows_so_far(monkeypatch, tmp_path):
     refuse = interrupt_at(monkeypatch, 5)
     with pytest.raises(KeyboardInterrupt):
         train_run(CONFIG, tmp_path / "run", quiet=True)
-    monkeypatch.setattr(importlib.import_module("drigm.training"), "_refuse_divergence", refuse)
+    monkeypatch.setattr(importlib.import_module("drigm.training"), "_note_divergence", refuse)
     run = resume_run(tmp_path / "run", quiet=True, log=BOTH)
     assert_logged(run.directory, 3)
 
@@ -163,7 +164,10 @@ def test_a_logger_that_fails_is_dropped_with_one_line(at, monkeypatch, tmp_path)
 
 def test_the_csv_may_not_fail(tmp_path):
     directory = RunDirectory(tmp_path / "run")  # was never made
-    with pytest.raises(OSError), open_logs((), [Slot(directory, CONFIG, 3, 0)], print) as write:
+    with (
+        pytest.raises(UserError, match="cannot be written"),
+        open_logs((), [Slot(directory, CONFIG, 3, 0)], print) as write,
+    ):
         write([dict.fromkeys(METRICS, 1.0)])
 
 

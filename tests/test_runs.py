@@ -3,6 +3,7 @@
 import csv
 import importlib
 import json
+import math
 import os
 import shutil
 import signal
@@ -16,7 +17,7 @@ import numpy as np
 import pytest
 from small import SMALL, assert_close, assert_one_sentence, flags
 
-from drigm.checkpoint import load_metadata, load_tree, save_tree
+from drigm.checkpoint import drop, load_metadata, load_tree, previous, save_tree
 from drigm.envs import make_env
 from drigm.errors import UserError
 from drigm.evaluate import evaluate
@@ -32,7 +33,8 @@ import importlib, os, sys, time
 from pathlib import Path
 from drigm.cli import main
 
-importlib.import_module("drigm.training").CHECKPOINT_SECONDS = 0.0
+training = importlib.import_module("drigm.training")
+training.CHECKPOINT_SECONDS, training.SAVING_SHARE = 0.0, float("inf")
 replace, checkpoints = os.replace, []
 
 def replace_but_not_the_third(source, target):
@@ -109,7 +111,7 @@ def assert_same_run(run, other):
 def test_a_run_leaves_what_it_promises(whole):
     files = {str(file.relative_to(whole.path)) for file in whole.path.rglob("*") if file.is_file()}
     of_seeds = {file for k in (3, 4) for file in (f"metrics/seed_{k}.csv", f"weights/seed_{k}.safetensors")}
-    assert files == {"config.json", "system.json", *of_seeds}
+    assert files == {"config.json", "system.json", "checksums.json", *of_seeds}
     assert json.loads((whole.path / "config.json").read_text()) == vars(CONFIG)
     assert {"versions", "python", "platform", "devices", "commit", "started"} == set(
         json.loads((whole.path / "system.json").read_text())
@@ -126,7 +128,8 @@ def test_the_same_seed_gives_the_same_run(whole, folder):
 
 
 def test_a_kill_while_writing_leaves_the_old_checkpoint(killed):
-    assert load_metadata(killed.checkpoint_file) == {"tick": "2"}
+    assert load_metadata(killed.checkpoint_file)["tick"] == "2"
+    assert load_metadata(previous(killed.checkpoint_file))["tick"] == "2"  # the same file, about to be replaced
     with pytest.raises(UserError):
         load_metadata(killed.checkpoint_file.with_name("checkpoint.safetensors.part"))
     assert [len(metrics_of(killed, seed)) for seed in (3, 4)] == [3, 3]  # one row too many
@@ -146,25 +149,27 @@ def test_killed_later_in_the_run_and_resumed(whole, copy, monkeypatch):
     """From a checkpoint after learning has begun, taken in this process; and killed once more before the next."""
     module = importlib.import_module("drigm.training")  # as an attribute of the package, `train` is the function
     monkeypatch.setattr(module, "CHECKPOINT_SECONDS", 0.0)
-    saved = []
+    monkeypatch.setattr(module, "SAVING_SHARE", math.inf)
+    saved, save = [], module.save
 
-    def save_and_stop(path, tree, metadata):
-        save_tree(path, tree, metadata)
-        saved.append(int(metadata["tick"]))
+    def save_and_stop(session, standing):
+        save(session, standing)
+        saved.append(standing.tick)
         if saved[-1] in (40, 41):
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(module, "save_tree", save_and_stop)
+    monkeypatch.setattr(module, "save", save_and_stop)
     for tick in (40, 41):
         with pytest.raises(KeyboardInterrupt):
             resume_run(copy.path, quiet=True)
-        assert load_metadata(copy.checkpoint_file) == {"tick": str(tick)}
+        assert load_metadata(copy.checkpoint_file)["tick"] == str(tick)
+        assert load_metadata(previous(copy.checkpoint_file))["tick"] == str(tick - 1)
     assert_same_run(whole, resume_run(copy.path, quiet=True))
     assert saved == list(range(3, 60))
 
 
 def test_killed_before_the_first_checkpoint(whole, copy):
-    copy.checkpoint_file.unlink()
+    drop(copy.checkpoint_file)
     assert_same_run(whole, resume_run(copy.path, quiet=True))
 
 
@@ -295,6 +300,7 @@ def test_weights_of_another_configuration(whole, tmp_path):
 
 @pytest.mark.parametrize("damage", [cut, scribble, empty])
 def test_a_damaged_checkpoint(copy, damage):
+    previous(copy.checkpoint_file).unlink()
     damage(copy.checkpoint_file)
     before = [copy.metrics_file(seed).read_bytes() for seed in (3, 4)]
     assert "checkpoint.safetensors" in refused(resume_run, copy.path)
@@ -303,8 +309,9 @@ def test_a_damaged_checkpoint(copy, damage):
 
 @pytest.mark.parametrize("tick", ["", "-1", "61", "soon", "1.5"])
 def test_a_checkpoint_that_does_not_say_when(copy, tick):
-    arrays = load_checkpoint(copy)
-    save_tree(copy.checkpoint_file, arrays, {"tick": tick} if tick else {})
+    previous(copy.checkpoint_file).unlink()
+    metadata = load_metadata(copy.checkpoint_file)
+    save_tree(copy.checkpoint_file, load_checkpoint(copy), metadata | {"tick": tick})
     assert "tick" in refused(resume_run, copy.path)
 
 

@@ -54,20 +54,21 @@ def test_finished_runs_are_not_trained_again(together):
 def test_stopped_and_called_again_is_bitwise_the_uninterrupted_session(together, tmp_path, monkeypatch):
     training = importlib.import_module("drigm.training")
     monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
-    saved, save = [], training.save_tree
+    monkeypatch.setattr(training, "SAVING_SHARE", float("inf"))
+    saved, save = [], training.save
 
-    def save_and_stop(path, tree, metadata):
-        save(path, tree, metadata)
-        saved.append(int(metadata["tick"]))
+    def save_and_stop(session, standing):
+        save(session, standing)
+        saved.append(standing.tick)
         if len(saved) == 20:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(training, "save_tree", save_and_stop)
+    monkeypatch.setattr(training, "save", save_and_stop)
     with pytest.raises(KeyboardInterrupt):
         train_together(configs(tmp_path, 0.0, 0.3), tmp_path, quiet=True)
-    monkeypatch.setattr(training, "save_tree", save)
-    (file,) = tmp_path.glob("checkpoint*")
-    assert load_metadata(file) == {"tick": str(saved[-1])}
+    monkeypatch.setattr(training, "save", save)
+    newest, before = sorted(tmp_path.glob("checkpoint*"), key=lambda file: "previous" in file.name)
+    assert [load_metadata(file)["tick"] for file in (newest, before)] == [str(tick) for tick in (saved[-1], saved[-2])]
     for run, other in zip(train_together(configs(tmp_path, 0.0, 0.3), tmp_path, quiet=True), together, strict=True):
         for seed in run.seeds:
             assert run.directory.weights_file(seed).read_bytes() == other.directory.weights_file(seed).read_bytes()

@@ -12,7 +12,7 @@ import numpy as np
 from drigm import rollout
 from drigm.devices import use_cores
 from drigm.envs.api import Environment
-from drigm.errors import check
+from drigm.errors import UserError, check
 from drigm.factorizations import FACTORIZATIONS, Factorization, Team
 from drigm.networks import RecurrentAgents
 from drigm.robust_targets import of_the_living
@@ -84,6 +84,8 @@ def verify_run(run: Run) -> Alignment:
     keys = jax.random.split(jax.random.key(0), len(run.seeds))
     gaps, inside = jax.jit(jax.vmap(one))(weights.agents, weights.mixer, keys)
     gaps, inside = np.asarray(gaps, np.float64), np.asarray(inside)
+    if not np.all(np.isfinite(gaps[inside])):
+        raise UserError(f"run: {str(run.path)!r} has weights whose joint values are not finite; train it again.")
     agrees = gaps <= TOLERANCE
     wrong = gaps[inside & ~agrees]
     return Alignment(

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+import jax
+
+from drigm import interrupts
 from drigm.alignment import verify_run
 from drigm.baselines import BASELINES
 from drigm.commands import report, reproduce, sweep
@@ -24,10 +29,12 @@ from drigm.factorizations import FACTORIZATIONS
 from drigm.loggers import LOGGERS
 from drigm.presets import PRESETS
 from drigm.run_directory import default_path
+from drigm.stored import to_json
 from drigm.train import load_run, resume_run, settle, train_run
 from drigm.uncertainty import SETS
 from drigm.verify import verify
 
+TOO_LARGE = "memory: there is not enough of it; give a smaller replay_size, num_envs, batch or seeds."
 DEFAULT_ENV = "building:OfficeSmall/Tucson"
 
 
@@ -39,19 +46,47 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns its exit code: 0, 1 if a verification fails, 2 for bad input, 130 when interrupted."""
+    """Run one command; returns its exit code.
+
+    0; 1 if a verification fails; 2 for bad input, or where the system refuses a file or memory; 128 and the signal's
+    number when interrupted. Without ``arguments`` it is the process's own command, and no signal waits long.
+    """
     options = _parser().parse_args(arguments)
+    if arguments is None:
+        interrupts.leave_in_time()
     try:
-        return options.run(options)
+        with interrupts.as_interrupts():
+            code = options.run(options)
+            sys.stdout.flush()  # here a full disk is one sentence
+            return code
     except UserError as error:
-        print(f"drigm: {error}", file=sys.stderr)
-        return 2
+        return _failed(str(error))
     except KeyboardInterrupt as stop:
-        print(f"drigm: {stop or 'stopped'}", file=sys.stderr)
-        return 130
+        print(f"drigm: {interrupts.message(stop)}", file=sys.stderr)
+        return interrupts.exit_code()
     except BrokenPipeError:  # the reader of our output has gone, as in `drigm list | head`
         sys.stderr.close()
         return 0
+    except OSError as error:
+        what = f"{error.filename}: " if error.filename else "system: "
+        return _failed(f"{what}{error.strerror or error}.")
+    except MemoryError:
+        return _failed(TOO_LARGE)
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error) and "out of memory" not in str(error).lower():
+            raise
+        return _failed(TOO_LARGE)
+
+
+def _failed(sentence: str) -> int:
+    """Say what is wrong; nothing else must fail then, not even where standard output is the full disk."""
+    print(f"drigm: {sentence}", file=sys.stderr)
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.flush()
+        return 2
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for Python's own flush at the end
+    return 2
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -183,7 +218,7 @@ def _verify(options: argparse.Namespace) -> int:
     cache_compilations()
     if options.directory is not None:
         alignment = verify_run(load_run(options.directory))
-        print(json.dumps(alignment._asdict(), indent=2) if options.json else alignment)
+        print(to_json(alignment._asdict()) if options.json else alignment)
         return 0
     result = verify(quiet=options.quiet)
     print(result.to_json() if options.json else result)

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import jax
 import numpy as np
 
+from drigm import interrupts
 from drigm.config import TrainConfig
 from drigm.devices import cache_compilations, use_cores
 from drigm.envs import building, building_data
@@ -73,17 +74,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # an ASCII terminal has no degree sign
+    if arguments is None:
+        interrupts.leave_in_time()
     try:
-        run_demo(fresh_directory(options.out), smoke=options.smoke)
+        with interrupts.as_interrupts(), interrupts.advice("both trainings have stopped with it"):
+            run_demo(fresh_directory(options.out), smoke=options.smoke)
     except TaskError as failure:
         print(f"drigm demo: {failure}", file=sys.stderr)
         return 2 if failure.code == 2 else 1
     except UserError as error:
         print(f"drigm demo: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        print(f"drigm demo: {error.filename or 'system'}: {error.strerror or error}.", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
+        interrupts.message(KeyboardInterrupt())
         print("\ndrigm demo: stopped, and both trainings with it", file=sys.stderr)
-        return 130
+        return interrupts.exit_code()
     return 0
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -13,14 +12,18 @@ import jax.numpy as jnp
 import numpy as np
 
 from drigm import rollout
+from drigm.config import TrainConfig
 from drigm.devices import use_cores
 from drigm.envs.api import Environment, Shift
 from drigm.envs.shifts import Grid, default_suite, worlds
+from drigm.files import FileError
 from drigm.host_evaluate import host_outcomes
 from drigm.networks import RecurrentAgents
 from drigm.progress import Progress
 from drigm.rollout import Outcome
-from drigm.run_directory import write_text
+from drigm.run_directory import RunDirectory
+from drigm.session import say
+from drigm.stored import load_result, store_result, to_json
 from drigm.train import Run
 from drigm.types import Array, PyTree, TimeStep
 
@@ -41,7 +44,8 @@ class Evaluation(NamedTuple):
     scores: list[ShiftScore]
 
     def to_json(self) -> str:
-        return json.dumps([score._asdict() for score in self.scores], indent=2)
+        """Return one object per world; null where there is no score."""
+        return to_json([score._asdict() for score in self.scores])
 
     def __str__(self) -> str:
         width = max(len(score.name) for score in self.scores)
@@ -109,36 +113,40 @@ def cached_evaluations(
         shifts, perturb, quiet: see `evaluate`.
     """
     suite = shifts or _default(runs[0], perturb)
-    kept = [kept_evaluation(run.path, len(run.seeds), suite, perturb) for run in runs]
+    kept = [kept_evaluation(run.directory, run.config, suite, perturb) for run in runs]
     found = [one for one in kept if one is not None]
     if len(found) == len(runs):
         return found
     found = _evaluate_together(runs, suite, perturb, quiet)
     for run, result in zip(runs, found, strict=True):
-        file, key = _kept(run.path, suite, perturb)
-        file.parent.mkdir(exist_ok=True)
-        write_text(file, json.dumps({"key": key, "scores": [score._asdict() for score in result.scores]}, indent=2))
+        file, key = _kept(run.directory, run.config, suite, perturb)
+        if not store_result(file, key, [score._asdict() for score in result.scores]) and not quiet:
+            say(f"{file}: cannot be written; the scores are computed again the next time.")
     return found
 
 
-def kept_evaluation(path: Path, seeds: int, suite: str, perturb: Grid | None = None) -> Evaluation | None:
-    """Return what `cached_evaluation` has kept in the run directory ``path`` of ``seeds`` seeds; None if nothing."""
-    file, key = _kept(path, suite, perturb)
+def kept_evaluation(
+    directory: RunDirectory, config: TrainConfig, suite: str, perturb: Grid | None = None
+) -> Evaluation | None:
+    """Return what `cached_evaluation` has kept in a run directory for these very weights; None if nothing."""
     try:
-        found = json.loads(file.read_text())
-        if found["key"] == key and [len(s["per_seed"]) for s in found["scores"]].count(seeds):
-            return Evaluation(suite, [ShiftScore(**score) for score in found["scores"]])
-    except (OSError, ValueError, KeyError, TypeError):
-        pass  # not there, or not ours
-    return None
+        found = load_result(*_kept(directory, config, suite, perturb))
+        scores = None if found is None else [ShiftScore(**score) for score in found]
+    except (FileError, TypeError):  # no weights, or not ours
+        return None
+    if scores is None or any(len(score.per_seed) != config.seeds for score in scores):
+        return None
+    return Evaluation(suite, scores)
 
 
-def _kept(path: Path, suite: str, perturb: Grid | None) -> tuple[Path, dict[str, object]]:
+def _kept(
+    directory: RunDirectory, config: TrainConfig, suite: str, perturb: Grid | None
+) -> tuple[Path, dict[str, object]]:
     """The file that scores are kept in, and what must stand in it."""
     named = {name: [float(x) for x in strengths] for name, strengths in (perturb or {}).items()}
     strengths = "".join(f"-{name}={','.join(f'{x:g}' for x in values)}" for name, values in named.items())
-    key = {"suite": suite, "perturb": named, "version": version("drigm")}
-    return path / "scores" / f"{suite}{strengths}.json", key
+    key = {"suite": suite, "perturb": named, "version": version("drigm"), "weights": directory.weights_digest(config)}
+    return directory.path / "scores" / f"{suite}{strengths}.json", key
 
 
 def episode_scores(

@@ -40,6 +40,7 @@ from drigm.loop import (
     initial_state,
     learn,
     nothing_learnt,
+    row_ticks,
     training_strengths,
 )
 from drigm.networks import RecurrentAgents
@@ -167,7 +168,7 @@ class HostRun:
         self.axes = (keys.shape[1], self.config.shards, self.config.num_envs // self.config.shards)
         self.slot_keys, self.run_keys = keys, keys[0]
         carry, acting = host_resume.unpack(state.rollout)
-        self.past, self.sums, self.team = acting.past, acting.sums, HostTeam(acting.agents)
+        self.past, self.team = acting.past, HostTeam(acting.agents)
         acting_keys = jax.vmap(lambda key: jax.random.fold_in(jax.random.wrap_key_data(key), ACTING))(keys[0])
         self.actor = Actor(programs.env, programs.liar, programs.strengths, acting_keys, carry, tick - 1)
         self.state = state._replace(rollout=())  # type: ignore[arg-type]
@@ -179,13 +180,16 @@ class HostRun:
         self.draws = -1, np.zeros(0)
         self.thread = ThreadPoolExecutor(1, "drigm-learner")
         self.pending: Future[Learnt] | None = None
+        self.sums = jax.tree.map(np.array, state.sums)  # since the row of metrics began
 
     def advance(self, ticks: int) -> ChunkSums:
         """Advance ``ticks`` ticks; raises `StoppedError` if an environment fails.
 
         Returns:
-            Sums over the episodes that ended and the updates that finished meanwhile.
+            Sums over the episodes that ended and the updates that were begun since the row of metrics began.
         """
+        if self.tick % row_ticks(self.config) == 0:
+            self.sums = jax.tree.map(np.zeros_like, self.sums)
         try:
             for _ in range(ticks):
                 self._tick()
@@ -193,10 +197,9 @@ class HostRun:
             state = self.settle()
             self.close()
             raise StoppedError(str(error), state, self.tick) from None
-        if self.tick == self.config.ticks:
-            self._await()  # the last chunk's sums miss nothing
-        sums, self.sums = self.sums, jax.tree.map(np.zeros_like, self.sums)
-        return sums
+        if self.tick == self.config.ticks or self.tick % row_ticks(self.config) == 0:
+            self._await()  # a row's sums miss nothing
+        return jax.tree.map(np.copy, self.sums)
 
     def settle(self) -> RunState:
         """Return the run's state, with every row stored and everything learnt that was due.
@@ -209,8 +212,12 @@ class HostRun:
         past = self.past
         if self.shown is not None:
             past = past._replace(checksum=host_resume.checksums_of(self.shown, past.steps.shape))
-        acting = host_resume.Acting((), self.team.agents, past, self.sums)
-        return self.state._replace(rollout=host_resume.pack(self.actor.carry, acting, self.config.shards))
+        acting = host_resume.Acting((), self.team.agents, past)
+        rollout = host_resume.pack(self.actor.carry, acting, self.config.shards)
+        sums = jax.tree.map(np.copy, self.sums)
+        if self.programs.sharding is not None:
+            sums = jax.device_put(sums, self.programs.sharding)
+        return self.state._replace(rollout=rollout, sums=sums)
 
     def close(self) -> None:
         """Stop the workers and the learning thread."""

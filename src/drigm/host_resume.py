@@ -18,7 +18,6 @@ import numpy as np
 from drigm.envs.host.steps import checksums
 from drigm.envs.host_vector import HostSteps, HostVector
 from drigm.host_acting import Strengths, before_reset
-from drigm.loop import ChunkSums, no_sums
 from drigm.networks import Memory, RecurrentAgents
 from drigm.rollout import RolloutState
 from drigm.types import Array, EnvSpec, PyTree
@@ -41,7 +40,6 @@ class Acting(NamedTuple):
     lies: PyTree
     agents: RecurrentAgents  # those that act, a round of updates older than those that learn
     past: Past
-    sums: ChunkSums  # of what ended since a chunk was last reported
 
 
 def begin(spec: EnvSpec, strengths: Strengths, agents: RecurrentAgents, envs: int) -> RolloutState:
@@ -54,7 +52,7 @@ def begin(spec: EnvSpec, strengths: Strengths, agents: RecurrentAgents, envs: in
         orders=jnp.zeros((envs, length, spec.num_agents), kind),
         checksum=jnp.zeros(envs, jnp.uint32),
     )
-    return carry._replace(env_state=Acting(carry.env_state, agents, past, no_sums()))
+    return carry._replace(env_state=Acting(carry.env_state, agents, past))
 
 
 def unpack(stored: RolloutState) -> tuple[RolloutState, Acting]:
@@ -70,10 +68,9 @@ def unpack(stored: RolloutState) -> tuple[RolloutState, Acting]:
 
     acting: Acting = stored.env_state
     agents = jax.tree.map(lambda x: np.asarray(x)[0].copy(), acting.agents)
-    sums = jax.tree.map(lambda x: np.asarray(x).copy(), acting.sums)
     rest = stored._replace(env_state=acting.lies, memory=())
     carry = jax.tree.map(envs, rest)._replace(memory=Memory(*map(rows, stored.memory)))
-    return carry, Acting((), agents, jax.tree.map(envs, acting.past), sums)
+    return carry, Acting((), agents, jax.tree.map(envs, acting.past))
 
 
 def pack(carry: RolloutState, acting: Acting, shards: int) -> RolloutState:
@@ -89,8 +86,7 @@ def pack(carry: RolloutState, acting: Acting, shards: int) -> RolloutState:
 
     rest = carry._replace(memory=())
     agents = jax.tree.map(lambda x: np.repeat(np.asarray(x)[None], shards, axis=0), acting.agents)
-    sums = jax.tree.map(np.copy, acting.sums)
-    held = Acting(jax.tree.map(envs, carry.env_state), agents, jax.tree.map(envs, acting.past), sums)
+    held = Acting(jax.tree.map(envs, carry.env_state), agents, jax.tree.map(envs, acting.past))
     return jax.tree.map(envs, rest)._replace(env_state=held, memory=Memory(*map(rows, carry.memory)))
 
 

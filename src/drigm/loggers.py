@@ -24,6 +24,7 @@ from drigm.run_directory import RunDirectory, write_text
 
 Row = dict[str, float]
 Note = Callable[[str], None]
+Write = Callable[[Sequence[Row | None]], None]
 
 
 class Slot(NamedTuple):
@@ -81,8 +82,10 @@ def parse_log(log: str | Sequence[str]) -> tuple[str, ...]:
 
 
 @contextmanager
-def open_logs(names: Sequence[str], slots: Sequence[Slot], note: Note) -> Iterator[Callable[[Sequence[Row]], None]]:
-    """Yield ``write(rows)``, which takes one row per slot; whatever ends the block closes all logs.
+def open_logs(
+    names: Sequence[str], slots: Sequence[Slot], note: Note
+) -> Iterator[Callable[[Sequence[Row | None]], None]]:
+    """Yield ``write(rows)``, which takes one row per slot, or None; whatever ends the block closes all logs.
 
     Args:
         names: of the loggers besides the CSV, as `parse_log` returns them.
@@ -99,11 +102,15 @@ def open_logs(names: Sequence[str], slots: Sequence[Slot], note: Note) -> Iterat
             logs.pop(name, None)
             note(f"{name}: {type(error).__name__}: {' '.join(str(error).split())}; this run goes on without it")
 
-    def write(rows: Sequence[Row]) -> None:
-        for log, row in zip(csv, rows, strict=True):
-            log.write(row)
+    def write(rows: Sequence[Row | None]) -> None:
+        def write_each(opened: Sequence[Log]) -> None:
+            for log, row in zip(opened, rows, strict=True):
+                if row is not None:
+                    log.write(row)
+
+        write_each(csv)
         for name, opened in list(logs.items()):
-            attempt(name, lambda opened=opened: [log.write(row) for log, row in zip(opened, rows, strict=True)])
+            attempt(name, lambda opened=opened: write_each(opened))
 
     for name in names:
         attempt(name, lambda name=name: logs.__setitem__(name, [LOGGERS[name].open(slot) for slot in slots]))

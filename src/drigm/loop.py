@@ -24,15 +24,7 @@ from drigm.robust_targets import SHARD_AXIS, Robustness
 from drigm.rollout import EpisodeStats, Exploration, RolloutState
 from drigm.types import Array, PyTree
 
-
-class RunState(NamedTuple):
-    """One shard of one seed: all that a run carries from tick to tick."""
-
-    learner: LearnerState
-    rollout: RolloutState
-    ring: Row
-    key: Array
-    robustness: Robustness
+ROWS = 100  # of metrics in a run, about
 
 
 class ChunkSums(NamedTuple):
@@ -43,6 +35,21 @@ class ChunkSums(NamedTuple):
     updates: Array
 
 
+class RunState(NamedTuple):
+    """One shard of one seed: all that a run carries from tick to tick.
+
+    ``sums`` are those since the row of metrics began (`row_ticks`): carried, so that they are added in the same order
+    however a row is cut into chunks, and whether or not the run was stopped within it.
+    """
+
+    learner: LearnerState
+    rollout: RolloutState
+    ring: Row
+    key: Array
+    robustness: Robustness
+    sums: ChunkSums
+
+
 class Train(NamedTuple):
     """The compiled programs of a run; every leaf of a state has leading axes [shards, runs].
 
@@ -51,7 +58,8 @@ class Train(NamedTuple):
         init: ``init(seeds [K] int32, rho [K] float32) -> RunState``.
         chunk: ``chunk(state, tick, ticks) -> (state, ChunkSums)`` advances ``ticks`` ticks from number ``tick``.
             Seeds and radii are the runs axis of this one program; ``ticks`` is traced, so chunks of any
-            length share one compilation.
+            length share one compilation. The sums are those since the last chunk that began a row of metrics
+            (`row_ticks`): equal bit for bit however a row is cut into chunks.
         close: ends what runs beside this process.
         settle: ``settle(state) -> RunState``: what a chunk returned, once everything that it began has finished.
             Of environments in other processes the next chunk may go on while the last one's updates still run.
@@ -160,7 +168,8 @@ def initial_state(
         state = learner.init(k_learner)
         carry = start(state.params.agents, k_reset)
         ring = replay.make_replay(rollout.row_of(env, carry), config.replay_size // config.num_envs)
-        return RunState(state, carry, ring, jax.random.key_data(k_loop), make_robustness(config, env.spec, rho))
+        robustness = make_robustness(config, env.spec, rho)
+        return RunState(state, carry, ring, jax.random.key_data(k_loop), robustness, no_sums())
 
     def init(seeds: Array, rho: Array) -> RunState:
         per_run = jax.vmap(init_one, in_axes=(0, 0, None))
@@ -223,6 +232,11 @@ def decide(
     memory, action = rollout.act(agents, carry.memory, row)
     action = rollout.explore(k_explore, action, row.avail_actions, exploration_at(learner, tick), env.spec.num_actions)
     return jax.random.key_data(next_key), row, Decision(action, memory, k_env, k_sample)
+
+
+def row_ticks(config: TrainConfig) -> int:
+    """Return how many ticks a row of metrics sums up; a row begins with every tick that is a multiple of it."""
+    return max(1, config.ticks // ROWS)
 
 
 def first_update(config: TrainConfig) -> int:
@@ -295,7 +309,8 @@ def _tick(
 ) -> tuple[RunState, ChunkSums]:
     """Act once in every environment, store it, and learn when it is time.
 
-    ``state`` is of one run: its rollout, ring and key [local shards, ...], the rest without a leading axis.
+    ``state`` is of one run: its rollout, ring and key [local shards, ...], the rest without a leading axis. So are the
+    returned sums: those of episodes [local shards].
     """
     config, agents = learner.method.config, state.learner.params.agents
     decided = jax.vmap(lambda carry, key: decide(learner, env, agents, carry, key, tick))
@@ -310,7 +325,7 @@ def _tick(
     due = (tick + 1 >= first_update(config)) & (tick % config.update_every == 0)
     learnt, metrics, updates = jax.lax.cond(due, update, lambda: (state.learner, *nothing_learnt()))
     state = state._replace(learner=learnt, rollout=carry, ring=ring, key=key)
-    return state, ChunkSums(jax.tree.map(lambda x: jnp.sum(x, axis=0), episodes), metrics, updates)
+    return state, ChunkSums(episodes, metrics, updates)
 
 
 def _advance(
@@ -323,6 +338,7 @@ def _advance(
 ) -> tuple[RunState, ChunkSums]:
     """Advance one run, leaves [local shards, ...]; the sums have that axis too, all the same on it."""
     shards = state.key.shape[0]
+    begins = tick % row_ticks(learner.method.config) == 0
 
     def every(tree: PyTree) -> PyTree:
         return jax.tree.map(lambda x: jnp.broadcast_to(x, (shards, *x.shape)), tree)
@@ -333,10 +349,14 @@ def _advance(
         return going, jax.tree.map(jnp.add, sums, more)
 
     learnt, robustness = jax.tree.map(lambda x: x[0], (state.learner, state.robustness))
-    going = state._replace(learner=learnt, robustness=robustness)
-    going, sums = jax.lax.fori_loop(0, ticks, body, (going, no_sums()))
-    sums = sums._replace(episodes=jax.tree.map(lambda x: jax.lax.psum(x, SHARD_AXIS), sums.episodes))
-    return going._replace(learner=every(going.learner), robustness=state.robustness), every(sums)
+    sums = jax.tree.map(lambda x: jnp.where(begins, jnp.zeros_like(x), x), state.sums)
+    sums = sums._replace(metrics=jax.tree.map(lambda x: x[0], sums.metrics), updates=sums.updates[0])
+    going = state._replace(learner=learnt, robustness=robustness, sums=None)  # pyright: ignore[reportArgumentType]
+    going, sums = jax.lax.fori_loop(0, ticks, body, (going, sums))
+    carried = sums._replace(metrics=every(sums.metrics), updates=every(sums.updates))
+    total = jax.tree.map(lambda x: jax.lax.psum(jnp.sum(x, axis=0), SHARD_AXIS), sums.episodes)
+    going = going._replace(learner=every(going.learner), robustness=state.robustness, sums=carried)
+    return going, every(sums._replace(episodes=total))
 
 
 def _advance_all(

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TextIO
+from typing import NamedTuple, TextIO
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -22,11 +22,13 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from drigm import interrupts
 from drigm.devices import usable_cores
 
 SHOWN = ("score", "loss", "epsilon", "steps_per_s")  # the metrics that a terminal has room for
 COMMAND = (sys.executable, "-m", "drigm", "train")
-STOP_SECONDS = 5.0  # what children get to end after each way of asking
+SAVE_SECONDS = 30.0  # what children get to save and end; those that save nothing need less than 5
+STOP_SECONDS = 5.0  # what they get after being asked again
 
 
 class Task(NamedTuple):
@@ -71,7 +73,7 @@ def train_side_by_side(tasks: Sequence[Task], stream: TextIO | None = None) -> N
     children: list[_Child] = []
     live = live_display(out, lambda: _render(children))
     try:
-        with terminated_as_interrupted(), live or nullcontext():
+        with interrupts.as_interrupts(), live or nullcontext():
             for i, task in enumerate(tasks):
                 children.append(_start(task, i, len(tasks)))
                 threading.Thread(target=_read, args=(children[-1], lines), daemon=True).start()
@@ -103,6 +105,7 @@ def _start(task: Task, index: int, of: int) -> _Child:
             stderr=subprocess.PIPE,
             text=True,
             errors="replace",
+            process_group=0,  # Ctrl-C on a terminal is for this process, which asks them once
         )
     return _Child(task.label, process, time.monotonic())
 
@@ -154,34 +157,18 @@ def _note_end(child: _Child) -> None:
 
 def stop(processes: Sequence[subprocess.Popen[str]]) -> None:
     """End what still runs: an interrupt first, as Ctrl-C would, so that a run can say how it is continued."""
-    ways = (lambda p: None, lambda p: p.send_signal(signal.SIGINT), lambda p: p.terminate(), lambda p: p.kill())
-    for way, seconds in zip(ways, (0.5, STOP_SECONDS, STOP_SECONDS, STOP_SECONDS), strict=True):
-        running = [process for process in processes if process.poll() is None]
-        for process in running:
-            way(process)
-        until = time.monotonic() + seconds
-        for process in running:
-            try:
-                process.wait(max(0.0, until - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                continue
-
-
-@contextmanager
-def terminated_as_interrupted():
-    """Turn a SIGTERM to this process into `KeyboardInterrupt`, so that children are stopped with it."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(signum: int, frame: Any) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    ways = (lambda p: p.send_signal(signal.SIGINT), lambda p: p.terminate(), lambda p: p.kill())
+    with interrupts.finishing():
+        for way, seconds in zip(ways, (SAVE_SECONDS, STOP_SECONDS, STOP_SECONDS), strict=True):
+            running = [process for process in processes if process.poll() is None]
+            for process in running:
+                way(process)
+            until = time.monotonic() + seconds
+            for process in running:
+                try:
+                    process.wait(max(0.0, until - time.monotonic()))
+                except subprocess.TimeoutExpired:
+                    continue
 
 
 def live_display(stream: TextIO, render: Callable[[], Group]) -> Live | None:

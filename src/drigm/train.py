@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -25,13 +26,16 @@ from drigm.loop import RunState, Train, make_train
 from drigm.presets import PRESETS, with_preset
 from drigm.run_directory import RunDirectory, seeds_of
 from drigm.scales import calibrated, scales_of, with_scales
+from drigm.session import say
 from drigm.training import (
+    DivergedError,
     Member,
     Session,
     Weights,
     axes,
     check_together,
     method_name,
+    refuse_diverged,
     stopped,
     train_session,
     weights_of,
@@ -195,9 +199,11 @@ def train_run(config: TrainConfig, path: Path, *, quiet: bool = False, log: Log 
     env = calibrated(env, config.gamma)
     programs = programs_of(config, env)  # before anything is written: it may refuse
     run = Run(RunDirectory(path), config, env)
-    run.directory.create(config)
-    run.directory.save_scales(scales_of(env.spec))
-    train_session(_alone(run, programs, quiet, log))
+    run.directory.refuse_taken()
+    with run.directory.locked():
+        run.directory.create(config)
+        run.directory.save_scales(scales_of(env.spec))
+        train_session(_alone(run, programs, quiet, log))
     return run
 
 
@@ -214,8 +220,11 @@ def resume_run(path: Path, *, quiet: bool = False, log: Log = ()) -> Run:
     require_backend()
     run, log = load_run(path), parse_log(log)
     if not directory.is_finished(run.config):
-        [run] = with_known_scales([run])  # it may have been stopped before it had any
-        train_session(_alone(run, programs_of(run.config, run.env), quiet, log))
+        with directory.locked():
+            _say_damaged(run)
+            [run] = with_known_scales([run])  # it may have been stopped before it had any
+            train_session(_alone(run, programs_of(run.config, run.env), quiet, log))
+    refuse_diverged([Member(run.config, directory)])
     return run
 
 
@@ -240,6 +249,7 @@ def train_together(
         programs: where the compiled programs come from (`drigm.ahead`); None: made here.
 
     Raises:
+        DivergedError: seeds of some runs diverged; all the others have finished.
         UserError: as `train_run`; two configs differ in anything else; a directory holds another run.
     """
     shards = [validate(config).shards for config in configs.values()]
@@ -248,28 +258,49 @@ def train_together(
     resolved = {path: resolve(config) for path, config in configs.items()}
     runs = [Run(RunDirectory(path), config, env) for path, (config, env) in resolved.items()]
     check_together([run.config for run in runs])
-    for run in runs:
-        _claim(run)
     missing = [run for run in runs if not run.directory.is_finished(run.config)]
-    if missing and _together_file(runs, folder).exists():  # stopped while the finished weights were written
+    if _together_file(runs, folder).exists():  # stopped while the finished weights were written
         missing = runs
-    if missing:
-        file = _together_file(missing, folder)
-        missing = with_known_scales(missing)
-        members = [Member(run.config, run.directory) for run in missing]
-        again = f"the same command (the checkpoint is in {folder})"
-        try:
-            made = (programs or programs_together)([run.config for run in missing], missing[0].env)
-        except KeyboardInterrupt:
-            raise stopped(again) from None
-        train_session(Session(members, missing[0].env, made, file, again, quiet, parse_log(log)))
+    with contextlib.ExitStack() as locks:
+        for run in missing:
+            locks.enter_context(run.directory.locked())
+        for run in runs:
+            _claim(run)
+        if missing:
+            _train_missing(with_known_scales(missing), folder, quiet, log, programs)
+    try:
+        refuse_diverged([Member(run.config, run.directory) for run in runs])
+    except DivergedError as error:
+        error.finished = [run for run in runs if not run.directory.diverged()]
+        raise
     return [with_stored_scales(run) for run in runs]
+
+
+def _train_missing(missing: Sequence[Run], folder: Path, quiet: bool, log: Log, programs: ProgramSource | None) -> None:
+    """Train runs that this process holds, all at once; seeds that diverge are left to the caller."""
+    members = [Member(run.config, run.directory) for run in missing]
+    again = f"the same command (the checkpoint is in {folder})"
+    for run in missing:
+        _say_damaged(run)
+    try:
+        made = (programs or programs_together)([run.config for run in missing], missing[0].env)
+    except KeyboardInterrupt:
+        raise stopped(again) from None
+    file = _together_file(missing, folder)
+    with contextlib.suppress(DivergedError):
+        train_session(Session(members, missing[0].env, made, file, again, quiet, parse_log(log)))
 
 
 def load_run(path: str | Path) -> Run:
     """Return the run at ``path``; `UserError` if there is none."""
     directory = RunDirectory(path)
     return with_stored_scales(Run(directory, *resolve(directory.load_config())))
+
+
+def _say_damaged(run: Run) -> None:
+    """Say it where a run is trained again because its weights cannot be used."""
+    if damaged := run.directory.damaged_weights(run.config):
+        say(f"{damaged} They are trained again.")
 
 
 def _alone(run: Run, programs: Train, quiet: bool, log: tuple[str, ...]) -> Session:

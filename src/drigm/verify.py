@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from drigm.agreement import Agreement, learned_agreement
 from drigm.exact import Counterexample, TheoremReport, check_theorem, fooled, gamble_problem, solve_counterexample
 from drigm.progress import Progress
+from drigm.stored import to_json
 
 LEARNED = ("vdn", "qmix", "qtran")
 LEARNED_SET, LEARNED_RHO = "tv", 0.3
@@ -29,14 +29,13 @@ class Verification(NamedTuple):
 
     def to_json(self) -> str:
         """Return everything as one JSON object."""
-        return json.dumps(
+        return to_json(
             {
                 "holds": self.holds,
                 "counterexample": self.counterexample.summary(),
                 "theorem": self.theorem._asdict(),
                 "learned": [{**agreement._asdict(), "holds": agreement.holds} for agreement in self.learned],
-            },
-            indent=2,
+            }
         )
 
     def __str__(self) -> str:

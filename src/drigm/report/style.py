@@ -17,6 +17,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
 from drigm.errors import check
+from drigm.files import file_errors, make_folder
 
 # Okabe and Ito's colours, told apart with every common colour blindness; their yellow is too faint for lines.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#5D3A9B", "#7F7F7F")
@@ -76,12 +77,12 @@ def save(figure: Figure, path: str | Path, *, dpi: int = 200) -> Path:
     """Write ``figure`` as PNG or SVG, by the suffix of ``path``, and return the path; its folder is made if needed.
 
     Raises:
-        UserError: for another suffix.
+        UserError: for another suffix, or where the file cannot be written.
     """
     path = Path(path)
     check(path.suffix.lower() in {".png", ".svg"}, "figure path", str(path), "its suffix must be .png or .svg")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with matplotlib.rc_context(_RC):
+    make_folder(path.parent)
+    with file_errors(path), matplotlib.rc_context(_RC):
         # No date, so that the same data gives the same file.
         figure.savefig(path, dpi=dpi, metadata={"Date": None} if path.suffix.lower() == ".svg" else None)
     return path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import os
 import time
@@ -13,6 +14,7 @@ from drigm import devices
 from drigm.ahead import Ahead
 from drigm.config import TrainConfig
 from drigm.evaluate import Evaluation, cached_evaluations
+from drigm.files import FileError, append_text, file_errors, read_text
 from drigm.reproduce.studies import Group, title
 from drigm.run_directory import RunDirectory
 from drigm.train import Run, train_together
@@ -136,7 +138,7 @@ def folder_of(runs: Path, group: Group, config: TrainConfig) -> Path:
 
 def write_scores(outcome: Outcome, file: Path) -> None:
     """Write every score as CSV: one row for each method, world and seed."""
-    with open(file, "w", newline="") as out:
+    with file_errors(file), open(file, "w", newline="") as out:
         writer = csv.writer(out)
         writer.writerow(
             ["method", "factorization", "uncertainty", "baseline", "rho", "suite", "world", "seed", "score"]
@@ -152,7 +154,7 @@ def write_scores(outcome: Outcome, file: Path) -> None:
 def write_timings(outcome: Outcome, file: Path) -> None:
     """Write how long each group took, on how many cores."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    with open(file, "w", newline="") as out:
+    with file_errors(file), open(file, "w", newline="") as out:
         writer = csv.writer(out)
         writer.writerow(["group", "runs", "seconds", "seconds_per_run", "cores"])
         for t in outcome.timings:
@@ -167,14 +169,17 @@ def _missing(runs: Path, group: Group) -> int:
 
 def _timing(runs: Path, group: Group) -> Timing:
     file = runs / group.name / "seconds.txt"
-    kept = file.read_text().split() if file.exists() else []
+    try:
+        kept = read_text(file).split()
+    except FileError:  # not there, or damaged
+        kept = []
     seconds = sum(float(word) for word in kept if word.replace(".", "", 1).isdigit())  # not worth a stop
     return Timing(group.name, group.runs, seconds)
 
 
 def _add_seconds(file: Path, seconds: float) -> None:
-    with open(file, "a") as out:
-        out.write(f"{seconds:.1f}\n")
+    with contextlib.suppress(FileError):  # not worth a stop
+        append_text(file, f"{seconds:.1f}\n")
 
 
 def _minutes(seconds: float) -> str:

@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from drigm import interrupts
 from drigm.errors import check, choose
+from drigm.files import hold
 from drigm.loggers import parse_log
 from drigm.sweep.drive import drive
 from drigm.sweep.engines import Options, local_engine
@@ -57,8 +59,13 @@ def sweep(
     plan = make_plan(found, Path(out) if out is not None else Path("runs") / "sweeps" / found.name)
     if all(map(plan.is_finished, plan.points)):  # no engine needs to be started
         return collect(plan, {})
+    refusal = f"sweep: {str(plan.folder)!r} is being worked on by another process; let it finish, or stop it."
     try:
-        with ENGINES[engine](plan, options) as opened:
+        with (
+            hold(plan.folder / "logs" / ".lock", refusal),
+            interrupts.advice(f"the same sweep continues in {plan.folder}"),
+            ENGINES[engine](plan, options) as opened,
+        ):
             failures = drive(plan, opened, quiet=quiet)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"stopped; the same sweep continues in {plan.folder}") from None

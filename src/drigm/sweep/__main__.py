@@ -6,14 +6,21 @@ import os
 import sys
 import threading
 
+from drigm import interrupts
 from drigm.sweep.worker import attempt
 
 
 def main() -> int:
     """Return 0, or 2 with a sentence on standard error."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    interrupts.leave_in_time()
     folder, program, log = (*sys.argv[1:], "")[:3]
-    error = attempt(folder, int(program), log)
+    try:
+        with interrupts.as_interrupts():
+            error = attempt(folder, int(program), log)
+    except KeyboardInterrupt as stop:
+        sys.stderr.write(f"{interrupts.message(stop)}\n")
+        return interrupts.exit_code()
     if error:
         sys.stderr.write(f"{error}\n")
     return 2 if error else 0

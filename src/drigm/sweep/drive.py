@@ -14,6 +14,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from drigm.errors import UserError
 from drigm.run_directory import seeds_of
 from drigm.side_by_side import clock, live_display
 from drigm.sweep.engines import Engine
@@ -46,14 +47,14 @@ def drive(plan: Plan, engine: Engine, *, quiet: bool = False, stream: TextIO | N
                 engine.start(program)
                 display.change(program, "running")
             for program, error, died in engine.ended(POLL_S):
-                finished = all(map(plan.is_finished, plan.programs[program]))  # the run directories decide
-                if finished:
+                missing = [name for name in plan.programs[program] if not plan.is_finished(name)]
+                if not missing:  # the run directories decide
                     display.change(program, "done")
                 elif died and tries[program] < ATTEMPTS:
                     waiting.append(program)
                     display.change(program, "waiting", error)
                 else:
-                    failed |= dict.fromkeys(plan.programs[program], error or "its process ended before its time")
+                    failed |= dict.fromkeys(missing, error or "its process ended before its time")
                     display.change(program, "failed", error)
             display.refresh()
     return failed
@@ -124,7 +125,10 @@ class Display:
             if state != "running" and i in self._seen:
                 self._seen[i] = before._replace(state=state)
                 continue
-            rows = self._plan.directory(self._plan.programs[i][0]).read_metrics(seeds_of(self._config(i))[0])
+            try:
+                rows = self._plan.directory(self._plan.programs[i][0]).read_metrics(seeds_of(self._config(i))[0])
+            except UserError:  # damaged: whoever needs the numbers will say so
+                rows = []
             scores = [row["score"] for row in rows if math.isfinite(row["score"])]
             self._seen[i] = Status(state, int(rows[-1]["step"]) if rows else 0, scores[-1] if scores else math.nan)
 

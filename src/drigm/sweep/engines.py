@@ -10,11 +10,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import IO, NamedTuple
 
+from drigm import interrupts
 from drigm.devices import usable_cores
-from drigm.side_by_side import pinned, stop, terminated_as_interrupted
+from drigm.files import file_errors
+from drigm.side_by_side import pinned, stop
 from drigm.sweep.plan import Plan
 
 COMMAND = (sys.executable, "-m", "drigm.sweep")
+STOPPED = tuple(128 + signum for signum in interrupts.SIGNALS)  # exit codes of a child that was asked to end
 
 
 class Ended(NamedTuple):
@@ -75,7 +78,8 @@ def local_engine(plan: Plan, options: Options) -> Iterator[Engine]:
 
     def start(program: int) -> None:
         slot = min(set(range(workers)) - {child.slot for child in children})
-        said = open(plan.log_file(program), "w+", errors="replace")  # noqa: SIM115 (closed when the child has ended)
+        with file_errors(plan.log_file(program)):
+            said = open(plan.log_file(program), "w+", errors="replace")  # noqa: SIM115 (closed when the child has ended)
         # Children that share an accelerator must not each reserve most of its memory.
         unless_set = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
         with pinned(slot * cores, cores):
@@ -86,6 +90,7 @@ def local_engine(plan: Plan, options: Options) -> Iterator[Engine]:
                 stdout=said,
                 stderr=said,
                 text=True,
+                process_group=0,  # Ctrl-C on a terminal is for this process, which asks them once
             )
         children.append(_Child(program, slot, process, said))
 
@@ -100,7 +105,7 @@ def local_engine(plan: Plan, options: Options) -> Iterator[Engine]:
         return [_ending(child) for child in over]
 
     try:
-        with terminated_as_interrupted():
+        with interrupts.as_interrupts():
             yield Engine(workers, start, ended)
     finally:
         stop([child.process for child in children])
@@ -114,8 +119,8 @@ def _ending(child: _Child) -> Ended:
     lines = [line.strip() for line in child.said.read().splitlines() if line.strip()]
     _close(child)
     code = child.process.returncode
-    if code < 0:
-        return Ended(child.program, f"the process was killed by signal {-code}", died=True)
+    if code < 0 or code in STOPPED:
+        return Ended(child.program, f"the process was killed by signal {abs(code) % 128}", died=True)
     told = lines[-1] if lines else f"the process ended with exit code {code}"
     return Ended(child.program, told if code else "")
 

@@ -22,7 +22,8 @@ from drigm.config import FIELDS, TrainConfig, from_dict
 from drigm.envs.perturbations import parse_grid
 from drigm.errors import UserError
 from drigm.evaluate import Evaluation, kept_evaluation
-from drigm.run_directory import RunDirectory, write_text
+from drigm.files import read_text, write_text
+from drigm.run_directory import RunDirectory
 from drigm.sweep.spec import Scoring, Sweep
 from drigm.training import shared
 
@@ -52,11 +53,12 @@ class Plan(NamedTuple):
         if self.scoring is None:
             return None
         perturb = parse_grid(self.scoring.perturb)
-        return kept_evaluation(self.folder / point, self.points[point].seeds, self.scoring.shifts, perturb)
+        return kept_evaluation(self.directory(point), self.points[point], self.scoring.shifts, perturb)
 
     def is_finished(self, point: str) -> bool:
         """Whether ``point`` is trained and, where that is asked for, scored."""
-        trained = self.directory(point).is_finished(self.points[point])
+        directory = self.directory(point)
+        trained = directory.is_finished(self.points[point]) and not directory.diverged()
         return trained and (self.scoring is None or self.evaluation(point) is not None)
 
     def log_file(self, program: int) -> Path:
@@ -93,11 +95,11 @@ def make_plan(sweep: Sweep, folder: Path) -> Plan:
 def load_plan(folder: Path) -> Plan:
     """Return the plan that `make_plan` wrote; `UserError` if there is none, as on a machine that does not see it."""
     try:
-        content = json.loads((folder / "sweep.json").read_text())
+        content = json.loads(read_text(folder / "sweep.json"))
         points = {name: from_dict(settings) for name, settings in content["points"].items()}
         scoring = None if content["evaluate"] is None else Scoring(**content["evaluate"])
         return Plan(folder, points, content["programs"], scoring)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         told = "every machine of a cluster must see the sweep's folder under the same path"
         raise UserError(f"sweep: {str(folder / 'sweep.json')!r} cannot be read; {told}.") from None
 

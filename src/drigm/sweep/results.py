@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 from pathlib import Path
 from typing import NamedTuple
@@ -11,6 +12,7 @@ import numpy as np
 
 from drigm.config import TrainConfig
 from drigm.evaluate import ShiftScore, shift_score
+from drigm.files import write_text
 from drigm.report.tables import Score, format_table
 from drigm.run_directory import seeds_of
 from drigm.sweep.plan import Plan, differing
@@ -76,11 +78,12 @@ def exploring_score(scores: list[float]) -> float:
 def _write(swept: Swept) -> None:
     """One line per point and world: the settings that differ, mean and standard error over seeds, each seed's score."""
     settings = differing(list(swept.points.values()))
-    with open(swept.path / "scores.csv", "w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["point", *settings, "world", "mean", "se", "per_seed"])
-        for name, scores in swept.scores.items():
-            given = [getattr(swept.points[name], setting) for setting in settings]
-            for s in scores:
-                per_seed = " ".join(repr(x) for x in s.per_seed)
-                writer.writerow([name, *given, s.name, repr(s.mean), repr(s.se), per_seed])
+    file = io.StringIO(newline="")
+    writer = csv.writer(file)
+    writer.writerow(["point", *settings, "world", "mean", "se", "per_seed"])
+    for name, scores in swept.scores.items():
+        given = [getattr(swept.points[name], setting) for setting in settings]
+        for s in scores:
+            per_seed = " ".join(repr(x) for x in s.per_seed)
+            writer.writerow([name, *given, s.name, repr(s.mean), repr(s.se), per_seed])
+    write_text(swept.path / "scores.csv", file.getvalue().removesuffix("\n"))

@@ -14,6 +14,7 @@ from drigm.errors import UserError
 from drigm.evaluate import cached_evaluations
 from drigm.sweep.plan import load_plan
 from drigm.train import train_together
+from drigm.training import DivergedError
 
 try:
     import fcntl
@@ -31,10 +32,15 @@ def run_program(folder: str | Path, program: int, log: str = "") -> None:
     cache_compilations()
     with _held(plan.lock_file(program)):
         configs = {plan.folder / name: plan.points[name] for name in plan.programs[program]}
-        runs = train_together(configs, plan.folder, quiet=True, log=log)
-        if plan.scoring is not None:
+        try:
+            runs, diverged = train_together(configs, plan.folder, quiet=True, log=log), None
+        except DivergedError as error:
+            runs, diverged = error.finished, error
+        if plan.scoring is not None and runs:
             suite, perturb = plan.scoring.shifts, parse_grid(plan.scoring.perturb)
             cached_evaluations(runs, suite, perturb, quiet=True)
+        if diverged is not None:
+            raise diverged
 
 
 def attempt(folder: str, program: int, log: str, cores: int = 0) -> str:

@@ -12,6 +12,7 @@ import json
 import os
 import sys
 import traceback
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,20 @@ class Slot:
 
     def _seen(self, shown: HostStep) -> HostStep:
         self.over = shown.over
+        return shown
+
+    def replay(self, episode: int, orders: np.ndarray, mark: Callable[[], None]) -> HostStep | None:
+        """Go from the start to episode number ``episode``, and there take ``orders`` [steps, N]; None if it ends early.
+
+        Only of a slot that has not been reset yet; ``mark`` is called before each step.
+        """
+        self.skip(episode - 1)
+        shown = self.reset()
+        for order in orders:
+            if self.over:
+                return None
+            mark()
+            shown = self.tick(order)
         return shown
 
     def skip(self, episodes: int) -> None:
@@ -132,25 +147,17 @@ class Worker:
         columns = request["episodes"], request["steps"], orders, request["checksums"]
         lost = []
         for i, (slot, episode, steps, mine, checksum) in enumerate(zip(self.slots, *columns, strict=True)):
-            slot.skip(episode - 1)
-            if steps and not self._repeats(i, mine[: steps - 1], checksum):
-                slot.over = True
-                lost.append(i)
+            if steps == 0:  # the episode is about to begin
+                slot.skip(episode - 1)
+                continue
+            with contextlib.suppress(EnvError):
+                self.mark(i, patient=True)
+                shown = slot.replay(episode, mine[: steps - 1], lambda: self.mark(i))  # noqa: B023 (called at once)
+                if shown is not None and _checksum(slot, shown) == checksum:
+                    continue
+            slot.over = True
+            lost.append(i)
         return {"lost": lost}, b""
-
-    def _repeats(self, i: int, orders: np.ndarray, checksum: int) -> bool:
-        """Take ``orders`` [steps, N] in slot ``i``'s next episode; returns whether they lead to ``checksum``."""
-        slot = self.slots[i]
-        try:
-            shown = self._on(i, slot.reset, None, patient=True)
-            for order in orders:
-                if slot.over:
-                    return False
-                shown = self._on(i, slot.tick, order, patient=False)
-        except EnvError:
-            return False
-        facts = slot.env.facts
-        return checksums(unpack(facts, 1, pack(facts, [shown])))[0] == checksum  # as it comes out of the pipe
 
     def close(self) -> None:
         """Close every environment; one that fails to does not keep the others open."""
@@ -165,6 +172,11 @@ class Worker:
         except EnvError as fault:
             fault.args = (slot,)
             raise
+
+
+def _checksum(slot: Slot, shown: HostStep) -> int:
+    """The checksum of a time-step as it comes out of the pipe."""
+    return checksums(unpack(slot.env.facts, 1, pack(slot.env.facts, [shown])))[0]
 
 
 def serve(connection: Connection, progress: int) -> None:

@@ -1,0 +1,275 @@
+"""Damage copies of a small finished and a small unfinished run, read them back, and count what is told and what is not.
+
+::
+
+    python tools/damage.py --files 2000 --seed 0
+
+Every reading must end in the same numbers, in one sentence (`UserError`), or in other numbers that a line announces: an
+older checkpoint. It prints one line of counts, and each traceback and each number that differs in silence.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import json
+import math
+import random
+import shutil
+import sys
+import tempfile
+import traceback
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from drigm.checkpoint import load_arrays, save_tree
+from drigm.config import TrainConfig
+from drigm.errors import UserError
+from drigm.evaluate import cached_evaluation, kept_evaluation
+from drigm.report.kept import cached_alignment
+from drigm.report.overview import system_facts_of
+from drigm.run_directory import RunDirectory
+from drigm.session import Member, Session, restore
+from drigm.train import Run, load_run, train_run
+from drigm.train import programs_of as make_programs
+from drigm.training import axes, weights_of
+
+CONFIG = TrainConfig().replace(
+    env="probe:matrix",
+    factorization="vdn",
+    seeds=2,
+    steps=240,
+    hidden=8,
+    num_envs=4,
+    replay_size=400,
+    batch=4,
+    learning_starts=24,
+    shards=1,
+)
+BAD_NUMBERS = ("NaN", "Infinity", "-1e400", "1" * 400, "1e30", "-7", "[" * 30_000)
+
+
+class Subject(NamedTuple):
+    """The runs that copies are made of, and what is needed to read them without compiling again."""
+
+    finished: Path
+    unfinished: Path
+    like: Any
+    session: Session
+    state: Any
+
+
+def prepare(folder: Path) -> Subject:
+    """Train the runs: one to its end, with scores beside it; one until its third checkpoint."""
+    run = train_run(CONFIG, folder / "finished", quiet=True)
+    cached_evaluation(run, "nominal", quiet=True)
+    cached_alignment(run)
+    training: Any = sys.modules["drigm.training"]
+    before = training.CHECKPOINT_SECONDS, training.SAVING_SHARE, training.save
+    saved: list[int] = []
+
+    def save_and_stop(session: Session, standing: Any) -> None:
+        before[2](session, standing)
+        saved.append(standing.tick)
+        if len(saved) == 40:
+            raise KeyboardInterrupt
+
+    training.CHECKPOINT_SECONDS, training.SAVING_SHARE, training.save = 0.0, math.inf, save_and_stop
+    try:
+        with contextlib.suppress(KeyboardInterrupt):
+            train_run(CONFIG, folder / "unfinished", quiet=True)
+    finally:
+        training.CHECKPOINT_SECONDS, training.SAVING_SHARE, training.save = before
+    programs = make_programs(CONFIG, run.env)
+    state = programs.init(*axes([CONFIG]))
+    shapes = jax.eval_shape(lambda s: weights_of(s.learner), programs.shapes(*axes([CONFIG])))
+    like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[2:], x.dtype), shapes)
+    session = Session([], run.env, programs, Path(), "")
+    return Subject(folder / "finished", folder / "unfinished", like, session, state)
+
+
+def read_finished(subject: Subject, path: Path) -> dict[str, Any]:
+    """Return every number that commands show of a finished run."""
+    run = load_run(path)
+    seen: dict[str, Any] = {"config": run.config}
+    for seed in run.seeds:
+        seen[f"weights {seed}"] = run.directory.load_weights(seed, subject.like)
+        seen[f"metrics {seed}"] = run.directory.read_metrics(seed)
+    # None is no number: it is computed anew from the weights.
+    seen["scores"] = kept_evaluation(run.directory, run.config, "nominal")
+    seen["alignment"] = stored_alignment(run)
+    system_facts_of(run)
+    run.directory.is_finished(run.config)
+    return seen
+
+
+def stored_alignment(run: Run) -> Any:
+    """Return the alignment that is stored, None where it would be computed."""
+    kept: Any = sys.modules["drigm.report.kept"]
+    compute, kept.verify_run = kept.verify_run, lambda run: None
+    try:
+        with contextlib.suppress(AttributeError):
+            return cached_alignment(run)
+    finally:
+        kept.verify_run = compute
+    return None
+
+
+def read_unfinished(subject: Subject, path: Path) -> dict[str, Any]:
+    """Return what a resume of an unfinished run goes on from."""
+    directory = RunDirectory(path)
+    config = directory.load_config()
+    if directory.is_finished(config):
+        raise AssertionError("an unfinished run counts as finished")
+    directory.diverged()
+    if config != CONFIG:  # another program would be compiled, and refuse the checkpoint
+        made = make_programs(config, subject.session.env) if config.env == CONFIG.env else None
+        if made is None:
+            raise UserError(f"env: {config.env!r} is another one.")
+        session = subject.session._replace(programs=made)
+    else:
+        session = subject.session
+    member = Member(config, directory)
+    session = session._replace(members=[member], checkpoint_file=directory.checkpoint_file)
+    found = restore(session, subject.state)
+    return {"tick": found.tick, "rows": found.rows, "state": found.state}
+
+
+def equal(given: Any, wanted: Any) -> bool:
+    """Whether all that is in ``given`` is in ``wanted``, bit for bit; None is nothing."""
+    for name, value in given.items():
+        if value is None:
+            continue
+        if name.startswith("weights") or name == "state":
+            pairs = zip(jax.tree.leaves(value), jax.tree.leaves(wanted[name]), strict=True)
+            same = all(np.asarray(a).tobytes() == np.asarray(b).tobytes() for a, b in pairs)
+        else:
+            same = repr(value) == repr(wanted[name])
+        if not same:
+            return False
+    return True
+
+
+def damages(rng: random.Random) -> dict[str, Callable[[Path], None]]:
+    """Return what can be done to a file."""
+
+    def flip(file: Path) -> None:
+        content = bytearray(file.read_bytes())
+        for _ in range(rng.choice((1, 1, 1, 3))):
+            content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
+        file.write_bytes(content)
+
+    def cut(file: Path) -> None:
+        file.write_bytes(file.read_bytes()[: rng.randrange(file.stat().st_size)])
+
+    def scribble(file: Path) -> None:
+        content = bytearray(file.read_bytes())
+        at, length = rng.randrange(len(content)), rng.choice((1, 8, 100))
+        content[at : at + length] = rng.randbytes(length)
+        file.write_bytes(content)
+
+    def folder(file: Path) -> None:
+        file.unlink()
+        file.mkdir()
+
+    def number(file: Path) -> None:
+        """Another number where there is one: in arrays with a checksum that is right, in text anywhere."""
+        if file.suffix == ".safetensors":
+            arrays, metadata = load_arrays(file)
+            name = rng.choice([n for n, x in arrays.items() if x.dtype.kind == "f" and x.size])
+            arrays[name] = arrays[name].copy()
+            arrays[name].reshape(-1)[0] = rng.choice((math.nan, math.inf))
+            save_tree(file, arrays, metadata)
+            return
+        text = file.read_text()
+        digits = [i for i, letter in enumerate(text) if letter.isdigit()]
+        if digits:
+            at = rng.choice(digits)
+            file.write_text(text[:at] + rng.choice(BAD_NUMBERS) + text[at + 1 :], newline="")
+
+    def lines(file: Path) -> None:
+        """A line doubled, lost or moved."""
+        content = file.read_bytes().split(b"\n")
+        i, j = rng.randrange(len(content)), rng.randrange(len(content))
+        content[i : i + rng.choice((0, 1))] = [content[j]] * rng.choice((0, 1))
+        file.write_bytes(b"\n".join(content))
+
+    def exchange(file: Path) -> None:
+        """The file of another seed, or of another name."""
+        others = [other for other in file.parent.iterdir() if other.is_file() and other.suffix == file.suffix]
+        file.write_bytes(rng.choice(others).read_bytes())
+
+    return {
+        "flip": flip,
+        "cut": cut,
+        "scribble": scribble,
+        "empty": lambda file: file.write_bytes(b"") and None,
+        "folder": folder,
+        "number": number,
+        "lines": lines,
+        "exchange": exchange,
+        "lost": lambda file: file.unlink(),
+    }
+
+
+def outcome(read: Callable[[], dict[str, Any]], wanted: dict[str, Any]) -> tuple[str, str]:
+    """Return what came of a reading: same, refused, said, SILENT or TRACEBACK, and its text."""
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            found = read()
+    except UserError as error:
+        return ("refused", "") if str(error).strip() and "\n" not in str(error) else ("TRACEBACK", repr(error))
+    except Exception:
+        return "TRACEBACK", traceback.format_exc()
+    if equal(found, wanted):
+        return "same", ""
+    return ("said", "") if said.getvalue() else ("SILENT", json.dumps(list(found)))
+
+
+def run(files: int, seed: int) -> Counter[str]:
+    """Damage ``files`` files, one at a time; returns how often each outcome came."""
+    rng, counts = random.Random(seed), Counter[str]()
+    with tempfile.TemporaryDirectory() as folder:
+        subject = prepare(Path(folder))
+        cases = [(subject.finished, read_finished), (subject.unfinished, read_unfinished)]
+        copy = Path(folder) / "copy"
+        known = []
+        for source, read in cases:
+            shutil.copytree(source, copy)
+            known.append(read(subject, copy))
+            shutil.rmtree(copy)
+        for _ in range(files):
+            which = rng.randrange(2)
+            source, read = cases[which]
+            shutil.copytree(source, copy)
+            file = rng.choice(sorted(path for path in copy.rglob("*") if path.is_file() and path.stat().st_size))
+            kind, damage = rng.choice(list(damages(rng).items()))
+            damage(file)
+            result, text = outcome(lambda read=read: read(subject, copy), known[which])
+            counts[result] += 1
+            if result in ("SILENT", "TRACEBACK"):
+                print(f"{source.name}/{file.relative_to(copy)} {kind}: {result} {text}")
+            shutil.rmtree(copy)
+    return counts
+
+
+def main() -> int:
+    """Exit code 1 where anything was silent or a traceback."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--files", type=int, default=2000)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    counts = run(options.files, options.seed)
+    print(" ".join(f"{name}={counts[name]}" for name in ("same", "refused", "said", "SILENT", "TRACEBACK")))
+    return 1 if counts["SILENT"] or counts["TRACEBACK"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
