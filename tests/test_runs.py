@@ -292,6 +292,7 @@ def test_damaged_weights(whole, tmp_path, damage):
 
 def test_weights_of_another_configuration(whole, tmp_path):
     path = shutil.copytree(whole.path, tmp_path / "run")
+    (path / "checksums.json").unlink()  # or config.json would be refused as it is
     settings = vars(CONFIG)
     for change in ({"hidden": 4}, {"factorization": "vdn"}, {"uncertainty": "nominal", "rho": 0.0}):
         (path / "config.json").write_text(json.dumps(settings | change))

@@ -17,7 +17,8 @@ from drigm.errors import UserError
 from drigm.files import file_errors, remove, replacing
 from drigm.types import PyTree
 
-CHECKSUM = "sha256"  # the key of the metadata; files of drigm 0.1 have none
+CHECKSUM = "sha256"  # the key of the metadata
+WITHOUT_CHECKSUM = {"format": "drigm-weights-1"}  # the metadata of weights of drigm 0.1
 _TYPES = {"float64": "F64", "float32": "F32", "float16": "F16", "bool": "BOOL"} | {
     f"{kind}{bits}": f"{kind[0].upper()}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)
 }
@@ -109,7 +110,7 @@ def load_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
         arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
         metadata = file.metadata() or {}
     given = metadata.pop(CHECKSUM, None)
-    if given is not None and given != _checksum(arrays, metadata):
+    if metadata != WITHOUT_CHECKSUM and given != _checksum(arrays, metadata):
         raise DamagedError(f"{path}: is damaged; its checksum is not that of its content.")
     return arrays, metadata
 

@@ -190,7 +190,7 @@ class RunDirectory:
             UserError: the file cannot be read, a cell is no number, or it is not what a finished run has written.
         """
         path = self.metrics_file(seed)
-        if not path.exists():
+        if not path.exists() and not self._has_written(path):
             return []
         try:
             text = self._checked(path).decode("utf-8")
@@ -285,13 +285,16 @@ class RunDirectory:
 
     def _checked(self, file: Path) -> bytes:
         """Return the content of a file; `UserError` if it is not what the run had written when it finished."""
-        content, name = read_bytes(file), file.relative_to(self.path).as_posix()
-        if self.checksums_file.exists():
-            sums = _json_object(self.checksums_file)
-            if name in sums and sums[name] != _sha256(content):
-                hint = f"restore it, or delete {self.checksums_file.name} if the change is meant"
-                raise UserError(f"{file}: is not what the finished run had written; {hint}.")
+        content = read_bytes(file)
+        if self._has_written(file) not in ("", _sha256(content)):
+            hint = f"restore it, or delete {self.checksums_file.name} if the change is meant"
+            raise UserError(f"{file}: is not what the finished run had written; {hint}.")
         return content
+
+    def _has_written(self, file: Path) -> object:
+        """Return the SHA-256 of what the run had written to a file when it finished; "" if that is not known."""
+        known = self.checksums_file.exists()
+        return _json_object(self.checksums_file).get(file.relative_to(self.path).as_posix(), "") if known else ""
 
     def diverged(self) -> dict[int, Diverged]:
         """Return the seeds whose training diverged."""

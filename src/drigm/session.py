@@ -77,7 +77,7 @@ class Standing(NamedTuple):
 def save(session: Session, standing: Standing) -> None:
     """Write the checkpoint, and leave the one before beside it."""
     state = session.programs.settle(standing.state)
-    finite = finite_slots(state.learner, len(session.slots))
+    finite = finite_slots(_numbers(state), len(session.slots))
     metadata = {
         "format": FORMAT,
         "config": _identity(session),
@@ -117,6 +117,11 @@ def restore(session: Session, state: RunState) -> Standing:
     raise UserError(f"{said.rstrip('.')}; delete {' and '.join(map(str, there))} to train from the beginning.")
 
 
+def _numbers(state: RunState) -> Any:
+    """Return what must be finite unless a seed has diverged: all that learning and acting have computed."""
+    return state.learner, state.rollout, state.ring
+
+
 def finite_slots(tree: Any, count: int) -> np.ndarray:
     """Return for each of the first ``count`` slots whether its numbers in ``tree`` [shards, slots, ...] are finite."""
     fine = np.ones(count, bool)
@@ -153,9 +158,9 @@ def _read(session: Session, file: Path, state: RunState) -> Standing:
     saved = load_tree(file, state)
     rows = _rows(file, metadata, len(slots))
     diverged = {int(k) for k in metadata.get("not_finite", "").split(",") if k.isdecimal()}
-    for k, fine in enumerate(finite_slots(saved.learner, len(slots))):
+    for k, fine in enumerate(finite_slots(_numbers(saved), len(slots))):
         if not fine and k not in diverged:
-            raise DamagedError(f"{file}: the weights of seed {slots[k][1]} are not finite.")
+            raise DamagedError(f"{file}: numbers of seed {slots[k][1]} are not finite.")
     if metadata.get("drigm") != version("drigm"):
         by = f"{file}: was written by drigm {metadata.get('drigm')}"
         say(f"{by}; with {version('drigm')} the rest may come out differently.")

@@ -1,0 +1,350 @@
+"""Nothing is lost and nothing damaged is used: signals, locks, diverging seeds, full disks, files that were changed."""
+
+import importlib
+import importlib.util
+import json
+import math
+import os
+import shutil
+import signal
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from small import SMALL, assert_one_sentence
+
+from drigm import cli, interrupts
+from drigm.checkpoint import load_arrays, previous, save_tree
+from drigm.errors import UserError
+from drigm.evaluate import Evaluation, cached_evaluation, kept_evaluation, shift_score
+from drigm.files import FileError, append_text, write_text
+from drigm.run_directory import RunDirectory
+from drigm.train import load_run, resume_run, train_run
+
+training = importlib.import_module("drigm.training")  # as an attribute of the package, `train` is the function
+CONFIG = SMALL.replace(env="probe:recall", uncertainty="tv", rho=0.3, seeds=2, first_seed=3)
+LONG = CONFIG.replace(steps=1200)  # rows of three ticks
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    return train_run(LONG, tmp_path_factory.mktemp("whole") / "run", quiet=True)
+
+
+@pytest.fixture
+def finished(whole, tmp_path):
+    """A copy of the finished run."""
+    return RunDirectory(shutil.copytree(whole.path, tmp_path / "finished"))
+
+
+def stopped_at(path, tick, monkeypatch, signum=signal.SIGINT):
+    """The directory of a run that was sent a signal while the piece that ends with `tick` was computed."""
+    with monkeypatch.context() as patch:
+        advance = training._advance
+
+        def one_tick(session, standing, ticks):
+            if standing.tick == tick - 1:
+                os.kill(os.getpid(), signum)
+            return advance(session, standing, ticks)
+
+        patch.setattr(training, "PIECE_SECONDS", 0.0)  # pieces of one tick
+        patch.setattr(training, "CHECKPOINT_SECONDS", 1e9)
+        patch.setattr(training, "_advance", one_tick)
+        with pytest.raises(KeyboardInterrupt, match=f"continue with drigm train --resume {path}"):
+            train_run(LONG, path, quiet=True)
+    return RunDirectory(path)
+
+
+def metrics_of(directory, seed):
+    rows = directory.read_metrics(seed)
+    return [repr({name: x for name, x in row.items() if name != "steps_per_s"}) for row in rows]
+
+
+def assert_same(directory, other):
+    for seed in (3, 4):
+        assert directory.weights_file(seed).read_bytes() == other.weights_file(seed).read_bytes()
+        assert metrics_of(directory, seed) == metrics_of(other, seed)
+    assert not directory.checkpoint_file.exists()
+    assert not previous(directory.checkpoint_file).exists()
+
+
+def refused(function, *arguments, **named):
+    with pytest.raises(UserError) as error:
+        function(*arguments, **named)
+    assert_one_sentence(str(error.value))
+    return str(error.value)
+
+
+# Signals
+
+
+@pytest.mark.parametrize(("signum", "tick"), [(signal.SIGINT, 100), (signal.SIGTERM, 101)])
+def test_a_signal_saves_and_the_rest_is_bitwise_the_same(whole, tmp_path, monkeypatch, signum, tick):
+    """Within a row of metrics (of ticks 99, 100 and 101) as well as at its end, in pieces of other lengths."""
+    directory = stopped_at(tmp_path / "run", tick, monkeypatch, signum)
+    assert load_arrays(directory.checkpoint_file)[1]["tick"] == str(tick)
+    assert_same(resume_run(directory.path, quiet=True).directory, whole.directory)
+
+
+def test_a_second_signal_leaves_at_once(monkeypatch):
+    monkeypatch.setattr(interrupts, "AGAIN_SECONDS", -1.0)
+    with interrupts.deferred() as stop:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.signum == signal.SIGTERM
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_no_interruption_is_without_words(monkeypatch, capsys):
+    def interrupted(options):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(cli, "_list", interrupted)
+    assert cli.main(["list"]) == 128 + signal.SIGTERM
+    assert capsys.readouterr().err == f"drigm: stopped; {interrupts.SAME_COMMAND}\n"
+
+
+def test_pieces_end_with_rows_and_before_learning():
+    pace = training.Pace(LONG)
+    tick, ends = 0, []
+    while tick < LONG.ticks:
+        ticks = pace.ticks(tick)
+        pace.note(ticks, 1e-3)
+        tick += ticks
+        ends.append(tick)
+    assert set(range(3, 301, 3)) <= set(ends)
+    assert training.first_update(LONG) in ends
+    pace.size = 50
+    pace.note(50, 10.0)
+    assert pace.size == 5
+
+
+# Damage
+
+
+def test_a_damaged_checkpoint_falls_back_with_a_word(whole, tmp_path, monkeypatch, capsys):
+    directory = stopped_at(tmp_path / "run", 100, monkeypatch)
+    shutil.copy(directory.checkpoint_file, previous(directory.checkpoint_file))
+    content = bytearray(directory.checkpoint_file.read_bytes())
+    content[-5] ^= 4
+    directory.checkpoint_file.write_bytes(content)
+    assert_same(resume_run(directory.path, quiet=True).directory, whole.directory)
+    assert "checksum" in capsys.readouterr().err
+
+
+def test_rows_of_metrics_come_with_the_checkpoint(whole, tmp_path, monkeypatch, capsys):
+    directory = stopped_at(tmp_path / "run", 100, monkeypatch)
+    lines = directory.metrics_file(3).read_text().splitlines(keepends=True)
+    directory.metrics_file(3).write_text("".join([*lines[:5], *lines[4:]]))
+    directory.metrics_file(4).unlink()
+    assert_same(resume_run(directory.path, quiet=True).directory, whole.directory)
+    said = capsys.readouterr().err.splitlines()
+    assert [f"seed_{seed}.csv: rows were missing, doubled" in line for seed, line in zip((3, 4), said, strict=True)]
+
+
+def test_a_checkpoint_of_another_configuration_or_full_of_nan(tmp_path, monkeypatch):
+    directory = stopped_at(tmp_path / "run", 100, monkeypatch)
+    settings = json.loads(directory.config_file.read_text())
+    write_text(directory.config_file, json.dumps(settings | {"gamma": 0.5}))
+    assert "another configuration" in refused(resume_run, directory.path, quiet=True)
+    write_text(directory.config_file, json.dumps(settings))
+    arrays, metadata = load_arrays(directory.checkpoint_file)
+    name = next(name for name in arrays if name.startswith("learner.params.agents"))
+    arrays[name] = np.full_like(arrays[name], math.nan)
+    save_tree(directory.checkpoint_file, arrays, metadata)
+    assert "not finite" in refused(resume_run, directory.path, quiet=True)
+
+
+def test_weights_full_of_nan_are_no_finished_run(finished, whole, capsys):
+    arrays, metadata = load_arrays(finished.weights_file(4))
+    name = next(iter(arrays))
+    save_tree(finished.weights_file(4), arrays | {name: np.full_like(arrays[name], math.nan)}, metadata)
+    assert "not finite" in refused(load_run(finished.path).weights)
+    assert not finished.is_finished(LONG)
+    shutil.copy(finished.weights_file(3), finished.weights_file(4))
+    assert "not of seed 4" in refused(load_run(finished.path).weights)
+    assert_same(resume_run(finished.path, quiet=True).directory, whole.directory)
+    assert "trained again" in capsys.readouterr().err
+
+
+def test_a_finished_runs_files_may_not_change(finished):
+    rows = finished.metrics_file(3).read_text()
+    finished.metrics_file(3).write_text(rows.replace("4", "5", 1))
+    assert "seed_3.csv" in refused(finished.read_metrics, 3)
+    write_text(finished.config_file, finished.config_file.read_text().replace("0.3", "0.2"))
+    assert "config.json" in refused(load_run, finished.path)
+    finished.checksums_file.unlink()  # the change is meant, or the run is older than checksums
+    assert load_run(finished.path).config.rho == 0.2
+
+
+def test_weights_without_a_checksum_still_load(finished):
+    """Those of drigm 0.1: the library's own file, with nothing but the format."""
+    from safetensors.numpy import save_file
+
+    before = load_run(finished.path).weights()
+    for seed in (3, 4):
+        arrays, _ = load_arrays(finished.weights_file(seed))
+        save_file(arrays, finished.weights_file(seed), {"format": "drigm-weights-1"})
+    for leaf, other in zip(jax.tree.leaves(before), jax.tree.leaves(load_run(finished.path).weights()), strict=True):
+        np.testing.assert_array_equal(leaf, other)
+
+
+def test_scores_belong_to_weights(finished, monkeypatch):
+    run = load_run(finished.path)
+    evaluation = cached_evaluation(run, "nominal", quiet=True)
+    assert kept_evaluation(finished, LONG, "nominal") == evaluation
+    file = finished.path / "scores" / "nominal.json"
+    text = file.read_text()
+    file.write_text(text.replace("0.", "1.", 1))
+    assert kept_evaluation(finished, LONG, "nominal") is None
+    file.write_text(text)
+    for first, second in ((3, 4), (4, 3)):
+        arrays, _ = load_arrays(whole_file := finished.weights_file(first))
+        save_tree(whole_file, {name: x + 1 for name, x in arrays.items()}, {"seed": str(first), "other": str(second)})
+    assert kept_evaluation(finished, LONG, "nominal") is None
+
+
+def test_json_has_no_nan():
+    shown = Evaluation("nominal", [shift_score("nominal", np.array([math.nan, 1.0]))]).to_json()
+    assert json.loads(shown, parse_constant=pytest.fail)[0]["mean"] is None
+
+
+def test_damaged_files_never_give_a_traceback_or_a_silent_number():
+    """`tools/damage.py` does this to thousands of files; docs/reliability.md has its figures."""
+    spec = importlib.util.spec_from_file_location("damage", Path(__file__).parents[1] / "tools" / "damage.py")
+    damage = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(damage)
+    counts = damage.run(60, seed=3)
+    assert counts["TRACEBACK"] == counts["SILENT"] == 0
+    assert counts["refused"] > 10
+
+
+# One run, one process
+
+
+def test_a_run_is_trained_by_one_process(finished, tmp_path):
+    finished.weights_file(3).unlink()
+    with finished.locked():
+        assert "being trained by another process" in refused(resume_run, finished.path, quiet=True)
+        assert "being trained by another process" in refused(train_run, LONG, _locked_folder(tmp_path), quiet=True)
+    assert not (finished.path / ".lock").exists()
+
+
+def _locked_folder(tmp_path):
+    import fcntl
+
+    folder = tmp_path / "new"
+    folder.mkdir()
+    _locked_folder.file = open(folder / ".lock", "w")  # noqa: SIM115 (held until the test ends)
+    fcntl.flock(_locked_folder.file, fcntl.LOCK_EX)
+    return folder
+
+
+def test_a_run_killed_before_its_config_stood_begins_anew(tmp_path):
+    for folder in ("metrics", "weights"):
+        (tmp_path / "run" / folder).mkdir(parents=True)
+    (tmp_path / "run" / "config.json.part").write_text("{")
+    (tmp_path / "run" / ".lock").touch()
+    RunDirectory(tmp_path / "run").create(LONG)
+    assert not list(tmp_path.rglob("*.part"))
+
+
+def test_what_a_kill_has_left_is_removed(whole, tmp_path, monkeypatch):
+    directory = stopped_at(tmp_path / "run", 100, monkeypatch)
+    for name in ("checkpoint.safetensors.part", "weights/seed_3.safetensors.part", "config.json.part"):
+        (directory.path / name).write_text("half")
+    assert_same(resume_run(directory.path, quiet=True).directory, whole.directory)
+    assert not list(tmp_path.rglob("*.part"))
+
+
+# Divergence
+
+
+def test_a_seed_that_diverges_stops_alone(whole, tmp_path, monkeypatch):
+    start = training._start
+
+    def poisoned(session):
+        state = start(session)
+        bad = jax.tree.map(lambda x: x.at[:, 1].set(jnp.nan), state.learner.params)
+        return state._replace(learner=state.learner._replace(params=bad))
+
+    monkeypatch.setattr(training, "_start", poisoned)
+    path = tmp_path / "run"
+    message = refused(train_run, LONG, path, quiet=True)
+    assert message.startswith("learning_rate: 0.001 is not allowed; the loss of seed 4 became infinite by step 36")
+    assert message.endswith("the other 1 have finished.")
+    directory = RunDirectory(path)
+    assert directory.weights_file(3).read_bytes() == whole.directory.weights_file(3).read_bytes()
+    assert not directory.weights_file(4).exists()
+    assert directory.read_metrics(4)[-1]["step"] == 36
+    assert len(directory.read_metrics(3)) == 100
+    monkeypatch.setattr(training, "_start", lambda session: pytest.fail("tried again"))
+    assert refused(resume_run, path, quiet=True) == message
+    assert "seed 4" in refused(load_run(path).weights)
+
+
+def test_the_environment_is_blamed_for_what_it_returned(whole):
+    ring = jax.tree.map(np.asarray, training_state(LONG).ring)
+    session = training.Session([training.Member(LONG, whole.directory)], whole.env, None, Path(), "")
+    mine = jax.tree.map(lambda x: np.array(x[:, 0]), ring)
+    assert training._blamed(session, mine).startswith("learning_rate: ")
+    mine.reward[0, 2, 1] = np.inf
+    assert training._blamed(session, mine).startswith("env: 'probe:recall' is not allowed; it returned inf as a reward")
+    mine.reward[0, 2, 1] = 0.0
+    mine.obs[0, 2, 1, 1] = np.nan
+    name = whole.env.spec.agents[1]
+    assert f"returned nan as an observation of agent {name!r}" in training._blamed(session, mine)
+
+
+def training_state(config):
+    from drigm.train import programs_of, resolve
+
+    return programs_of(*resolve(config)).init(*training.axes([config]))
+
+
+# Files that cannot be written
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux")
+def test_a_full_disk_is_a_sentence_and_harms_nothing(tmp_path, monkeypatch):
+    full = tmp_path / "full.csv"
+    full.symlink_to("/dev/full")
+    assert "No space left" in refused(append_text, full, "row\n")
+    (tmp_path / "old.json").write_text("old")
+    (tmp_path / "old.json.part").symlink_to("/dev/full")
+    assert "No space left" in refused(write_text, tmp_path / "old.json", "new")
+    (tmp_path / "old.safetensors.part").symlink_to("/dev/full")
+    assert "No space left" in refused(save_tree, tmp_path / "old.safetensors", {"x": np.zeros(3)})
+    assert (tmp_path / "old.json").read_text() == "old"
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["full.csv", "old.json"]
+
+
+def test_training_on_a_full_disk_says_how_to_continue(whole, tmp_path, monkeypatch):
+    def full(path, text):
+        raise FileError(f"{path}: cannot be written (No space left on device).")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(importlib.import_module("drigm.run_directory"), "append_text", full)
+        message = refused(train_run, LONG, tmp_path / "run", quiet=True)
+    assert "No space left" in message
+    assert_same(resume_run(tmp_path / "run", quiet=True).directory, whole.directory)
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (OSError(24, "Too many open files", "data"), "data: Too many open files."),
+        (PermissionError(13, "Permission denied"), "system: Permission denied."),
+        (MemoryError(), cli.TOO_LARGE),
+    ],
+)
+def test_what_the_system_refuses_is_one_sentence(error, told, monkeypatch, capsys):
+    def fail(options):
+        raise error
+
+    monkeypatch.setattr(cli, "_list", fail)
+    assert cli.main(["list"]) == 2
+    assert capsys.readouterr().err == f"drigm: {told}\n"
