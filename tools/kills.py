@@ -4,6 +4,7 @@
 
     python tools/kills.py building --kills 20
     python tools/kills.py sweep --kills 20 --signal INT
+    python tools/kills.py subprocesses --kills 20 --steps 40000
 
 Weights must be equal bit for bit, and metrics in everything but the column that depends on the clock. With ``--signal
 INT`` or ``TERM`` it also prints how long the process took to leave.
@@ -24,6 +25,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+TANK = Path(__file__).parents[1] / "examples" / "tank.py"
 SMALL = ["--hidden", "16", "--num-envs", "8", "--batch", "16", "--replay-size", "4000", "--learning-starts", "400"]
 GRID = """
 [base]
@@ -56,7 +58,7 @@ def building(steps: int, folder: Path) -> Subject:
 
 
 def single(settings: Sequence[str]) -> Subject:
-    """A single run with these flags of ``drigm train``: of environments in subprocesses too."""
+    """A single run with these flags of ``drigm train``."""
     return Subject(
         lambda path: ["train", *settings, "--quiet", "--out", str(path)],
         lambda path: ["train", "--quiet", "--resume", str(path)],
@@ -71,7 +73,14 @@ def sweep(steps: int, folder: Path) -> Subject:
     return Subject(command, command)
 
 
-SUBJECTS = {"building": building, "sweep": sweep}
+def subprocesses(steps: int, folder: Path) -> Subject:
+    """A run of two seeds, perturbed, whose environments live in subprocesses."""
+    where = ["--env", f"pettingzoo:{TANK}:Tank", "--env-workers", "1", "--perturb", "obs_noise=0.1 action_delay=1"]
+    rounds = ["--factorization", "vdn", "--update-every", "5", "--updates", "2", "--seeds", "2", "--steps", str(steps)]
+    return single([*SMALL, *where, *rounds])
+
+
+SUBJECTS = {"building": building, "sweep": sweep, "subprocesses": subprocesses}
 
 
 def result_of(path: Path) -> dict[str, object]:
