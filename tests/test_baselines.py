@@ -300,12 +300,12 @@ def test_the_lowest_prediction_is_the_target(quick_fit, asked, learnt):
     )
     predict = jax.vmap(jax.vmap(lambda network: network(state, action)[0]))
     predicted = np.asarray(predict(models.networks))  # [seeds, worlds, 400]
-    learnt("error of the rewards", np.sqrt(np.mean((predicted - truth) ** 2, axis=2)), at_most=0.03)
+    learnt("error of the rewards", np.sqrt(np.mean((predicted - truth[None]) ** 2, axis=2)), at_most=0.03)
     assert np.all(truth.std(axis=1) > 0.1)
     lowest = jax.vmap(lambda m: groupdr.lowest_reward(m, state, action))(models)
     np.testing.assert_array_equal(lowest, predicted.min(axis=1))
     assert len(np.unique(truth.argmin(axis=0))) == 3  # each world is somewhere the worst
-    learnt("error of the lowest", np.sqrt(np.mean((lowest - truth.min(axis=0)) ** 2, axis=1)), at_most=0.03)
+    learnt("error of the lowest", np.sqrt(np.mean((lowest - truth.min(axis=0)[None]) ** 2, axis=1)), at_most=0.03)
 
 
 @pytest.mark.slow

@@ -61,6 +61,8 @@ def discounted(discount, steps):
     return [sum(discount**k for k in range(steps - t)) for t in range(steps)]
 
 
+# Bounds on what is learnt hold for other seeds: in comments mean, standard deviation and worst of the ten seeds from 100
+# on (`make learning-margins`). Each bound is at least three of its deviations from its mean.
 class Problem(NamedTuple):
     changes: dict
     rho: tuple
@@ -70,6 +72,8 @@ class Problem(NamedTuple):
 
 
 PROBLEMS = {
+    # Worst errors of a value: 0.000 in discount, 0.014 ± 0.007 (0.024) in endless, 0.030 ± 0.012 (0.039) in ends,
+    # 0.031 ± 0.006 (0.041) in recall, 0.000 in coordinate, 0.049 ± 0.002 (0.050) in levels.
     "discount": Problem({"factorization": "vdn"}, (0.0,), [[0.8, 1.0]], 1.0),
     # Truncation bootstraps: as if the episode went on for ever, with discount 0.8, and 0.8 * 0.75 for the robust team.
     "endless": Problem({"uncertainty": "contamination"}, (0.0, 0.25), [[5.0] * 5, [2.5] * 5], 5.0, 0.2),
@@ -117,7 +121,8 @@ def test_vdn_picks_0_in_the_matrix_game(learnt):
     the mean -40/9, so its best joint action is worth -4 - 4 + 40/9 = -32/9 to it, and its reward is 0, not 8."""
     play = learn_and_play(CHANCE.replace(env="probe:matrix"), count=3)
     np.testing.assert_array_equal(play.returns, 0.0)
-    learnt("error of the values", np.abs(play.values + 32 / 9), at_most=0.4)  # -44/9 for its other actions, and not 0
+    # 0.07 ± 0.10 (0.35), where its other actions are 1.33 away, and the true value 3.56.
+    learnt("error of the values", np.abs(play.values + 32 / 9), at_most=0.6)
 
 
 @pytest.mark.slow
@@ -128,7 +133,8 @@ def test_qtran_finds_8_in_the_matrix_game(factorization, learnt):
     config = CHANCE.replace(env="probe:matrix", factorization=factorization, mixer_embed=32)
     play = learn_and_play(config, count=3)
     np.testing.assert_array_equal(play.returns, 8.0)
-    learnt("error of the values", np.abs(play.values - 8.0), at_most=0.2)
+    # qtran 0.0001 ± 0.0001 (0.0004), qtran-alt 0.02 ± 0.07 (0.21), where the next best action is 8 away.
+    learnt("error of the values", np.abs(play.values - 8.0), at_most=0.6)
 
 
 GAMBLE = CHANCE.replace(env="probe:gamble", fail_value=-1.0)
@@ -146,6 +152,7 @@ def test_total_variation_learns_to_play_safe(learnt):
     risky, safe = play.returns[:, 0], play.returns[:, 1]
     assert set(np.round(risky.ravel(), 2)) == {-1.0, 1.0}
     assert set(np.round(safe.ravel(), 2)) == {0.25}
+    # 0.015 ± 0.007 (0.026), 0.005 ± 0.003 (0.012), 0.002 ± 0.001 (0.004).
     learnt("error of the nominal value", np.abs(play.values[:, 0, 0] - 0.8 * 0.5), at_most=0.08)
     learnt("error of the robust value", np.abs(play.values[:, 1, 0] - 0.8 * (0.4 * 0.25 - 0.6)), at_most=0.08)
     learnt("error of the last rewards", np.abs(play.values[:, :, 1] - play.returns), at_most=0.08)
@@ -157,6 +164,7 @@ def test_contamination_keeps_the_order_of_the_means(learnt):
     """The same gamble: both actions lose the same share, so that risky stays the better one."""
     play = learn_and_play(GAMBLE.replace(uncertainty="contamination"), rho=(0.6,))
     assert set(np.round(play.returns.ravel(), 2)) == {-1.0, 1.0}
+    # 0.006 ± 0.003 (0.010)
     learnt("error of the robust value", np.abs(play.values[:, 0, 0] - 0.8 * (0.4 * 0.5 - 0.6)), at_most=0.08)
 
 

@@ -346,6 +346,7 @@ def test_no_gradient_flows_into_a_target(uncertainty):
 PAIRS, OUTCOMES = 16, 5
 # rho, and how far the bootstrap's expectation may be from the exact robust value. The values span 10, and robustness
 # takes 0.3 to 4 of them. Measured: 0.013, 0.047 and 0.026, chi2's at a pair that is almost certain.
+FIT_STEPS = 6_000
 FITS = {"tv": (0.3, 0.03), "chi2": (1.0, 0.1), "kl": (0.3, 0.06)}
 
 
@@ -394,7 +395,9 @@ def test_the_dual_network_reaches_the_exact_dual(uncertainty, learnt):
     rho, tolerance = FITS[uncertainty]
     values, p = chance_problem()
     spec = make_spec(state=4, actions=2, reward_range=(-1.0, 1.0), reward_scale=1.0)  # gamma 0.9: from -10 to 10
-    method, learner = make_method(uncertainty, spec, fail_value=-8.0, dual_hidden=64, dual_learning_rate=2e-3)
+    # The step size falls until the last fit: with a constant one 8 of 30 fits of other seeds ended above the tolerance.
+    falling = {"dual_learning_rate": 2e-3, "dual_learning_rate_end": 1e-5, "steps": FIT_STEPS * SMALL.num_envs}
+    method, learner = make_method(uncertainty, spec, fail_value=-8.0, dual_hidden=64, **falling)
     robustness = make_robustness(method.config, spec, jnp.float32(rho))
     b = value_offset(method, robustness)
 
@@ -412,7 +415,7 @@ def test_the_dual_network_reaches_the_exact_dual(uncertainty, learnt):
 
     def fit(dual, key):
         start = (dual, learner.dual_optimizer.init(dual))
-        return jax.lax.scan(body, start, jax.random.split(key, 6_000))[0][0]
+        return jax.lax.scan(body, start, jax.random.split(key, FIT_STEPS))[0][0]
 
     fit = jax.jit(jax.vmap(fit, axis_name=SHARD_AXIS, axis_size=1, in_axes=None, out_axes=None))
     every = pair_batch(spec, OUTCOMES, jnp.zeros((PAIRS, OUTCOMES), bool))

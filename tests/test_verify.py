@@ -78,7 +78,10 @@ def test_verify_run_by_the_command_line(runs, capsys):
 @pytest.mark.learns
 @pytest.mark.parametrize(("factorization", "uncertainty", "tolerance"), [("vdn", "tv", 0.1), ("qtran", "chi2", 0.3)])
 def test_what_is_learnt_is_the_exact_robust_solution(factorization, uncertainty, tolerance, learnt):
-    """Half the steps of `drigm verify`. Under chi-square the joint value is no sum; what QTRAN adds is learnt late."""
+    """Half the steps of `drigm verify`. Under chi-square the joint value is no sum; what QTRAN adds is learnt late.
+
+    Ten seeds from 100 on: errors of 0.016 ± 0.014 (at most 0.049) and 0.054 ± 0.024 (0.087).
+    """
     exact, errors = robust_values(gamble_problem(), uncertainty, 0.3), []
     for seed in seeds_to_learn(1):
         config = LEARN.replace(steps=32_000, first_seed=seed)
