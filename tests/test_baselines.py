@@ -300,6 +300,7 @@ def test_the_lowest_prediction_is_the_target(quick_fit, asked, learnt):
     )
     predict = jax.vmap(jax.vmap(lambda network: network(state, action)[0]))
     predicted = np.asarray(predict(models.networks))  # [seeds, worlds, 400]
+    # Ten seeds from 100 on: 0.0020 ± 0.0003 (at most 0.0027).
     learnt("error of the rewards", np.sqrt(np.mean((predicted - truth[None]) ** 2, axis=2)), at_most=0.03)
     assert np.all(truth.std(axis=1) > 0.1)
     lowest = jax.vmap(lambda m: groupdr.lowest_reward(m, state, action))(models)

@@ -61,7 +61,7 @@ def discounted(discount, steps):
     return [sum(discount**k for k in range(steps - t)) for t in range(steps)]
 
 
-# Bounds on what is learnt hold for other seeds: in comments mean, standard deviation and worst of the ten seeds from 100
+# Bounds on what is learnt hold for other seeds: in comments mean, deviation and worst of the ten seeds from 100
 # on (`make learning-margins`). Each bound is at least three of its deviations from its mean.
 class Problem(NamedTuple):
     changes: dict

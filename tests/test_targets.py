@@ -345,7 +345,7 @@ def test_no_gradient_flows_into_a_target(uncertainty):
 # Stochastic transitions with a known answer: 4 states x 4 joint actions, each with its own mixture of five values.
 PAIRS, OUTCOMES = 16, 5
 # rho, and how far the bootstrap's expectation may be from the exact robust value. The values span 10, and robustness
-# takes 0.3 to 4 of them. Measured: 0.013, 0.047 and 0.026, chi2's at a pair that is almost certain.
+# takes 0.3 to 4 of them. The largest error of chi2 is at a pair that is almost certain.
 FIT_STEPS = 6_000
 FITS = {"tv": (0.3, 0.03), "chi2": (1.0, 0.1), "kl": (0.3, 0.06)}
 
@@ -431,5 +431,6 @@ def test_the_dual_network_reaches_the_exact_dual(uncertainty, learnt):
     nominal = np.sum(values * p, axis=1)
     assert np.all(nominal - expected > 0.25)
     assert np.abs(robust_values(duals[0]) - expected).max() > 10.0 * tolerance  # that is learnt
+    # Ten seeds from 100 on: tv 0.0001 (0.0002 at most), chi2 0.040 ± 0.001 (0.041), kl 0.035 ± 0.004 (0.039).
     learnt("pessimism", expected - fitted, at_most=tolerance)
     learnt("optimism", fitted - expected, at_most=1e-3)
