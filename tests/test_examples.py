@@ -54,6 +54,7 @@ def test_the_page(tmp_path, monkeypatch, capsys, learnt):
         assert "Traceback" not in shown.err
     run = drigm.load_run("runs/tank")
     (score,) = drigm.evaluate(run, shifts="nominal").scores
+    # Seeds 100 to 103: 0.165 ± 0.002.
     learnt(
         "cost beside a random team's", np.array(score.per_seed) / random_return("examples/tank.py:Tank"), at_most=0.6
     )
