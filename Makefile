@@ -70,13 +70,19 @@ demo: $(CORE)  ## train a robust team in Tucson, score it in six cities, open a 
 
 # The parity tests compare with SustainGym itself, whose pins need an environment of their own.
 # Tests run on the CPU, where results are the same bit for bit; JAX_PLATFORMS=cuda make test overrides this.
-test: export JAX_PLATFORMS ?= cpu
-test: $(DEV)  ## run every test
+test test-long learning-margins: export JAX_PLATFORMS ?= cpu
+test: $(DEV)  ## run the tests, but for those that train for minutes
 	@if [ -f tools/make_sustaingym_venv.sh ]; then \
 	    echo "==> Making the SustainGym environment of the parity tests"; \
 	    bash tools/make_sustaingym_venv.sh $(RUN); \
 	fi
-	@$(RUN) -m pytest $(PYTEST_ARGS)
+	@$(RUN) -m pytest -m "not long" $(PYTEST_ARGS)
+
+test-long: $(DEV)  ## run the tests that train for minutes
+	@$(RUN) -m pytest -m long $(PYTEST_ARGS)
+
+learning-margins: $(DEV)  ## run the tests that learn with ten other seeds; print every learnt number beside its bound
+	@DRIGM_TEST_SEEDS=100:110 $(RUN) -m pytest -m learns $(PYTEST_ARGS)
 
 lint: $(DEV)  ## check style, format and types
 	@echo "==> ruff check" && $(RUN) -m ruff check .

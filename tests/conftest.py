@@ -17,6 +17,8 @@ elif sum(file.stat().st_size for file in CACHE.parent.glob("jax*/*")) > 500e6:
         shutil.rmtree(old, ignore_errors=True)
 
 import jax  # noqa: E402
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -27,3 +29,34 @@ jax.config.update("jax_num_cpu_devices", 2)
 def pytest_configure(config):
     # Left by a run that was killed while it wrote an entry; JAX then compiles anew.
     config.addinivalue_line("filterwarnings", "ignore:Error reading persistent compilation cache entry")
+
+
+@pytest.fixture
+def learnt(record_property):
+    """Asserts a bound on what every seed has learnt, [K] or [K, ...], and keeps each seed's worst for the summary."""
+
+    def check(name, values, *, at_least=None, at_most=None):
+        values = np.asarray(values, np.float64)
+        each = values.reshape(len(values), -1)
+        each = each.max(axis=1) if at_least is None else each.min(axis=1)
+        bound = at_most if at_least is None else at_least
+        record_property(name, (each.tolist(), bound))
+        held = each <= bound if at_least is None else each >= bound
+        assert held.all(), f"{name}: {each} against {bound}"
+
+    return check
+
+
+def pytest_terminal_summary(terminalreporter):
+    """The distribution of every learnt number over the seeds that DRIGM_TEST_SEEDS names, beside its bound."""
+    if "DRIGM_TEST_SEEDS" not in os.environ:
+        return
+    terminalreporter.write_line(f"{'mean':>8} {'sd':>8} {'lowest':>8} {'highest':>8} {'bound':>8} {'in sd':>6}")
+    for outcome in ("passed", "failed"):
+        for report in terminalreporter.getreports(outcome):
+            for name, (each, bound) in report.user_properties:
+                mean, sd = np.mean(each), np.std(each, ddof=1) if len(each) > 1 else np.nan
+                numbers = " ".join(f"{x:8.4f}" for x in (mean, sd, min(each), max(each), bound))
+                room = min(abs(bound - mean) / max(sd, 1e-9), 999.0)
+                test = report.nodeid.partition("::")[2]
+                terminalreporter.write_line(f"{numbers} {room:6.1f}  {test}: {name}")

@@ -1,5 +1,6 @@
 """Small runs that several tests share. Every setting that a test relies on stands here, none is left to a default."""
 
+import os
 import re
 
 import jax
@@ -9,6 +10,16 @@ import numpy as np
 from drigm.config import TrainConfig
 from drigm.loop import make_train
 from drigm.types import EnvSpec
+
+
+def seeds_to_learn(count):
+    """The seeds of a test that asserts on what it learns: ``count`` from 0 on, or what DRIGM_TEST_SEEDS names.
+
+    `make learning-margins` prints the distribution of all such numbers over ten others.
+    """
+    named = os.environ.get("DRIGM_TEST_SEEDS", f"0:{count}")
+    return list(range(*map(int, named.split(":"))))
+
 
 SMALL = TrainConfig().replace(
     env="probe:coordinate",

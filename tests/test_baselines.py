@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small import SMALL, assert_one_sentence, make_spec
+from small import SMALL, assert_one_sentence, make_spec, seeds_to_learn
 
 from drigm import rollout
 from drigm.baselines import BASELINES, groupdr
@@ -309,12 +309,13 @@ def test_a_randomised_team_is_scored_in_the_nominal_world(monkeypatch, tmp_path)
 
 
 @pytest.mark.slow
-def test_the_lowest_prediction_is_the_target(quick_fit, asked):
+@pytest.mark.learns
+def test_the_lowest_prediction_is_the_target(quick_fit, asked, learnt):
     """The estimators know each source world, and never the test world, whose reward of -50 would show."""
     env = toy()
-    models = jax.tree.map(lambda x: x[0], groupdr.fit(env, False, 200_000, jnp.array([3])))
+    models = groupdr.fit(env, False, 200_000, jnp.array(seeds_to_learn(1)))
     assert asked == ["sources"]
-    assert jax.tree.leaves(models.networks)[0].shape[0] == len(GAINS)
+    assert jax.tree.leaves(models.networks)[0].shape[1] == len(GAINS)
     keys = jax.random.split(jax.random.key(0), 3)
     view = jnp.stack([jax.random.uniform(keys[0], (400,), jnp.float32, -1.0, 1.0), jnp.zeros(400)], axis=-1)
     action = jax.random.randint(keys[1], (400, 2), 0, 3, jnp.int32)
@@ -322,14 +323,15 @@ def test_the_lowest_prediction_is_the_target(quick_fit, asked):
     truth = env.spec.reward_scale * np.stack(
         [toy_reward(jnp.array(world, jnp.float32), view[:, 0], action) for world in GAINS.values()]
     )
-    predicted = np.asarray(jax.vmap(lambda network: network(state, action)[0])(models.networks))
-    errors = np.sqrt(np.mean((predicted - truth) ** 2, axis=1))
-    assert np.all(errors < 0.03)
+    predict = jax.vmap(jax.vmap(lambda network: network(state, action)[0]))
+    predicted = np.asarray(predict(models.networks))  # [seeds, worlds, 400]
+    # Ten seeds from 100 on: 0.0020 ± 0.0003 (at most 0.0027).
+    learnt("error of the rewards", np.sqrt(np.mean((predicted - truth[None]) ** 2, axis=2)), at_most=0.03)
     assert np.all(truth.std(axis=1) > 0.1)
-    lowest = groupdr.lowest_reward(models, state, action)
-    np.testing.assert_array_equal(lowest, predicted.min(axis=0))
+    lowest = jax.vmap(lambda m: groupdr.lowest_reward(m, state, action))(models)
+    np.testing.assert_array_equal(lowest, predicted.min(axis=1))
     assert len(np.unique(truth.argmin(axis=0))) == 3  # each world is somewhere the worst
-    assert np.sqrt(np.mean((lowest - truth.min(axis=0)) ** 2)) < 0.03
+    learnt("error of the lowest", np.sqrt(np.mean((lowest - truth.min(axis=0)[None]) ** 2, axis=1)), at_most=0.03)
 
 
 @pytest.mark.slow

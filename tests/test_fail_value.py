@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 import pytest
-from small import LEARN, train_all
+from small import LEARN, seeds_to_learn, train_all
 
 from drigm.envs import make_env
 from drigm.envs.api import Shift
@@ -53,11 +53,13 @@ def test_going_on_is_worse_in_every_model():
 
 
 @pytest.mark.slow
+@pytest.mark.learns
 @pytest.mark.parametrize(("fail_value", "undiscounted"), [(0.0, -3.5), ("auto", -2.0)])
 def test_fail_value_0_goes_on_and_auto_quits(fail_value, undiscounted):
     config = CONFIG.replace(fail_value=fail_value)
     env = make_env(config.env)
-    state, _ = train_all(config, env, seeds=(0, 1, 2), rho=(RHO,) * 3)
+    seeds = seeds_to_learn(3)
+    state, _ = train_all(config, env, seeds=seeds, rho=[RHO] * len(seeds))
     agents = jax.tree.map(lambda x: x[0], state.learner.average.agents)
     returns = episode_scores(env, agents, [Shift("nominal", env.params)])
     np.testing.assert_allclose(returns, undiscounted, rtol=1e-5)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.optimize import minimize
-from small import SMALL, assert_close, assert_equal, leaves, make_spec
+from small import SMALL, assert_close, assert_equal, leaves, make_spec, seeds_to_learn
 
 from drigm.envs import make_env
 from drigm.envs.probe import RULES
@@ -387,7 +387,8 @@ def test_no_gradient_flows_into_a_target(uncertainty):
 # Stochastic transitions with a known answer: 4 states x 4 joint actions, each with its own mixture of five values.
 PAIRS, OUTCOMES = 16, 5
 # rho, and how far the bootstrap's expectation may be from the exact robust value. The values span 10, and robustness
-# takes 0.3 to 4 of them. Measured: 0.013, 0.047 and 0.026, chi2's at a pair that is almost certain.
+# takes 0.3 to 4 of them. The largest error of chi2 is at a pair that is almost certain.
+FIT_STEPS = 6_000
 FITS = {"tv": (0.3, 0.03), "chi2": (1.0, 0.1), "kl": (0.3, 0.06)}
 
 
@@ -429,16 +430,18 @@ def pair_batch(spec, columns, terminated):
     )
 
 
+@pytest.mark.learns
 @pytest.mark.parametrize("uncertainty", FITS)
-def test_the_dual_network_reaches_the_exact_dual(uncertainty):
+def test_the_dual_network_reaches_the_exact_dual(uncertainty, learnt):
     """The real network with the real fit, on sampled transitions of which a fifth end, with nonsense after the end."""
     rho, tolerance = FITS[uncertainty]
     values, p = chance_problem()
     spec = make_spec(state=4, actions=2, reward_range=(-1.0, 1.0), reward_scale=1.0)  # gamma 0.9: from -10 to 10
-    method, learner = make_method(uncertainty, spec, fail_value=-8.0, dual_hidden=64, dual_learning_rate=2e-3)
+    # The step size falls until the last fit: with a constant one 8 of 30 fits of other seeds ended above the tolerance.
+    falling = {"dual_learning_rate": 2e-3, "dual_learning_rate_end": 1e-5, "steps": FIT_STEPS * SMALL.num_envs}
+    method, learner = make_method(uncertainty, spec, fail_value=-8.0, dual_hidden=64, **falling)
     robustness = make_robustness(method.config, spec, jnp.float32(rho))
     b = value_offset(method, robustness)
-    dual = init_dual(method, jax.random.key(0))
 
     def body(carry, key):
         k_value, k_end = jax.random.split(key)
@@ -452,21 +455,24 @@ def test_the_dual_network_reaches_the_exact_dual(uncertainty):
         )
         return (dual, opt_state), None
 
-    def fit(dual):
+    def fit(dual, key):
         start = (dual, learner.dual_optimizer.init(dual))
-        return jax.lax.scan(body, start, jax.random.split(jax.random.key(1), 6_000))[0][0]
+        return jax.lax.scan(body, start, jax.random.split(key, FIT_STEPS))[0][0]
 
-    fit = jax.jit(jax.vmap(fit, axis_name=SHARD_AXIS, axis_size=1, in_axes=None))
+    fit = jax.jit(jax.vmap(fit, axis_name=SHARD_AXIS, axis_size=1, in_axes=None, out_axes=None))
     every = pair_batch(spec, OUTCOMES, jnp.zeros((PAIRS, OUTCOMES), bool))
 
     def robust_values(dual):
         y = target_of(method, dual, every, jnp.float32(values) - b, robustness) + b
         return np.sum(np.asarray(y, np.float64) * p, axis=1) / method.config.gamma
 
-    fitted = robust_values(jax.tree.map(lambda x: x[0], fit(dual)))
+    keys = [jax.random.split(jax.random.key(seed)) for seed in seeds_to_learn(1)]
+    duals = [init_dual(method, key) for key, _ in keys]
+    fitted = np.stack([robust_values(fit(dual, key)) for dual, (_, key) in zip(duals, keys, strict=True)])
     expected = np.array([exact(uncertainty, v, q, rho, -8.0) for v, q in zip(values, p, strict=True)])
     nominal = np.sum(values * p, axis=1)
     assert np.all(nominal - expected > 0.25)
-    assert np.abs(robust_values(dual) - expected).max() > 10.0 * tolerance  # that is learnt
-    np.testing.assert_allclose(fitted, expected, atol=tolerance)
-    assert np.all(fitted < expected + 1e-3)  # what is left is pessimism
+    assert np.abs(robust_values(duals[0]) - expected).max() > 10.0 * tolerance  # that is learnt
+    # Ten seeds from 100 on: tv 0.0001 (0.0002 at most), chi2 0.040 ± 0.001 (0.041), kl 0.035 ± 0.004 (0.039).
+    learnt("pessimism", expected - fitted, at_most=tolerance)
+    learnt("optimism", fitted - expected, at_most=1e-3)

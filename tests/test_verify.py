@@ -6,7 +6,7 @@ import equinox as eqx
 import jax
 import numpy as np
 import pytest
-from small import SMALL
+from small import SMALL, seeds_to_learn
 
 from drigm import alignment, cli
 from drigm.agreement import LEARN, TOLERANCE, learned_agreement
@@ -75,15 +75,22 @@ def test_verify_run_by_the_command_line(runs, capsys):
 
 
 @pytest.mark.slow
+@pytest.mark.learns
 @pytest.mark.parametrize(("factorization", "uncertainty", "tolerance"), [("vdn", "tv", 0.1), ("qtran", "chi2", 0.3)])
-def test_what_is_learnt_is_the_exact_robust_solution(factorization, uncertainty, tolerance):
-    """Half the steps of `drigm verify`. Under chi-square the joint value is no sum; what QTRAN adds is learnt late."""
-    found = learned_agreement(gamble_problem(), factorization, uncertainty, 0.3, config=LEARN.replace(steps=32_000))
-    exact = robust_values(gamble_problem(), uncertainty, 0.3)
-    np.testing.assert_allclose(found.exact, exact.max(axis=1), rtol=1e-5)
-    assert found.differs == 1
-    assert found.policy == 1.0
-    assert found.error <= tolerance
+def test_what_is_learnt_is_the_exact_robust_solution(factorization, uncertainty, tolerance, learnt):
+    """Half the steps of `drigm verify`. Under chi-square the joint value is no sum; what QTRAN adds is learnt late.
+
+    Ten seeds from 100 on: errors of 0.016 ± 0.014 (at most 0.049) and 0.054 ± 0.024 (0.087).
+    """
+    exact, errors = robust_values(gamble_problem(), uncertainty, 0.3), []
+    for seed in seeds_to_learn(1):
+        config = LEARN.replace(steps=32_000, first_seed=seed)
+        found = learned_agreement(gamble_problem(), factorization, uncertainty, 0.3, config=config)
+        np.testing.assert_allclose(found.exact, exact.max(axis=1), rtol=1e-5)
+        assert found.differs == 1
+        assert found.policy == 1.0
+        errors.append(found.error)
+    learnt("error", errors, at_most=tolerance)
 
 
 def test_a_team_that_learns_nothing_does_not_agree():

@@ -129,7 +129,7 @@ def _learned(config: TrainConfig, env: Environment) -> tuple[np.ndarray, np.ndar
     """Return the mean greedy value [S] and the commonest greedy joint action [S] of a team trained on ``env``."""
     use_cores(1)
     programs = make_train(config, env, runs=1)
-    state = programs.init(jnp.zeros(1, jnp.int32), jnp.full(1, config.rho, jnp.float32))
+    state = programs.init(jnp.full(1, config.first_seed, jnp.int32), jnp.full(1, config.rho, jnp.float32))
     state, _ = programs.chunk(state, jnp.int32(0), jnp.int32(config.ticks))
     learnt, robustness = jax.tree.map(lambda x: x[0, 0], (state.learner, state.robustness))
     learner = make_learner(config, env.spec)
