@@ -27,7 +27,7 @@ from drigm.devices import processor, usable_cores
 from drigm.envs import make_env
 from drigm.envs.api import Environment
 from drigm.loop import Train, first_update, make_train
-from drigm.run_directory import system_facts
+from drigm.system import system_facts
 from drigm.training import CHUNKS, axes
 
 ROOT = Path(__file__).parents[1]

@@ -13,7 +13,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "drigm"
 MAX_LINES = 400
 
 # Anyone may import these; they import only each other.
-FREE = ("types", "errors", "config", "presets", "progress", "devices", "files", "interrupts", "stored")
+FREE = ("types", "errors", "config", "presets", "progress", "devices", "files", "interrupts", "stored", "system")
 
 # Every other module or package of drigm, in the order of the flow: each imports only from earlier lines, or from its
 # own package. Names on one line do not know each other. A new module gets its place here; "" is drigm/__init__.py.

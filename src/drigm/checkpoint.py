@@ -28,6 +28,10 @@ class DamagedError(UserError):
     """A file that is not what was written."""
 
 
+# [O] in files of drigm 0.1, where all agents had the same; [N, O] since.
+ONCE_SHARED = ("obs_offset", "obs_scale")
+
+
 def save_tree(path: Path, tree: PyTree, metadata: dict[str, str] | None = None, *, keep: bool = False) -> None:
     """Write the arrays of ``tree`` to ``path``; a reader sees the old file or the whole new one, never a part.
 
@@ -85,6 +89,8 @@ def load_tree(path: Path, like: PyTree) -> PyTree:
         if name not in arrays:
             raise UserError(f"{path}: {name} is missing; the file belongs to another configuration.")
         found = arrays.pop(name)
+        if name.rpartition(".")[2] in ONCE_SHARED and found.shape == leaf.shape[1:]:
+            found = np.broadcast_to(found, leaf.shape)
         if found.shape != leaf.shape or found.dtype != leaf.dtype:
             given, wanted = f"{found.dtype}{list(found.shape)}", f"{leaf.dtype}{list(leaf.shape)}"
             raise UserError(f"{path}: {name} is {given}, but this configuration needs {wanted}.")

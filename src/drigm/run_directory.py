@@ -19,26 +19,22 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import importlib.metadata
 import io
 import json
 import math
-import platform
 import re
-import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
-
 from drigm.checkpoint import DamagedError, drop, load_arrays, load_tree, not_finite, save_tree
 from drigm.config import TrainConfig, from_dict, validate
 from drigm.errors import UserError, check, parse_json, read_json, shown
 from drigm.files import append_text, file_errors, hold, make_folder, read_bytes, read_text, remove, write_text
 from drigm.scales import Scales, from_text, to_text
+from drigm.system import system_facts
 from drigm.trust import provenance
 from drigm.types import EnvSpec, PyTree
 
@@ -283,7 +279,7 @@ class RunDirectory:
 
     def finish(self, config: TrainConfig) -> None:
         """Write down what the finished run's files hold, and drop its checkpoints."""
-        files = [self.config_file, self.system_file]
+        files = [self.config_file, self.system_file, self.scales_file]
         files += [file for seed in seeds_of(config) for file in (self.metrics_file(seed), self.weights_file(seed))]
         sums = {file.relative_to(self.path).as_posix(): _sha256(read_bytes(file)) for file in files if file.exists()}
         write_text(self.checksums_file, json.dumps(sums, indent=2))
@@ -385,42 +381,6 @@ METRICS_HEADER = ",".join(METRICS) + "\r\n"
 def metrics_row(row: dict[str, float]) -> str:
     """Return a line of metrics as CSV."""
     return ",".join(_short(row[name]) for name in METRICS) + "\r\n"
-
-
-def system_facts() -> dict[str, object]:
-    """Return what a reader needs to run this again: versions, commit, platform, devices."""
-    packages = ("drigm", "jax", "jaxlib", "equinox", "optax", "numpy", "safetensors")
-    return {
-        "versions": {name: version_of(name) for name in packages},
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "devices": [str(device) for device in jax.local_devices()],
-        "commit": _commit(),
-        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-    }
-
-
-def version_of(package: str) -> str | None:
-    """Return the version of an installed package; None where it is not."""
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
-def _commit() -> str | None:
-    """Return drigm's own git commit (with "+" if it was changed), None outside a checkout."""
-    here = Path(__file__).parent
-
-    def git(*arguments: str) -> str:
-        return subprocess.run(
-            ["git", *arguments], cwd=here, capture_output=True, text=True, check=True, timeout=10
-        ).stdout.strip()
-
-    try:
-        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no", ".") else "")
-    except (OSError, subprocess.SubprocessError):
-        return None
 
 
 def _short(x: float) -> str:
