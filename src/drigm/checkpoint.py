@@ -19,6 +19,7 @@ from drigm.types import PyTree
 
 CHECKSUM = "sha256"  # the key of the metadata
 WITHOUT_CHECKSUM = {"format": "drigm-weights-1"}  # the metadata of weights of drigm 0.1
+ONCE_SHARED = ("obs_offset", "obs_scale")  # [O] in files of drigm 0.1, where all agents had the same; [N, O] since
 _TYPES = {"float64": "F64", "float32": "F32", "float16": "F16", "bool": "BOOL"} | {
     f"{kind}{bits}": f"{kind[0].upper()}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)
 }
@@ -26,10 +27,6 @@ _TYPES = {"float64": "F64", "float32": "F32", "float16": "F16", "bool": "BOOL"} 
 
 class DamagedError(UserError):
     """A file that is not what was written."""
-
-
-# [O] in files of drigm 0.1, where all agents had the same; [N, O] since.
-ONCE_SHARED = ("obs_offset", "obs_scale")
 
 
 def save_tree(path: Path, tree: PyTree, metadata: dict[str, str] | None = None, *, keep: bool = False) -> None:
