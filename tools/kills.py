@@ -145,8 +145,11 @@ def main() -> int:
         left: list[float] = []
         different = runs = 0
         while len(left) < options.kills:
-            path = folder / f"run-{runs}"
-            left += disturbed(subject, path, signum, seconds, min(options.each, options.kills - len(left)), rng)
+            path, began = folder / f"run-{runs}", time.monotonic()
+            took = disturbed(subject, path, signum, seconds, min(options.each, options.kills - len(left)), rng)
+            if not took:  # the machine has become faster: kills must fall within a run
+                seconds = min(seconds, time.monotonic() - began)
+            left += took
             same = result_of(path) == wanted
             runs, different = runs + 1, different + (not same)
             print(f"run {runs}: {len(left)} kills so far, {'equal' if same else 'DIFFERENT'}", flush=True)

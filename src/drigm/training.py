@@ -102,7 +102,8 @@ def train_session(session: Session) -> None:
                 session.programs.close()
             _finish(session, standing)
         except FileError as error:
-            raise UserError(f"{error} What was saved before is kept: {session.again}") from None
+            kept = f"what was saved before is kept: {session.again}"
+            raise UserError(f"{str(error).rstrip('.')}; {kept}.") from None
         except KeyboardInterrupt as stop:
             raise stop if str(stop) else stopped(session.again) from None
     refuse_diverged(session.members)
@@ -142,7 +143,7 @@ class Pace:
 
     def ticks(self, tick: int) -> int:
         """Return the length of the piece that begins with ``tick``."""
-        row, learning = row_ticks(self.config), first_update(self.config)
+        row, learning = row_ticks(self.config), first_update(self.config) - 1
         if tick == learning:  # from here on a tick takes much longer
             self.size = 1
         end = min(self.config.ticks, (tick // row + 1) * row, learning if tick < learning else self.config.ticks)
