@@ -23,7 +23,7 @@ from drigm.envs import KINDS, Kind, make_env, smax
 from drigm.envs.check import check_env
 from drigm.envs.perturbations import PERTURBATIONS, parse_grid
 from drigm.envs.shifts import suite_names
-from drigm.errors import UserError, as_path, check, one_line
+from drigm.errors import UserError, as_path, check, one_line, shown
 from drigm.evaluate import evaluate
 from drigm.factorizations import FACTORIZATIONS
 from drigm.loggers import LOGGERS
@@ -192,7 +192,7 @@ def _number(name: str, value: Any) -> Any:
         try:
             return float(value)  # a range check will say what is wrong with 2.5 seeds
         except ValueError:
-            raise UserError(f"{name}: {value!r} is not allowed; give a number.") from None
+            raise UserError(f"{name}: {shown(value)} is not allowed; give a number.") from None
 
 
 def _train(options: argparse.Namespace) -> int:

