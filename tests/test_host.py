@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import subprocess
@@ -55,6 +56,11 @@ HEAD = {"share_parameters": True, "ordered": False}
 def fault(name: str, **options: object) -> str:
     query = "&".join(f"{key}={value}" for key, value in {"fault": name, **options}.items())
     return f"{MEETING}?{query}"
+
+
+def training_meets_the_fault_first(monkeypatch):
+    """Not the random play that measures scales before it."""
+    monkeypatch.setattr(importlib.import_module("drigm.train"), "calibrated", lambda env, gamma: env)
 
 
 def source(text: str, workers: int = 2) -> HostSource:
@@ -242,8 +248,9 @@ def test_an_interpreter_that_is_none():
     ("name", "sentence"),
     [("raises", "the boiler is on fire"), ("nan", "its reward is nan"), ("missing", "missing in the observations")],
 )
-def test_a_bad_environment_stops_training_in_one_sentence(tmp_path, name, sentence):
+def test_a_bad_environment_stops_training_in_one_sentence(tmp_path, monkeypatch, name, sentence):
     """What was learnt before is kept: the run goes on once the environment is mended."""
+    training_meets_the_fault_first(monkeypatch)
     length = 60  # the fault comes in the middle of an episode, after some learning
     with pytest.raises(UserError, match=sentence) as error:
         drigm.train(fault(name, when=50, length=length), out=tmp_path / "run", **SMALL)
@@ -350,7 +357,7 @@ def test_greedy_episodes_are_played_until_they_end(monkeypatch):
 
 
 @pytest.mark.slow
-def test_training_evaluation_and_resume(tmp_path, capsys):
+def test_training_evaluation_and_resume(tmp_path, capsys, monkeypatch):
     """The whole way: train, be killed by a fault, resume with the environment mended, score under perturbations."""
     run = drigm.train(MEETING, out=tmp_path / "a", seeds=2, **SMALL)
     assert run.directory.read_metrics(1)[-1]["step"] == 400
@@ -361,13 +368,18 @@ def test_training_evaluation_and_resume(tmp_path, capsys):
     assert [s.name for s in scores] == [f"obs_noise={a}, action_noise={b}" for a in ("0", "0.5") for b in "01"]
     assert all(0.0 <= s.mean <= 8.0 for s in scores)
 
-    with pytest.raises(UserError):
-        drigm.train(fault("raises", when=50, length=60), out=tmp_path / "c", **SMALL)
-    config = tmp_path / "c" / "config.json"
-    config.write_text(config.read_text().replace("fault=raises", "fault="))
-    assert main(["train", "--resume", str(tmp_path / "c"), "--quiet"]) == 2  # not the environment that was trained
-    assert "--trust" in capsys.readouterr().err
-    assert main(["train", "--resume", str(tmp_path / "c"), "--quiet", "--trust"]) == 0
+    training_meets_the_fault_first(monkeypatch)
+    file = tmp_path / "mine.py"
+    file.write_text(
+        f"import sys\nsys.path.insert(0, {str(FILE.parent)!r})\nfrom parallel_envs import Meeting\n"
+        "def make():\n    return Meeting(fault='raises', when=50, length=60)\n"
+    )
+    with pytest.raises(UserError, match="boiler"):
+        drigm.train(f"pettingzoo:{file}:make", out=tmp_path / "c", **SMALL)
+    file.write_text(file.read_text().replace("raises", ""))  # mended
+    assert main(["train", "--resume", str(tmp_path / "c"), "--quiet"]) == 2  # not the file that was trained in
+    assert "--env" in capsys.readouterr().err
+    assert main(["train", "--resume", str(tmp_path / "c"), "--quiet", "--env", f"pettingzoo:{file}:make"]) == 0
     assert str(tmp_path / "c") in capsys.readouterr().out
     assert drigm.load_run(tmp_path / "c", trust=True).directory.read_metrics(0)[-1]["step"] == 400
     assert not (tmp_path / "c" / "checkpoint.safetensors").exists()
