@@ -119,7 +119,7 @@ def restore(session: Session, state: RunState) -> Standing:
 
 def _numbers(state: RunState) -> Any:
     """Return what must be finite unless a seed has diverged: all that learning and acting have computed."""
-    return state.learner, state.rollout, state.ring
+    return state.learner, state.rollout, state.ring, state.sums
 
 
 def finite_slots(tree: Any, count: int) -> np.ndarray:
@@ -161,6 +161,9 @@ def _read(session: Session, file: Path, state: RunState) -> Standing:
     for k, fine in enumerate(finite_slots(_numbers(saved), len(slots))):
         if not fine and k not in diverged:
             raise DamagedError(f"{file}: numbers of seed {slots[k][1]} are not finite.")
+    for x, fresh in zip(jax.tree.leaves(saved.robustness), jax.tree.leaves(state.robustness), strict=True):
+        if np.any(np.isfinite(np.asarray(fresh)) & ~np.isfinite(np.asarray(x))):  # a value without bounds is infinite
+            raise DamagedError(f"{file}: the radius or the fail value is not finite.")
     if metadata.get("drigm") != version("drigm"):
         by = f"{file}: was written by drigm {metadata.get('drigm')}"
         say(f"{by}; with {version('drigm')} the rest may come out differently.")
