@@ -22,6 +22,7 @@ from drigm.envs.api import Environment
 from drigm.errors import UserError, check
 from drigm.loop import RunState, Train
 from drigm.run_directory import RunDirectory, seeds_of
+from drigm.scales import scales_of, to_text
 
 FORMAT = "drigm-checkpoint-2"
 FREE = ("env_workers", "env_python")  # settings that a run may be continued with others of
@@ -192,4 +193,5 @@ def _identity(session: Session) -> str:
         {name: value for name, value in dataclasses.asdict(member.config).items() if name not in FREE}
         for member in session.members
     ]
-    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+    scales = to_text(scales_of(session.env.spec))  # a lost or exchanged scales.json is another configuration
+    return hashlib.sha256(json.dumps([settings, scales], sort_keys=True).encode()).hexdigest()
