@@ -19,9 +19,9 @@ from drigm.envs import make_env
 from drigm.envs.api import Environment
 from drigm.layout import over_shards, shard_mesh, sharding_of
 from drigm.learner import Learner, make_learner
-from drigm.loop import RunState, decide, first_update, make_train
+from drigm.loop import ROWS, RunState, decide, first_update, make_train
 from drigm.run_directory import RunDirectory
-from drigm.training import CHUNKS, Member, Session, axes, train_session
+from drigm.training import Member, Session, axes, train_session
 from drigm.types import Array
 
 One = Callable[[RunState, Array], RunState]  # one shard of one seed
@@ -62,7 +62,7 @@ def tables(result: dict[str, Any]) -> list[Table]:
     ]
     note = (
         "Acting: networks, exploration, storing the row. Replay: drawing the windows. Update: the rest of a tick. "
-        f"Host: log, progress and files of a whole run, {result['host_seconds_per_run']:.2f} s in {CHUNKS} chunks."
+        f"Host: log, progress and files of a whole run, {result['host_seconds_per_run']:.2f} s in {ROWS} chunks."
     )
     return [Table("Where the time goes", rows, note)]
 
@@ -141,7 +141,7 @@ def _host_seconds(config: TrainConfig, programs: Any) -> float:
 
         return call
 
-    short = dataclasses.replace(config, steps=CHUNKS * config.num_envs)
+    short = dataclasses.replace(config, steps=ROWS * config.num_envs)
     with tempfile.TemporaryDirectory() as folder:
         directory = RunDirectory(Path(folder, "run"))
         directory.create(short)

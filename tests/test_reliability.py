@@ -17,10 +17,12 @@ from small import SMALL, assert_one_sentence
 
 from drigm import cli, interrupts
 from drigm.checkpoint import load_arrays, previous, save_tree
+from drigm.envs import make_env
 from drigm.errors import UserError
 from drigm.evaluate import Evaluation, cached_evaluation, kept_evaluation, shift_score
 from drigm.files import FileError, append_text, write_text
 from drigm.run_directory import RunDirectory
+from drigm.scales import scales_of
 from drigm.train import load_run, resume_run, train_run
 
 training = importlib.import_module("drigm.training")  # as an attribute of the package, `train` is the function
@@ -180,6 +182,15 @@ def test_a_finished_runs_files_may_not_change(finished):
     assert load_run(finished.path).config.rho == 0.2
 
 
+def test_scales_may_not_be_lost(finished, tmp_path, monkeypatch):
+    finished.scales_file.unlink()
+    assert "scales.json" in refused(load_run, finished.path)
+    directory = stopped_at(tmp_path / "run", 100, monkeypatch)
+    scales = scales_of(make_env(LONG.env).spec)
+    directory.save_scales(scales._replace(reward_scale=2.0 * scales.reward_scale))  # as where they are measured anew
+    assert "another configuration" in refused(resume_run, directory.path, quiet=True)
+
+
 def test_weights_without_a_checksum_still_load(finished):
     """Those of drigm 0.1: the library's own file, with nothing but the format."""
     from safetensors.numpy import save_file
@@ -227,20 +238,11 @@ def test_damaged_files_never_give_a_traceback_or_a_silent_number():
 
 def test_a_run_is_trained_by_one_process(finished, tmp_path):
     finished.weights_file(3).unlink()
-    with finished.locked():
+    new = RunDirectory(tmp_path / "new")
+    with finished.locked(), new.locked():
         assert "being trained by another process" in refused(resume_run, finished.path, quiet=True)
-        assert "being trained by another process" in refused(train_run, LONG, _locked_folder(tmp_path), quiet=True)
+        assert "being trained by another process" in refused(train_run, LONG, new.path, quiet=True)
     assert not (finished.path / ".lock").exists()
-
-
-def _locked_folder(tmp_path):
-    import fcntl
-
-    folder = tmp_path / "new"
-    folder.mkdir()
-    _locked_folder.file = open(folder / ".lock", "w")  # noqa: SIM115 (held until the test ends)
-    fcntl.flock(_locked_folder.file, fcntl.LOCK_EX)
-    return folder
 
 
 def test_a_run_killed_before_its_config_stood_begins_anew(tmp_path):

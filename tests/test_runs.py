@@ -111,7 +111,7 @@ def assert_same_run(run, other):
 def test_a_run_leaves_what_it_promises(whole):
     files = {str(file.relative_to(whole.path)) for file in whole.path.rglob("*") if file.is_file()}
     of_seeds = {file for k in (3, 4) for file in (f"metrics/seed_{k}.csv", f"weights/seed_{k}.safetensors")}
-    assert files == {"config.json", "system.json", "checksums.json", *of_seeds}
+    assert files == {"config.json", "system.json", "scales.json", "checksums.json", *of_seeds}
     assert json.loads((whole.path / "config.json").read_text()) == vars(CONFIG)
     assert {"versions", "python", "platform", "devices", "commit", "started"} == set(
         json.loads((whole.path / "system.json").read_text())

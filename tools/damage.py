@@ -29,13 +29,15 @@ import numpy as np
 
 from drigm.checkpoint import load_arrays, previous, save_tree
 from drigm.config import TrainConfig
+from drigm.envs import make_env
 from drigm.errors import UserError
 from drigm.evaluate import cached_evaluation, kept_evaluation
 from drigm.report.kept import cached_alignment
 from drigm.report.overview import system_facts_of
 from drigm.run_directory import RunDirectory
+from drigm.scales import scales_of, to_text
 from drigm.session import Member, Session, restore
-from drigm.train import Run, load_run, train_run
+from drigm.train import Run, load_run, train_run, with_stored_scales
 from drigm.train import programs_of as make_programs
 from drigm.training import axes, weights_of
 
@@ -89,14 +91,15 @@ def prepare(folder: Path) -> Subject:
     state = programs.init(*axes([CONFIG]))
     shapes = jax.eval_shape(lambda s: weights_of(s.learner), programs.shapes(*axes([CONFIG])))
     like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[2:], x.dtype), shapes)
-    session = Session([], run.env, programs, Path(), "")
+    # Without stored scales it would be the environment as it is made.
+    session = Session([], make_env(CONFIG.env), programs, Path(), "")
     return Subject(folder / "finished", folder / "unfinished", like, session, state)
 
 
 def read_finished(subject: Subject, path: Path) -> dict[str, Any]:
     """Return every number that commands show of a finished run."""
     run = load_run(path)
-    seen: dict[str, Any] = {"config": run.config}
+    seen: dict[str, Any] = {"config": run.config, "scales": to_text(scales_of(run.env.spec))}
     for seed in run.seeds:
         seen[f"weights {seed}"] = run.directory.load_weights(seed, subject.like)
         seen[f"metrics {seed}"] = run.directory.read_metrics(seed)
@@ -135,7 +138,8 @@ def read_unfinished(subject: Subject, path: Path) -> dict[str, Any]:
     else:
         session = subject.session
     member = Member(config, directory)
-    session = session._replace(members=[member], checkpoint_file=directory.checkpoint_file)
+    env = with_stored_scales(Run(directory, config, session.env)).env
+    session = session._replace(members=[member], checkpoint_file=directory.checkpoint_file, env=env)
     found = restore(session, subject.state)
     return {"tick": found.tick, "rows": found.rows, "state": found.state}
 

@@ -24,7 +24,7 @@ from drigm.devices import cache_compilations, use_cores
 from drigm.envs.api import Environment
 from drigm.envs.shifts import worlds
 from drigm.evaluate import episode_scores
-from drigm.loop import Train
+from drigm.loop import Train, row_ticks
 from drigm.run_directory import RunDirectory
 from drigm.train import Run, programs_of, resolve, settle
 from drigm.training import Member, Session, train_session
@@ -85,7 +85,7 @@ def main() -> None:
     agents = env.spec.num_agents
     # Peers learn from the mean of the agents' rewards, drigm from their sum.
     env = env._replace(spec=env.spec._replace(reward_scale=1.0 / agents), num_eval_episodes=work["eval_episodes"])
-    timed = Timed(programs_of(config, env))
+    timed = Timed(programs_of(config, env), config)
     with tempfile.TemporaryDirectory() as folder:
         run = Run(RunDirectory(Path(folder) / "run"), config, env)
         run.directory.create(config)
@@ -119,14 +119,22 @@ def main() -> None:
 class Timed:
     """A run's programs, which count the updates that they have taken."""
 
-    def __init__(self, programs: Train) -> None:
-        self.updates = 0
+    def __init__(self, programs: Train, config: TrainConfig) -> None:
+        self.rows = self.row = 0  # updates of the rows of metrics that have ended, and of the present one
+        self.config = config
         self.inner = programs
         self.programs = programs._replace(chunk=self._chunk)
 
-    def _chunk(self, *arguments: Any) -> Any:
-        state, sums = self.inner.chunk(*arguments)
-        self.updates += int(jnp.max(sums.updates))
+    @property
+    def updates(self) -> int:
+        """The updates so far."""
+        return self.rows + self.row
+
+    def _chunk(self, state: Any, tick: Any, ticks: Any) -> Any:
+        if int(tick) % row_ticks(self.config) == 0:
+            self.rows, self.row = self.updates, 0
+        state, sums = self.inner.chunk(state, tick, ticks)
+        self.row = int(jnp.max(sums.updates))
         return state, sums
 
 

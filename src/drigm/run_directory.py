@@ -157,10 +157,12 @@ class RunDirectory:
         """Return the run's scales for its environment, with ``spec``; None where an older version trained it.
 
         Raises:
-            UserError: the file is damaged.
+            UserError: the file is damaged, or lost.
         """
         file = self.scales_file
-        return from_text(read_text(file), spec, str(file)) if file.exists() else None
+        if not file.exists() and not self._has_written(file):
+            return None
+        return from_text(self._checked(file).decode("utf-8", "replace"), spec, str(file))
 
     def has_started(self) -> bool:
         """Return whether anything was learnt that is on disk."""

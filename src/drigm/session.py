@@ -22,6 +22,7 @@ from drigm.envs.api import Environment
 from drigm.errors import UserError, check
 from drigm.loop import RunState, Train
 from drigm.run_directory import RunDirectory, seeds_of
+from drigm.scales import scales_of, to_text
 
 FORMAT = "drigm-checkpoint-2"
 FREE = ("env_workers", "env_python")  # settings that a run may be continued with others of
@@ -119,7 +120,7 @@ def restore(session: Session, state: RunState) -> Standing:
 
 def _numbers(state: RunState) -> Any:
     """Return what must be finite unless a seed has diverged: all that learning and acting have computed."""
-    return state.learner, state.rollout, state.ring
+    return state.learner, state.rollout, state.ring, state.sums
 
 
 def finite_slots(tree: Any, count: int) -> np.ndarray:
@@ -161,6 +162,9 @@ def _read(session: Session, file: Path, state: RunState) -> Standing:
     for k, fine in enumerate(finite_slots(_numbers(saved), len(slots))):
         if not fine and k not in diverged:
             raise DamagedError(f"{file}: numbers of seed {slots[k][1]} are not finite.")
+    for x, fresh in zip(jax.tree.leaves(saved.robustness), jax.tree.leaves(state.robustness), strict=True):
+        if np.any(np.isfinite(np.asarray(fresh)) & ~np.isfinite(np.asarray(x))):  # a value without bounds is infinite
+            raise DamagedError(f"{file}: the radius or the fail value is not finite.")
     if metadata.get("drigm") != version("drigm"):
         by = f"{file}: was written by drigm {metadata.get('drigm')}"
         say(f"{by}; with {version('drigm')} the rest may come out differently.")
@@ -189,4 +193,5 @@ def _identity(session: Session) -> str:
         {name: value for name, value in dataclasses.asdict(member.config).items() if name not in FREE}
         for member in session.members
     ]
-    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+    scales = to_text(scales_of(session.env.spec))  # a lost or exchanged scales.json is another configuration
+    return hashlib.sha256(json.dumps([settings, scales], sort_keys=True).encode()).hexdigest()
