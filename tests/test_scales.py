@@ -26,8 +26,6 @@ from drigm.scales import (
 )
 from drigm.types import Declared
 
-UNITS = (1e-3, 1.0, 1e3, 1e6)
-
 
 def in_units(unit, name="coordinate", *, bounds=False, offset=0.0):
     """A probe whose readings, state and rewards are ``unit`` times as large; with ``bounds`` it declares ranges."""
@@ -161,7 +159,7 @@ def learnt(unit, factorization):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("factorization", ["vdn", "qmix", "qtran"])
-@pytest.mark.parametrize("unit", UNITS)
+@pytest.mark.parametrize("unit", [1e-3, 1e6])
 def test_every_unit_is_learnt(unit, factorization):
     """Both agents see a coin and are paid 1 where both name it: 1 is the best, 1/4 is chance."""
     np.testing.assert_allclose(learnt(unit, factorization), 1.0, rtol=1e-5)
