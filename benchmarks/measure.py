@@ -26,9 +26,9 @@ from drigm.config import TrainConfig
 from drigm.devices import processor, usable_cores
 from drigm.envs import make_env
 from drigm.envs.api import Environment
-from drigm.loop import Train, first_update, make_train
+from drigm.loop import Train, first_update, make_train, row_ticks
 from drigm.system import system_facts
-from drigm.training import CHUNKS, axes
+from drigm.training import axes
 
 ROOT = Path(__file__).parents[1]
 CONFIG = TrainConfig(factorization="qmix", uncertainty="tv", rho=0.2)  # what most parts measure
@@ -100,7 +100,7 @@ class Training:
         """Train from the first tick to the last, in the chunks of `drigm train` but without its files."""
         self.restart()
         began, used = time.perf_counter(), time.process_time()
-        size = max(1, self.config.ticks // CHUNKS)
+        size = row_ticks(self.config)
         for first in range(0, self.config.ticks, size):
             self(min(size, self.config.ticks - first))
         wall = time.perf_counter() - began
