@@ -264,7 +264,7 @@ def _sweep(source, *, out=None, **options):
     raise Asked
 
 
-def _check(env, *, episodes, python):
+def _check(env, *, episodes, python, timeout):
     located(env)
     raise Asked
 

@@ -41,6 +41,14 @@ def finished(whole, tmp_path):
     return RunDirectory(shutil.copytree(whole.path, tmp_path / "finished"))
 
 
+@pytest.fixture(autouse=True)
+def listening():
+    """A shell starts what runs in the background deaf to Ctrl-C, and drigm respects that; these tests must hear it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def stopped_at(path, tick, monkeypatch, signum=signal.SIGINT):
     """The directory of a run that was sent a signal while the piece that ends with `tick` was computed."""
     with monkeypatch.context() as patch:

@@ -342,7 +342,7 @@ def test_only_tvs_eta_is_cut_to_the_range_of_values(uncertainty):
     """A divergence's eta lies far above every value where the radius is small, and must be free to."""
     # With gamma 0.9 and rho 0.3 values from -10, (-1 - 0.27 * 10) / 0.37, to 2 / 0.37.
     spec, highest = make_spec(reward_range=(-2.0, 4.0), reward_scale=0.5), 2.0 / 0.37
-    method, _ = make_method(uncertainty, spec, fail_value=-10.0)
+    method, _ = make_method(uncertainty, spec, fail_value=-20.0)  # in units of the environment: -10 scaled
     batch = make_batch(spec, jax.random.key(5), terminated=0.0)
     start = init_dual(method, jax.random.key(6))
     rho, v_t = jnp.float32(0.3), jnp.zeros((6, 5))
