@@ -1,5 +1,6 @@
 """The one exception that drigm raises for bad input, and the checks that every input goes through."""
 
+import contextlib
 import json
 import os
 import stat
@@ -52,8 +53,10 @@ def _cut(text: str) -> str:
 
 
 def warn(sentence: str) -> None:
-    """Write one line to standard error, as the command line does."""
-    sys.stderr.write(f"drigm: {sentence}\n")
+    """Write a line that a user must see, however quiet the command is, to standard error; it never fails."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        sys.stderr.write(f"drigm: {sentence}\n")
+        sys.stderr.flush()
 
 
 def as_path(field: str, given: str | Path) -> Path:

@@ -17,13 +17,13 @@ from drigm.devices import use_cores
 from drigm.envs.api import Environment, Shift
 from drigm.envs.origin import digest, origin
 from drigm.envs.shifts import Grid, default_suite, worlds
+from drigm.errors import warn
 from drigm.files import FileError
 from drigm.host_evaluate import host_outcomes
 from drigm.networks import RecurrentAgents
 from drigm.progress import Progress
 from drigm.rollout import Outcome
 from drigm.run_directory import RunDirectory
-from drigm.session import say
 from drigm.stored import load_result, store_result, to_json
 from drigm.train import Run
 from drigm.types import Array, PyTree, TimeStep
@@ -122,7 +122,7 @@ def cached_evaluations(
     for run, result in zip(runs, found, strict=True):
         file, key = _kept(run.directory, run.config, suite, perturb, _opened(run))
         if not store_result(file, key, [score._asdict() for score in result.scores]) and not quiet:
-            say(f"{file}: cannot be written; the scores are computed again the next time.")
+            warn(f"{file}: cannot be written; the scores are computed again the next time.")
     return found
 
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
 import json
-import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -19,7 +17,7 @@ from drigm import interrupts
 from drigm.checkpoint import DamagedError, load_metadata, load_tree, previous, save_tree
 from drigm.config import TrainConfig
 from drigm.envs.api import Environment
-from drigm.errors import UserError, check
+from drigm.errors import UserError, check, warn
 from drigm.loop import RunState, Train
 from drigm.run_directory import RunDirectory, seeds_of
 from drigm.scales import scales_of, to_text
@@ -112,7 +110,7 @@ def restore(session: Session, state: RunState) -> Standing:
             said = said or str(error)
             continue
         if said:
-            say(f"{said} The checkpoint before it is whole: going on from tick {found.tick}.")
+            warn(f"{said} The checkpoint before it is whole: going on from tick {found.tick}.")
         _restore_metrics(session, found.rows)
         return found
     raise UserError(f"{said.rstrip('.')}; delete {' and '.join(map(str, there))} to train from the beginning.")
@@ -132,13 +130,6 @@ def finite_slots(tree: Any, count: int) -> np.ndarray:
             x = np.moveaxis(x, 1, 0)[:count]
             fine = fine & np.isfinite(x.reshape(count, -1)).all(axis=1)
     return fine
-
-
-def say(text: str) -> None:
-    """Print a line that a user must see, however quiet the training is."""
-    with contextlib.suppress(OSError, ValueError, AttributeError):
-        sys.stderr.write(f"drigm: {text}\n")
-        sys.stderr.flush()
 
 
 def _read(session: Session, file: Path, state: RunState) -> Standing:
@@ -167,7 +158,7 @@ def _read(session: Session, file: Path, state: RunState) -> Standing:
             raise DamagedError(f"{file}: the radius or the fail value is not finite.")
     if metadata.get("drigm") != version("drigm"):
         by = f"{file}: was written by drigm {metadata.get('drigm')}"
-        say(f"{by}; with {version('drigm')} the rest may come out differently.")
+        warn(f"{by}; with {version('drigm')} the rest may come out differently.")
     return Standing(jax.tree.map(lambda x, like: jax.device_put(x, like.sharding), saved, state), int(text), rows)
 
 
@@ -184,7 +175,7 @@ def _restore_metrics(session: Session, rows: list[str]) -> None:
     for (member, seed), text in zip(session.slots, rows, strict=True):
         if member.directory.restore_metrics(seed, text):
             told = "rows were missing, doubled or changed; those of the checkpoint are there again"
-            say(f"{member.directory.metrics_file(seed)}: {told}.")
+            warn(f"{member.directory.metrics_file(seed)}: {told}.")
 
 
 def _identity(session: Session) -> str:

@@ -19,7 +19,7 @@ from drigm.envs import HOSTED, KINDS, make_env
 from drigm.envs.api import Environment
 from drigm.envs.origin import located
 from drigm.envs.shifts import SOURCES
-from drigm.errors import UserError, as_path, check, choose
+from drigm.errors import UserError, as_path, check, choose, warn
 from drigm.factorizations import FACTORIZATIONS
 from drigm.host_loop import make_host_train
 from drigm.loggers import parse_log
@@ -27,7 +27,6 @@ from drigm.loop import RunState, Train, make_train
 from drigm.presets import PRESETS, with_preset
 from drigm.run_directory import RunDirectory, default_path, seeds_of
 from drigm.scales import calibrated, scales_of, with_scales
-from drigm.session import say
 from drigm.training import (
     DivergedError,
     Member,
@@ -347,7 +346,7 @@ def check_replay(configs: Sequence[TrainConfig], env: Environment) -> None:
 def _say_damaged(run: Run) -> None:
     """Say it where a run is trained again because its weights cannot be used."""
     if damaged := run.directory.damaged_weights(run.config):
-        say(f"{damaged} They are trained again.")
+        warn(f"{damaged} They are trained again.")
 
 
 def _alone(run: Run, programs: Train, quiet: bool, log: tuple[str, ...]) -> Session:

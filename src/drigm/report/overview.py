@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 
 import numpy as np
 
 from drigm.errors import UserError
-from drigm.files import read_text
 from drigm.progress import Progress
 from drigm.report.content import NAMED, Method, Study, changed
 from drigm.report.curves import Band, leaders, learning_bands
@@ -109,10 +107,7 @@ def alignment_section(studies: Sequence[Study]) -> Section:
 
 def system_facts_of(run: Run) -> dict:
     """Return what system.json says, or nothing where it cannot be read."""
-    try:
-        facts = json.loads(read_text(run.directory.system_file))
-    except (ValueError, RecursionError):
-        return {}
+    facts = run.directory.load_system()
     return facts if isinstance(facts, dict) else {}
 
 
