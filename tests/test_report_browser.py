@@ -202,8 +202,8 @@ def test_the_papers_page_opens_whole(chromium, study_page, viewport):
     with Visit(chromium, study_page, viewport=viewport) as visit:
         page = visit.page
         sections = page.eval_on_selector_all("section", "all => all.map(s => s.id)")
-        buildings = ["paper", "environments", "verdicts-buildings", "statistics-buildings", "radii-qmix"]
-        asked = [*buildings, "battles", "verdicts-battles", "statistics-battles", "timing"]
+        buildings = ["paper", "environments", "verdicts-buildings", "sets", "season", "statistics-buildings"]
+        asked = [*buildings, "radii-qmix", "battles", "verdicts-battles", "statistics-battles", "timing"]
         assert sections == asked
         for link in page.query_selector_all("nav a"):
             assert page.locator(link.get_attribute("href")).count() == 1
