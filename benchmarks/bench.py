@@ -23,8 +23,8 @@ from typing import Any, NamedTuple
 import jax
 
 from benchmarks.measure import CONFIG, ROOT, Table, machine, say
-from drigm.devices import use_cores
 from drigm.report.tables import format_table, markdown_table
+from drigm.runtime.devices import use_cores
 
 FOLDER = ROOT / "benchmarks"
 RESULTS, PAGE, FIGURE = FOLDER / "results.json", FOLDER / "RESULTS.md", FOLDER / "growth.svg"

@@ -1,7 +1,7 @@
 """How long a run takes to start: tracing and compiling, cold and with the persistent cache.
 
 Each start is a process of its own. The first finds an empty cache, the second what the first left there; both switch
-the cache on as the command line does (`drigm.devices.cache_compilations`).
+the cache on as the command line does (`drigm.runtime.devices.cache_compilations`).
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import time
 from typing import Any
 
 from benchmarks.measure import CONFIG, Table, Training, own_process, say
-from drigm.config import TrainConfig, from_dict
-from drigm.devices import cache_compilations, use_cores
+from drigm.core.config import TrainConfig, from_dict
+from drigm.runtime.devices import cache_compilations, use_cores
 
 ROUNDS = 2
 TARGETS = {"cold": 12.0, "cached": 3.0}  # seconds of tracing and compiling

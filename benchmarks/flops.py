@@ -11,14 +11,14 @@ from typing import Any, NamedTuple
 
 import jax
 
-from drigm.config import TrainConfig
+from drigm.algorithms.learner import make_learner
+from drigm.algorithms.uncertainty import SETS
+from drigm.core.config import TrainConfig
+from drigm.core.types import EnvSpec
 from drigm.envs.api import Environment
-from drigm.learner import make_learner
-from drigm.loop import make_train
-from drigm.robust_targets import SHARD_AXIS
-from drigm.training import axes
-from drigm.types import EnvSpec
-from drigm.uncertainty import SETS
+from drigm.runtime.sharding import SHARD_AXIS
+from drigm.training.loop import axes
+from drigm.training.programs import make_train
 
 
 class Layers(NamedTuple):

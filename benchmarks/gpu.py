@@ -3,9 +3,9 @@
     make bench BENCH_ARGS="--parts gpu"                     # on a GPU with the extra gpu installed
     python -m benchmarks.gpu --scale 0.01 --only vdn-tv     # a look, anywhere
 
-Nothing of drigm changes on a GPU. There is one device, so one shard (see `drigm.reproduce.runner.suited`), and the runs
+Nothing of drigm changes on a GPU. There is one device, so one shard (see `drigm.experiments.reproduce.runner.suited`), and the runs
 of a program are a `vmap`, of which ``--vmapped`` takes a look on a CPU; programs are compiled side by side on the cores
-that are left (`drigm.ahead`); the replay and every other buffer of a run is donated from chunk to chunk and stays on
+that are left (`drigm.training.precompile`); the replay and every other buffer of a run is donated from chunk to chunk and stays on
 the device; matrix products of float32 are TF32 there unless JAX_DEFAULT_MATMUL_PRECISION=float32 asks for more, except
 in the simulator, which always asks for it. Nothing comes from a cache of earlier compilations.
 """
@@ -27,10 +27,10 @@ import jax
 from jax.experimental.compilation_cache.compilation_cache import reset_cache
 
 from benchmarks.measure import CONFIG, Table, Training, interleaved, say
-from drigm import devices
-from drigm.config import TrainConfig
-from drigm.reproduce.runner import Scored, suited, train_groups
-from drigm.reproduce.studies import SCALES, Group, groups
+from drigm.core.config import TrainConfig
+from drigm.experiments.reproduce.runner import Scored, suited, train_groups
+from drigm.experiments.reproduce.studies import SCALES, Group, groups
+from drigm.runtime import devices
 
 AIM_MINUTES = 10.0  # of the table
 QUICK_SCALE = 0.005

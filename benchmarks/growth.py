@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.measure import CONFIG, Table, Training, exponent, interleaved, last_slope, say
-from drigm.config import TrainConfig
+from drigm.core.config import TrainConfig
 from drigm.envs import make_env
 from drigm.envs.api import Environment
-from drigm.report.style import PALETTE, drawing, save
+from drigm.report.figures.style import PALETTE, drawing, save
 
 
 class Team(NamedTuple):

@@ -22,13 +22,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from drigm.config import TrainConfig
-from drigm.devices import processor, usable_cores
+from drigm.core.config import TrainConfig
 from drigm.envs import make_env
 from drigm.envs.api import Environment
-from drigm.loop import Train, first_update, make_train, row_ticks
-from drigm.system import system_facts
-from drigm.training import axes
+from drigm.runtime.devices import processor, usable_cores
+from drigm.runtime.system import system_facts
+from drigm.training.loop import axes
+from drigm.training.programs import Train, first_update, make_train, row_ticks
 
 ROOT = Path(__file__).parents[1]
 CONFIG = TrainConfig(factorization="qmix", uncertainty="tv", rho=0.2)  # what most parts measure
@@ -69,7 +69,7 @@ class Seconds(NamedTuple):
 class Training:
     """The compiled training of ``config``; calling it advances that many ticks.
 
-    ``in_turn``: see `drigm.loop.make_train`.
+    ``in_turn``: see `drigm.training.programs.make_train`.
     """
 
     def __init__(self, config: TrainConfig, env: Environment | None = None, in_turn: bool | None = None) -> None:
@@ -152,7 +152,7 @@ def last_slope(sizes: Sequence[float], seconds: Sequence[float]) -> float:
 
 
 def number_of_updates(config: TrainConfig) -> int:
-    """Return the updates in a run, by the rule of `drigm.loop`."""
+    """Return the updates in a run, by the rule of `drigm.training.programs`."""
     starts = first_update(config)
     return config.updates * sum(tick + 1 >= starts and tick % config.update_every == 0 for tick in range(config.ticks))
 

@@ -12,9 +12,9 @@ import jax
 
 from benchmarks.drivers.peak import peak_bytes
 from benchmarks.measure import CONFIG, Table, Training, own_process, say
-from drigm.config import TrainConfig, from_dict
-from drigm.devices import cache_compilations, use_cores
-from drigm.loop import first_update
+from drigm.core.config import TrainConfig, from_dict
+from drigm.runtime.devices import cache_compilations, use_cores
+from drigm.training.programs import first_update
 
 MANY = 10
 TICKS = 20  # with an update

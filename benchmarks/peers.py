@@ -49,7 +49,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from benchmarks.measure import machine
-from drigm import statistics
+from drigm.evaluation import statistics
 from drigm.report.tables import format_table
 
 HERE = Path(__file__).parent

@@ -24,13 +24,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from drigm.config import TrainConfig
-from drigm.devices import use_cores
+from drigm.core.config import TrainConfig
 from drigm.envs import make_env
-from drigm.loop import first_update, make_train
 from drigm.report.tables import format_table
-from drigm.train import settle
-from drigm.training import axes
+from drigm.runtime.devices import use_cores
+from drigm.training.loop import axes
+from drigm.training.programs import first_update, make_train
+from drigm.training.settings import settle
 
 TICKS = 10
 MIN_EVENTS = 1000  # of a thread that runs the program; others only wait for it

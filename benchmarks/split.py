@@ -13,16 +13,18 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks.measure import CONFIG, Table, Work, interleaved, say
-from drigm import replay, rollout
-from drigm.config import TrainConfig
+from drigm.agents import rollout
+from drigm.algorithms import replay
+from drigm.algorithms.learner import Learner, make_learner
+from drigm.core.config import TrainConfig
+from drigm.core.types import Array
 from drigm.envs import make_env
 from drigm.envs.api import Environment
-from drigm.layout import over_shards, shard_mesh, sharding_of
-from drigm.learner import Learner, make_learner
-from drigm.loop import ROWS, RunState, decide, first_update, make_train
-from drigm.run_directory import RunDirectory
-from drigm.training import Member, Session, axes, train_session
-from drigm.types import Array
+from drigm.runtime.sharding import over_shards, shard_mesh, sharding_of
+from drigm.storage.run_directory import RunDirectory
+from drigm.training.loop import axes, train_session
+from drigm.training.programs import ROWS, RunState, decide, first_update, make_train
+from drigm.training.session import Member, Session
 
 One = Callable[[RunState, Array], RunState]  # one shard of one seed
 

@@ -24,7 +24,7 @@ from benchmarks.measure import (
     own_process,
     say,
 )
-from drigm.config import TrainConfig
+from drigm.core.config import TrainConfig
 from drigm.envs import make_env
 
 QUICK_SHARE = 20

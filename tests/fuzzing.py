@@ -15,20 +15,20 @@ from unittest import mock
 from hypothesis import strategies as st
 from small import SMALL, assert_one_sentence
 
-import drigm.report.training  # noqa: F401 (its import takes a second, which is no command line's fault)
+import drigm.report.figures.learning_curve  # noqa: F401 (its import takes a second, which is no command line's fault)
 from drigm import cli
-from drigm.commands import reproduce
-from drigm.commands import sweep as sweep_command
-from drigm.config import FIELDS, validate
-from drigm.envs.host.factory import _value
-from drigm.envs.origin import located
+from drigm.cli import reproduce
+from drigm.cli import sweep as sweep_command
+from drigm.core.config import FIELDS, validate
+from drigm.core.errors import UserError, as_path
 from drigm.envs.perturbations import parse_grid
-from drigm.errors import UserError, as_path
-from drigm.loggers import parse_log
-from drigm.run_directory import RunDirectory
-from drigm.sweep.spec import read_sweep
-from drigm.train import resolve
-from drigm.trust import Named, open_environment
+from drigm.envs.subprocess.origin import located
+from drigm.envs.subprocess.worker.factory import _value
+from drigm.experiments.sweep.spec import read_sweep
+from drigm.storage.loggers import parse_log
+from drigm.storage.run_directory import RunDirectory
+from drigm.training.settings import resolve
+from drigm.training.trust import Named, open_environment
 
 DEEP, SECONDS = 30_000, 5.0
 WORDS = ["auto", "paper", "default", "vdn", "qmix", "qtran", "tv", "nominal", "none", "short_horizon", "linear", "true"]
@@ -180,7 +180,7 @@ def try_config(text: str) -> bool:
 
 def try_sweep(text: str) -> bool:
     """Whether the sweep file was taken; where its points are made, only cheap environments are."""
-    with tempfile.TemporaryDirectory() as folder, mock.patch("drigm.sweep.spec.resolve", _resolve_cheap):
+    with tempfile.TemporaryDirectory() as folder, mock.patch("drigm.experiments.sweep.spec.resolve", _resolve_cheap):
         file = Path(folder, "sweep.toml")
         file.write_bytes(text.encode("utf-8", "surrogatepass"))
         with _refusals() as refused:
@@ -259,7 +259,7 @@ def _train(config, path, *, quiet, log):
 def _sweep(source, *, out=None, **options):
     if out is not None:
         as_path("out", out)
-    with mock.patch("drigm.sweep.spec.resolve", _resolve_cheap):
+    with mock.patch("drigm.experiments.sweep.spec.resolve", _resolve_cheap):
         read_sweep(source)
     raise Asked
 

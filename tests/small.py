@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from drigm.config import TrainConfig
-from drigm.loop import make_train
-from drigm.types import EnvSpec
+from drigm.core.config import TrainConfig
+from drigm.core.types import EnvSpec
+from drigm.training.programs import make_train
 
 
 def seeds_to_learn(count):

@@ -9,14 +9,16 @@ import jax.numpy as jnp
 import pytest
 from small import SMALL, assert_close
 
-from drigm import ahead, devices
-from drigm.ahead import Ahead
-from drigm.devices import spare_cores
-from drigm.loop import compiled
-from drigm.reproduce.runner import folder_of, train_groups
-from drigm.reproduce.studies import Group
-from drigm.train import programs_together, resolve, train_together
-from drigm.training import axes
+from drigm.experiments.reproduce.runner import folder_of, train_groups
+from drigm.experiments.reproduce.studies import Group
+from drigm.runtime import devices
+from drigm.runtime.devices import spare_cores
+from drigm.training import precompile
+from drigm.training.loop import axes
+from drigm.training.precompile import Ahead
+from drigm.training.programs import compiled
+from drigm.training.runs import programs_together, train_together
+from drigm.training.settings import resolve
 
 CONFIG = SMALL.replace(env="probe:recall", uncertainty="tv", rho=0.3, seeds=2)
 GROUPDR = CONFIG.replace(env="building:OfficeSmall/Tucson", uncertainty="nominal", rho=0.0, baseline="groupdr")
@@ -45,7 +47,7 @@ def compiling(monkeypatch):
         seen.append(threading.current_thread())
         return compiled(*arguments)
 
-    monkeypatch.setattr(ahead, "compiled", noted)
+    monkeypatch.setattr(precompile, "compiled", noted)
     return seen
 
 
@@ -80,7 +82,7 @@ def test_a_program_serves_the_same_number_of_runs_of_the_same_settings(compiling
 
 @pytest.mark.slow
 def test_a_study_compiles_ahead_what_nobody_has_begun(tmp_path, monkeypatch, compiling):
-    monkeypatch.setattr(ahead, "spare_cores", lambda: 1)
+    monkeypatch.setattr(precompile, "spare_cores", lambda: 1)
     configs = tuple(CONFIG.replace(env="probe:recall", rho=rho, seeds=1) for rho in (0.3, 0.6))
     begun, whole = (Group(name, configs, "nominal", 1.0, 1.0) for name in ("begun", "whole"))
     train_together({folder_of(tmp_path, begun, configs[0]): configs[0]}, tmp_path / "begun", quiet=True)
@@ -127,7 +129,7 @@ def test_an_accelerator_leaves_all_cores_but_one(monkeypatch):
 
 
 def test_what_fails_to_compile_says_so_where_it_is_needed(monkeypatch, tmp_path):
-    monkeypatch.setattr(ahead, "compiled", lambda *_: pytest.fail("no"))
+    monkeypatch.setattr(precompile, "compiled", lambda *_: pytest.fail("no"))
     with Ahead(threads=1) as programs:
         programs.expect([CONFIG])
         with pytest.raises(pytest.fail.Exception, match="no"):

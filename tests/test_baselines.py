@@ -11,22 +11,26 @@ import numpy as np
 import pytest
 from small import SMALL, assert_one_sentence, make_spec, seeds_to_learn
 
-from drigm import rollout
-from drigm.baselines import BASELINES, groupdr
-from drigm.baselines.domain_randomization import randomized
+from drigm.agents import rollout
+from drigm.agents.recurrent import make_agents
+from drigm.algorithms.baselines import BASELINES, groupdr
+from drigm.algorithms.baselines.domain_randomization import randomized
+from drigm.algorithms.dual import dual_variables, init_dual
+from drigm.algorithms.factorizations import Team
+from drigm.algorithms.learner import make_learner
+from drigm.algorithms.robust_target import robust_target
+from drigm.algorithms.uncertainty import SETS, Dual
+from drigm.algorithms.value_bounds import make_robustness, value_offset
+from drigm.algorithms.windows import Batch, of_the_living
+from drigm.core.errors import UserError
+from drigm.core.types import TimeStep
 from drigm.envs import make_env
 from drigm.envs.api import Environment, Shift
 from drigm.envs.shifts import shift_suite
-from drigm.errors import UserError
-from drigm.evaluate import evaluate
-from drigm.factorizations import Team
-from drigm.learner import make_learner, make_robustness
-from drigm.loop import make_train
-from drigm.networks import make_agents
-from drigm.robust_targets import Batch, dual_variables, init_dual, of_the_living, robust_target, value_offset
-from drigm.train import resolve, train_run
-from drigm.types import TimeStep
-from drigm.uncertainty import SETS, Dual
+from drigm.evaluation.evaluate import evaluate
+from drigm.training.programs import make_train
+from drigm.training.runs import train_run
+from drigm.training.settings import resolve
 
 # A one-step world: two agents, three actions, state x in [-1, 1]; reward gain * x * (a_0 - 1) + cost * a_1 + bias.
 GAINS = {"nominal": (1.0, -0.2, 0.5), "steep": (-2.0, -0.1, 0.3), "dear": (0.5, -1.0, 1.0)}
@@ -288,7 +292,7 @@ WEATHER = ("out_temp", "ghi", "ground_temp")
 
 def train_toy(monkeypatch, tmp_path, **changes):
     """A real run in the toy worlds."""
-    monkeypatch.setattr(sys.modules["drigm.train"], "make_env", lambda env_id: toy())
+    monkeypatch.setattr(sys.modules["drigm.training.runs"], "make_env", lambda env_id: toy())
     config = SMALL.replace(env="toy", factorization="vdn", num_envs=6, batch=4, replay_size=600, seeds=2, **changes)
     return train_run(config, tmp_path / "run", quiet=True)
 

@@ -11,10 +11,10 @@ import pytest
 from small import SMALL
 
 from benchmarks import bench, compile_time, flops, gpu, growth, measure, memory, seeds, split, throughput
-from drigm import devices
-from drigm.config import TrainConfig
+from drigm.core.config import TrainConfig
 from drigm.envs import make_env
-from drigm.loop import first_update
+from drigm.runtime import devices
+from drigm.training.programs import first_update
 
 MACHINE = {
     "cores": 2,

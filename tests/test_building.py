@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import scipy.linalg
 
-from drigm.envs import building_data, building_thermal
-from drigm.envs.building import PROTOCOL_DAYS, BuildingOptions, building, day_starts
+from drigm.core.errors import UserError
+from drigm.envs.building import dataset, thermal
+from drigm.envs.building.options import BuildingOptions
+from drigm.envs.building.simulator import PROTOCOL_DAYS, building, day_starts
 from drigm.envs.shifts import shift_suite, stack_params
-from drigm.errors import UserError
 
 TRAJECTORIES = Path(__file__).resolve().parents[2] / "shared" / "reference" / "trajectories"
 RECORDED = sorted(TRAJECTORIES.glob("*.npz"))
@@ -162,7 +163,7 @@ def test_metabolism_may_follow_a_schedule():
     np.testing.assert_allclose(env.params.metabolism, schedule, rtol=1e-6)
 
 
-@pytest.mark.parametrize("name", building_data.building_names())
+@pytest.mark.parametrize("name", dataset.building_names())
 def test_every_building(name):
     env = building(f"{name}/PortAngeles")
     num_agents = env.spec.num_agents
@@ -220,16 +221,16 @@ def test_episode_and_score_are_the_protocols():
     assert building("Warehouse/Tucson").score(-4500.0) == 0
 
 
-@pytest.mark.parametrize("city", building_data.CITIES)
+@pytest.mark.parametrize("city", dataset.CITIES)
 def test_a_city_stands_for_its_weather_and_its_ground(city):
-    short, climate = building_data.place(f"OfficeSmall/{city}"), building_data.CITIES[city]
-    assert short == building_data.place(f"OfficeSmall/{climate}/{city}") == ("OfficeSmall", climate, city)
+    short, climate = dataset.place(f"OfficeSmall/{city}"), dataset.CITIES[city]
+    assert short == dataset.place(f"OfficeSmall/{climate}/{city}") == ("OfficeSmall", climate, city)
 
 
 def test_the_weather_with_a_slash_in_its_name():
     expected = ("Hospital", "Subarctic/Arctic", "Fairbanks")
     for name in ("Hospital/Fairbanks", "Hospital/Subarctic/Fairbanks", "Hospital/Subarctic/Arctic/Fairbanks"):
-        assert building_data.place(name) == expected
+        assert dataset.place(name) == expected
 
 
 @pytest.mark.parametrize(
@@ -274,9 +275,9 @@ def test_a_bad_option_is_refused_by_name(options):
 
 
 def test_ground_tables_are_lagged_monthly_air_apart_from_lost_signs():
-    for city, climate in building_data.CITIES.items():
-        lagged = building_data.lagged_air(climate)
-        table, corrected = building_data.ground(city), building_data.ground(city, corrected=True)
+    for city, climate in dataset.CITIES.items():
+        lagged = dataset.lagged_air(climate)
+        table, corrected = dataset.ground(city), dataset.ground(city, corrected=True)
         np.testing.assert_allclose(corrected, lagged, rtol=0, atol=0.051)  # the tables have one decimal
         np.testing.assert_array_equal(np.abs(corrected), np.abs(table))
         lost = ("Rochester", "GreatFalls", "InternationalFalls", "Fairbanks")
@@ -284,26 +285,24 @@ def test_ground_tables_are_lagged_monthly_air_apart_from_lost_signs():
 
 
 def test_corrected_ground_by_hand():
-    corrected = building_data.ground("Fairbanks", corrected=True)
+    corrected = dataset.ground("Fairbanks", corrected=True)
     assert corrected.tolist() == [-3.1, -17.7, -19.3, -17.6, -15.4, -10.3, 0.7, 10.6, 16.0, 16.9, 14.2, 6.7]
     env = building("OfficeSmall/Fairbanks", corrected_ground=True)
     assert env.params.ground_temp.min() == np.float32(-19.3)
-    np.testing.assert_array_equal(
-        building_data.ground("Dubai", corrected=True), building_data.ground("Dubai", corrected=False)
-    )
+    np.testing.assert_array_equal(dataset.ground("Dubai", corrected=True), dataset.ground("Dubai", corrected=False))
 
 
 @pytest.mark.parametrize("size", [0.0, 0.01, 1.0, 30.0])
 def test_matrix_exponential_equals_scipys(size):
     matrix = size * np.random.default_rng(1).normal(size=(12, 12)) / np.sqrt(12)
     expected = scipy.linalg.expm(matrix)
-    np.testing.assert_allclose(building_thermal.expm(matrix), expected, rtol=0, atol=1e-11 * np.abs(expected).max())
+    np.testing.assert_allclose(thermal.expm(matrix), expected, rtol=0, atol=1e-11 * np.abs(expected).max())
 
 
 def test_discretisation_equals_the_textbooks():
     rng = np.random.default_rng(2)
     a, heating, ambient = rng.normal(size=(5, 5)) / 300, rng.normal(size=(5, 5)), rng.normal(size=(5, 4))
-    step = building_thermal.discretise(a, heating, ambient, seconds=300.0)
+    step = thermal.discretise(a, heating, ambient, seconds=300.0)
     transition = scipy.linalg.expm(300.0 * a)
     np.testing.assert_allclose(step.relaxation, transition - np.eye(5), atol=1e-11)
     integral = np.linalg.solve(a, transition - np.eye(5))

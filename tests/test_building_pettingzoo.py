@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from drigm.envs.building import building, parallel_env
-from drigm.errors import UserError
+from drigm.core.errors import UserError
+from drigm.envs.building.simulator import building, parallel_env
 
 pytest.importorskip("pettingzoo")
 KEY = jax.random.key(0)
@@ -140,11 +140,11 @@ def test_actions_and_days_outside_their_range_are_refused():
 def test_is_reached_as_an_attribute_too():
     import drigm.envs
 
-    assert drigm.envs.building.parallel_env is parallel_env  # the module, not the factory of the same name
+    assert drigm.envs.building.simulator.parallel_env is parallel_env  # the module, not the factory of the same name
 
 
 def test_without_pettingzoo_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "pettingzoo", None)
-    monkeypatch.delitem(sys.modules, "drigm.envs.building_pettingzoo", raising=False)
+    monkeypatch.delitem(sys.modules, "drigm.envs.building.pettingzoo", raising=False)
     with pytest.raises(UserError, match=r'pip install "drigm\[pettingzoo\]"'):
         parallel_env("OfficeSmall/Tucson")

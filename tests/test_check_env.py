@@ -11,12 +11,12 @@ import odd_envs
 import pytest
 
 import drigm
-from drigm.cli import main
-from drigm.envs.host.faults import LONGEST, EnvError
-from drigm.envs.host.parallel_env import UNKNOWN_LIMIT, ParallelAdapter
-from drigm.envs.host_vector import HostSource
-from drigm.envs.hosted import hosted, standardisation
-from drigm.errors import UserError
+from drigm.cli.main import main
+from drigm.core.errors import UserError
+from drigm.envs.subprocess.environment import hosted, standardisation
+from drigm.envs.subprocess.vector import HostSource
+from drigm.envs.subprocess.worker.faults import LONGEST, EnvError
+from drigm.envs.subprocess.worker.parallel_env import UNKNOWN_LIMIT, ParallelAdapter
 
 FILE = Path(__file__).parent / "odd_envs.py"
 
@@ -227,7 +227,7 @@ def test_environments_of_one_process_do_not_disturb_each_other(name):
 
 def test_drigms_own_building_lives_in_a_worker_too():
     """It imports, in the worker, drigm's copies of the modules that the worker consists of."""
-    env = hosted("pettingzoo", "drigm.envs.building:parallel_env?name=OfficeSmall/Tucson", workers=1)
+    env = hosted("pettingzoo", "drigm.envs.building.simulator:parallel_env?name=OfficeSmall/Tucson", workers=1)
     assert env.spec.state_size == 10  # six zones and what all of them see
 
 

@@ -8,14 +8,14 @@ import pytest
 from small import SMALL, assert_one_sentence, flags
 
 from drigm import cli
-from drigm.baselines import BASELINES
-from drigm.config import FIELDS, TrainConfig, validate
-from drigm.envs.probe import RULES
-from drigm.factorizations import FACTORIZATIONS
-from drigm.learner import OPTIMIZERS
-from drigm.presets import PAPER_RHO, PRESETS
-from drigm.train import Run
-from drigm.uncertainty import SETS
+from drigm.algorithms.baselines import BASELINES
+from drigm.algorithms.factorizations import FACTORIZATIONS
+from drigm.algorithms.optimizer import OPTIMIZERS
+from drigm.algorithms.uncertainty import SETS
+from drigm.core.config import FIELDS, TrainConfig, validate
+from drigm.core.presets import PAPER_RHO, PRESETS
+from drigm.envs.toy.probe import RULES
+from drigm.training.runs import Run
 
 CONFIG = SMALL.replace(env="probe:levels", factorization="vdn", seeds=3, steps=160, shards=1)
 

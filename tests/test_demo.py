@@ -14,15 +14,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from drigm import demo, side_by_side
-from drigm.devices import usable_cores
 from drigm.envs import make_env
-from drigm.envs.building import PROTOCOL_DAYS
+from drigm.envs.building.simulator import PROTOCOL_DAYS
 from drigm.envs.shifts import shift_suite
-from drigm.evaluate import Evaluation, ShiftScore
-from drigm.report.style import save
+from drigm.evaluation.evaluate import Evaluation, ShiftScore
+from drigm.experiments import demo, processes
+from drigm.experiments.processes import Task, TaskError, train_side_by_side
+from drigm.report.figures.style import save
 from drigm.report.tables import Score
-from drigm.side_by_side import Task, TaskError, train_side_by_side
+from drigm.runtime.devices import usable_cores
 
 
 def evaluations():
@@ -38,7 +38,7 @@ def child(monkeypatch, tmp_path):
     def use(source):
         script = tmp_path / "child.py"
         script.write_text("import os, sys, time\n" + textwrap.dedent(source))
-        monkeypatch.setattr(side_by_side, "COMMAND", (sys.executable, str(script)))
+        monkeypatch.setattr(processes, "COMMAND", (sys.executable, str(script)))
 
     return use
 

@@ -8,8 +8,8 @@ from itertools import product
 import numpy as np
 import pytest
 
-from drigm.errors import UserError
-from drigm.exact import (
+from drigm.core.errors import UserError
+from drigm.verification.exact import (
     KINDS,
     WORST_CASE,
     at_state,
@@ -29,8 +29,8 @@ from drigm.exact import (
     solve_counterexample,
     theorem,
 )
-from drigm.exact.drigm import sum_values
-from drigm.exact.theorem import draw_value
+from drigm.verification.exact.drigm import sum_values
+from drigm.verification.exact.theorem import draw_value
 
 MATRIX_GAME = np.array([8, -12, -12, -12, 0, 0, -12, 0, 0.0])
 

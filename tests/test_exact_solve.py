@@ -7,8 +7,8 @@ from itertools import product
 import numpy as np
 import pytest
 
-from drigm.errors import UserError
-from drigm.exact import (
+from drigm.core.errors import UserError
+from drigm.verification.exact import (
     WORST_CASE,
     decompose,
     from_dec_pomdp,

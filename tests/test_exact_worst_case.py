@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy.optimize import linprog, minimize
 
-from drigm.errors import UserError
-from drigm.exact import WORST_CASE, worst_case, worst_values
+from drigm.core.errors import UserError
+from drigm.verification.exact import WORST_CASE, worst_case, worst_values
 
 # name: (values V of the states, nominal probabilities)
 PROBLEMS = {

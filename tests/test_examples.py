@@ -11,8 +11,8 @@ import pytest
 from small import seeds_to_learn
 
 import drigm
-from drigm.cli import main
-from drigm.envs.hosted import hosted
+from drigm.cli.main import main
+from drigm.envs.subprocess.environment import hosted
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "your-environment.md"

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from drigm.factorizations import FACTORIZATIONS, QMIX, QTRAN, QTRAN_ALT, VDN, Team, TeamSizes, qtran
-from drigm.factorizations.qtran import MAX_CANDIDATES
-from drigm.targets import greedy_actions
+from drigm.agents.recurrent import greedy_actions
+from drigm.algorithms.factorizations import FACTORIZATIONS, QMIX, QTRAN, QTRAN_ALT, VDN, Team, TeamSizes, qtran
+from drigm.algorithms.factorizations.qtran import MAX_CANDIDATES
 
 AGENTS, ACTIONS, STATE, FEATURES, EMBED, DRAWS = 3, 4, 5, 6, 8, 200
 SIZES = TeamSizes(AGENTS, ACTIONS, STATE, FEATURES, EMBED)

@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 from small import LEARN, seeds_to_learn, train_all
 
+from drigm.algorithms.value_bounds import auto_fail_value
 from drigm.envs import make_env
 from drigm.envs.api import Shift
-from drigm.envs.tabular import detour
-from drigm.evaluate import episode_scores
-from drigm.exact import TabularProblem, policy_values
-from drigm.targets import auto_fail_value
+from drigm.envs.toy.tabular import detour
+from drigm.evaluation.evaluate import episode_scores
+from drigm.verification.exact import TabularProblem, policy_values
 
 GAMMA, RHO = 0.8, 0.5
 CONFIG = LEARN.replace(

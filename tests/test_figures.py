@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 
-from drigm.errors import UserError
-from drigm.report.figures import FLOOR, BuildingDay, PolicyDay, building_day, learning_curves, shift_bars
-from drigm.report.style import PALETTE, save, spread
+from drigm.core.errors import UserError
+from drigm.report.figures.charts import FLOOR, BuildingDay, PolicyDay, building_day, learning_curves, shift_bars
+from drigm.report.figures.style import PALETTE, save, spread
 from drigm.report.tables import Score
 
 STEPS = np.array([0.0, 1000.0, 2000.0])

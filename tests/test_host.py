@@ -19,18 +19,18 @@ from gymnasium.spaces import Box, Dict
 from pettingzoo import AECEnv
 
 import drigm
-from drigm import host_evaluate
-from drigm.cli import main
-from drigm.config import TrainConfig
+from drigm.agents.recurrent import make_agents
+from drigm.cli.main import main
+from drigm.core.config import TrainConfig
+from drigm.core.errors import UserError
 from drigm.envs.api import Shift
-from drigm.envs.host.faults import EnvError
-from drigm.envs.host.parallel_env import ParallelAdapter
-from drigm.envs.host_vector import HostSource, HostVector
-from drigm.envs.hosted import hosted, name_of, spec_of
-from drigm.errors import UserError
-from drigm.host_evaluate import host_outcomes
-from drigm.host_loop import make_host_train
-from drigm.networks import make_agents
+from drigm.envs.subprocess.environment import hosted, name_of, spec_of
+from drigm.envs.subprocess.vector import HostSource, HostVector
+from drigm.envs.subprocess.worker.faults import EnvError
+from drigm.envs.subprocess.worker.parallel_env import ParallelAdapter
+from drigm.evaluation import subprocess_play
+from drigm.evaluation.subprocess_play import host_outcomes
+from drigm.training.subprocess_loop import make_host_train
 
 FILE = Path(__file__).parent / "parallel_envs.py"
 MEETING = f"pettingzoo:{FILE}:meeting"
@@ -60,7 +60,7 @@ def fault(name: str, **options: object) -> str:
 
 def training_meets_the_fault_first(monkeypatch):
     """Not the random play that measures scales before it."""
-    monkeypatch.setattr(importlib.import_module("drigm.train"), "calibrated", lambda env, gamma: env)
+    monkeypatch.setattr(importlib.import_module("drigm.training.runs"), "calibrated", lambda env, gamma: env)
 
 
 def source(text: str, workers: int = 2) -> HostSource:
@@ -139,7 +139,7 @@ def test_a_script_without_a_guard_does_not_multiply(tmp_path):
         "from parallel_envs import Meeting\n"
         "class Mine(Meeting):\n"
         "    pass\n"
-        "drigm.train(Mine, 'vdn', steps=100, quiet=True)\n"
+        "drigm.training.runs(Mine, 'vdn', steps=100, quiet=True)\n"
     )
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=120, cwd=tmp_path)
     assert done.returncode != 0
@@ -306,7 +306,7 @@ def test_a_killed_drigm_leaves_no_process_behind(tmp_path, apart):
     script = tmp_path / "script.py"
     script.write_text(
         "import numpy as np\n"
-        "from drigm.envs.host_vector import HostSource\n"
+        "from drigm.envs.subprocess.vector import HostSource\n"
         "if __name__ == '__main__':\n"
         f"    name = '{FILE.parent / 'odd_envs.py'}:Game?seconds={seconds}&apart={apart}'\n"
         "    vector = HostSource('pettingzoo', name, workers=1).open([0])\n"
@@ -350,8 +350,8 @@ def test_greedy_episodes_are_played_until_they_end(monkeypatch):
     agents = jax.tree.map(lambda x: x[None], make_agents(jax.random.key(0), env.spec, 8, **HEAD))
     played = host_outcomes(env, agents, [Shift("nominal", ())]).episode_return
     assert (played >= 0.0).all()
-    monkeypatch.setattr(host_evaluate, "SHORTEST", 2)
-    monkeypatch.setattr(host_evaluate, "PATIENCE", 1)
+    monkeypatch.setattr(subprocess_play, "SHORTEST", 2)
+    monkeypatch.setattr(subprocess_play, "PATIENCE", 1)
     with pytest.raises(UserError, match="greedy episode 0 has not ended after 4 steps, where evaluation gives up"):
         host_outcomes(env, agents, [Shift("nominal", ())])
 

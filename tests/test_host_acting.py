@@ -8,12 +8,12 @@ import numpy as np
 import parallel_envs
 import pytest
 
-from drigm import rollout
-from drigm.envs.host.parallel_env import ParallelAdapter
-from drigm.envs.hosted import spec_of
-from drigm.host_acting import HostTeam, Liar, before_reset, explore
-from drigm.networks import NO_ACTION, Memory, make_agents
-from drigm.replay import Row
+from drigm.agents import rollout
+from drigm.agents.recurrent import Memory, make_agents
+from drigm.agents.subprocess_acting import HostTeam, Liar, before_reset, explore
+from drigm.core.types import NO_ACTION, StoredStep
+from drigm.envs.subprocess.environment import spec_of
+from drigm.envs.subprocess.worker.parallel_env import ParallelAdapter
 
 RUNS, ENVS = 3, 5
 
@@ -22,7 +22,7 @@ def meeting():
     return spec_of("pettingzoo", ParallelAdapter(parallel_envs.Meeting(), "meeting").facts)
 
 
-def rows_of(spec, steps: int, *, masked: bool) -> list[Row]:
+def rows_of(spec, steps: int, *, masked: bool) -> list[StoredStep]:
     """Time-steps [RUNS, ENVS] of nothing in particular, with resets among them."""
     rng, axes, n, a = np.random.default_rng(7), (RUNS, ENVS), spec.num_agents, spec.num_actions
     rows = []
@@ -32,7 +32,7 @@ def rows_of(spec, steps: int, *, masked: bool) -> list[Row]:
         avail = rng.random((*axes, n, a)) < 0.5
         avail[..., 1] |= ~avail.any(axis=-1)
         rows.append(
-            Row(
+            StoredStep(
                 obs=rng.normal(size=(*axes, n, spec.obs_size)).astype(np.float32),
                 state=np.zeros((*axes, spec.state_size), np.float32),
                 avail_actions=avail if masked else None,

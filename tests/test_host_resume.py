@@ -12,12 +12,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from drigm.checkpoint import load_tree, save_tree
-from drigm.config import TrainConfig
-from drigm.envs.hosted import hosted
-from drigm.host_loop import make_host_train
-from drigm.loop import StoppedError
-from drigm.train import train_run, train_together
+from drigm.core.config import TrainConfig
+from drigm.envs.subprocess.environment import hosted
+from drigm.storage.checkpoint import load_tree, save_tree
+from drigm.training.programs import StoppedError
+from drigm.training.runs import train_run, train_together
+from drigm.training.subprocess_loop import make_host_train
 
 FILE = Path(__file__).parent / "parallel_envs.py"
 CONFIG = TrainConfig(

@@ -12,55 +12,25 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "drigm"
 MAX_LINES = 400
 
-# Anyone may import these; they import only each other.
-FREE = ("types", "errors", "config", "presets", "progress", "devices", "files", "interrupts", "stored", "system")
-
-# Every other module or package of drigm, in the order of the flow: each imports only from earlier lines, or from its
-# own package. Names on one line do not know each other. A new module gets its place here; "" is drigm/__init__.py.
-FLOW = (
-    ("envs",),
-    ("scales",),
-    ("targets",),
-    ("products",),
-    ("lstm",),
-    ("networks",),
-    ("uncertainty", "factorizations"),
-    ("optimization",),
-    ("baselines",),
-    ("replay",),
-    ("rollout",),
-    ("robust_targets",),
-    ("layout", "learner"),
-    ("loop",),
-    ("host_acting",),
-    ("host_resume",),
-    ("host_loop",),
-    ("host_evaluate",),
-    ("checkpoint",),
-    ("trust",),
-    ("run_directory",),
-    ("loggers", "session"),
+# The rooms, in the order of the flow: each imports only from earlier lines. Rooms on one line do not know each other.
+ROOMS = (
+    ("core",),
+    ("runtime",),
+    ("envs", "storage"),
+    ("agents",),
+    ("algorithms",),
     ("training",),
-    ("train",),
-    ("evaluate", "ahead"),
-    ("references", "exact", "statistics", "alignment"),
-    ("agreement",),
-    ("verify",),
+    ("evaluation", "verification"),
     ("report",),
-    ("api",),
-    ("side_by_side",),
-    ("sweep",),
-    ("",),
-    ("demo",),
-    ("reproduce",),
-    ("commands",),
+    ("experiments",),
     ("cli",),
-    ("__main__",),
 )
+# Public names of drigm that lead into the rooms.
+DOORS = ("", "__main__", "demo", "exact", "statistics")
 
 # Pickle runs code that a file brings along; torch has no place beside JAX.
 # One script reads other people's networks; an interpreter of the user's runs it, drigm's own never imports it.
-TORCH_SCRIPT = Path("reproduce", "torch_to_arrays.py")
+TORCH_SCRIPT = Path("experiments", "reproduce", "torch_to_arrays.py")
 BANNED = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve", "torch"}
 
 
@@ -68,19 +38,14 @@ class Import(NamedTuple):
     file: Path
     line: int
     module: str  # absolute, as far as it names a module
-    at_load: bool  # runs when the file is imported: not within a function, not under TYPE_CHECKING
+    only_for_types: bool  # under TYPE_CHECKING
 
 
 def imports(root: Path) -> Iterator[Import]:
     """Yield each import of each file below `root`, the folder of package drigm."""
     for file in sorted(root.rglob("*.py")):
         tree = ast.parse(file.read_text(encoding="utf-8"), str(file))
-        deferred = {
-            id(node)
-            for outer in ast.walk(tree)
-            if isinstance(outer, ast.FunctionDef | ast.AsyncFunctionDef) or _is_type_checking(outer)
-            for node in ast.walk(outer)
-        }
+        for_types = {id(node) for outer in ast.walk(tree) if _is_type_checking(outer) for node in ast.walk(outer)}
         for node in ast.walk(tree):
             if isinstance(node, ast.Import):
                 names = [alias.name for alias in node.names]
@@ -92,7 +57,7 @@ def imports(root: Path) -> Iterator[Import]:
             else:
                 continue
             for name in dict.fromkeys(names):
-                yield Import(file, node.lineno, name, id(node) not in deferred)
+                yield Import(file, node.lineno, name, id(node) in for_types)
 
 
 def _is_type_checking(node: ast.AST) -> bool:
@@ -117,10 +82,10 @@ def _name(root: Path, file: Path) -> str:
 
 
 def flow_violations(root: Path) -> list[str]:
-    """Return a sentence for each import that goes against the flow and each module without a place in it."""
-    place = dict.fromkeys(FREE, 0) | {name: i for i, line in enumerate(FLOW, 1) for name in line}
+    """Return a sentence for each import that goes against the flow and each module that is in no room."""
+    place = {name: i for i, line in enumerate(ROOMS) for name in line} | dict.fromkeys(DOORS, len(ROOMS))
     wrong = [
-        f"{file.relative_to(root)}: drigm.{_top(_name(root, file))} has no place in FLOW; give it one."
+        f"{file.relative_to(root)}: drigm.{_top(_name(root, file))} is no room."
         for file in sorted(root.rglob("*.py"))
         if _top(_name(root, file)) not in place
     ]
@@ -130,22 +95,18 @@ def flow_violations(root: Path) -> list[str]:
             continue
         where = f"{found.file.relative_to(root)}:{found.line} imports {found.module}"
         if there not in place:
-            wrong.append(f"{where}, which has no place in FLOW.")
-        elif here in FREE and there not in FREE:
-            wrong.append(f"{where}; {here} is free to all and so may import only {', '.join(FREE)}.")
-        elif there not in FREE and place[there] >= place[here]:
-            wrong.append(
-                f"{where}, which comes {'later' if place[there] > place[here] else 'at the same place'} in FLOW."
-            )
+            wrong.append(f"{where}, which is in no room.")
+        elif here not in DOORS and place[there] >= place[here]:
+            wrong.append(f"{where}, which comes {'later' if place[there] > place[here] else 'at the same place'}.")
     return wrong
 
 
 def cycles(root: Path) -> list[str]:
-    """Return each cycle among the imports that run when a file is loaded, as `a -> b -> a`."""
+    """Return each cycle among the imports of files, deferred ones included, as `a -> b -> a`."""
     names = {_name(root, file) for file in root.rglob("*.py")}
     edges: dict[str, set[str]] = {name: set() for name in names}
     for found in imports(root):
-        if found.at_load and found.module in names:
+        if not found.only_for_types and found.module in names:
             edges[_name(root, found.file)].add(found.module)
     clear: set[str] = set()
 
@@ -213,43 +174,43 @@ def package(tmp_path):
 @pytest.mark.parametrize(
     ("file", "source", "said"),
     [
-        ("targets.py", "from drigm.learner import Learner", "targets.py:1 imports drigm.learner, which comes later"),
-        ("targets.py", "from drigm import learner", "imports drigm.learner, which comes later"),
-        ("targets.py", "import drigm.learner as l", "imports drigm.learner, which comes later"),
-        ("targets.py", "def f():\n    from . import learner", "targets.py:2 imports drigm.learner, which comes later"),
-        ("envs/api.py", "from ..targets import x", "envs/api.py:1 imports drigm.targets, which comes later"),
-        ("factorizations/qmix.py", "from drigm.uncertainty import SETS", "which comes at the same place"),
-        ("config.py", "from drigm.targets import x", "config is free to all and so may import only"),
-        ("targets.py", "from drigm import __version__", "imports drigm, which comes later"),
-        ("novelty.py", "", "drigm.novelty has no place in FLOW"),
-        ("cli.py", "import drigm.gone", "which has no place in FLOW"),
+        (
+            "agents/a.py",
+            "from drigm.algorithms.learner import L",
+            "agents/a.py:1 imports drigm.algorithms.learner, which",
+        ),
+        ("agents/a.py", "from drigm.algorithms import learner", "imports drigm.algorithms.learner, which comes later"),
+        ("agents/a.py", "import drigm.algorithms.learner as l", "imports drigm.algorithms.learner, which comes later"),
+        (
+            "agents/a.py",
+            "def f():\n    from ..algorithms import learner",
+            "agents/a.py:2 imports drigm.algorithms.learner",
+        ),
+        ("storage/a.py", "from drigm.envs import make_env", "imports drigm.envs, which comes at the same place"),
+        ("agents/a.py", "from drigm import __version__", "imports drigm, which comes later"),
+        ("novelty.py", "", "drigm.novelty is no room"),
+        ("cli/a.py", "import drigm.gone", "which is in no room"),
     ],
 )
 def test_the_check_sees(package, file, source, said):
-    root = package(
-        {"learner.py": "", "targets.py": "", "uncertainty/__init__.py": "", "envs/__init__.py": "", file: source}
-    )
+    root = package({"algorithms/learner.py": "", "envs/__init__.py": "", file: source})
     (violation,) = flow_violations(root)
     assert said in violation
 
 
-def test_the_check_allows_earlier_free_and_own_package(package):
+def test_the_check_allows_earlier_rooms_and_the_own(package):
     root = package(
         {
-            "__init__.py": "from drigm.targets import x",
-            "types.py": "import numpy",
-            "targets.py": "from drigm.types import Array\nfrom drigm.envs import api",
-            "envs/__init__.py": "from drigm.envs.api import y",
-            "envs/api.py": "import drigm.errors",
-            "errors.py": "",
+            "__init__.py": "from drigm.agents.lstm import x",
+            "core/types.py": "import numpy",
+            "agents/lstm.py": "from drigm.core import types\nfrom drigm.agents import dense",
+            "agents/dense.py": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from drigm.agents import lstm",
         }
     )
-    assert flow_violations(root) == []
-    assert cycles(root) == []
+    assert not flow_violations(root)
+    assert not cycles(root)
 
 
-def test_the_cycle_check_sees_only_imports_at_load(package):
-    root = package({"envs/a.py": "from drigm.envs import b", "envs/b.py": "def f():\n    from drigm.envs import a"})
-    assert cycles(root) == []
-    root = package({"envs/b.py": "if True:\n    from drigm.envs import a"})
+def test_the_check_sees_cycles(package):
+    root = package({"envs/a.py": "def f():\n    from drigm.envs import b", "envs/b.py": "from drigm.envs.a import x"})
     assert cycles(root) == ["drigm.envs.a -> drigm.envs.b -> drigm.envs.a"]

@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 from small import SMALL, assert_close, train_all
 
-from drigm import replay
+from drigm.algorithms import replay
+from drigm.algorithms.td_target import masked_mean
+from drigm.core.types import StoredStep
 from drigm.envs import make_env
-from drigm.layout import layout_of
-from drigm.targets import masked_mean
+from drigm.runtime.sharding import layout_of
 
 # All actions are random: the same data whatever the weights' last bits are, which an order of sums decides.
 CONFIG = SMALL.replace(
@@ -62,9 +63,9 @@ def test_the_mean_of_shares_is_the_mean_of_their_means():
 
 def test_runs_one_after_the_other_in_a_ring_keep_to_their_places():
     rows = 5
-    ring = replay.Row(*(jnp.zeros((2 * rows, 1)) if name == "reward" else None for name in replay.Row._fields))
+    ring = StoredStep(*(jnp.zeros((2 * rows, 1)) if name == "reward" else None for name in StoredStep._fields))
     for tick in range(8):
-        row = replay.Row(*(jnp.full(1, tick + 1.0) if name == "reward" else None for name in replay.Row._fields))
+        row = StoredStep(*(jnp.full(1, tick + 1.0) if name == "reward" else None for name in StoredStep._fields))
         ring = replay.insert(ring, row, jnp.int32(tick), replay.Place(rows, rows))
     np.testing.assert_array_equal(ring.reward[:, 0], [0, 0, 0, 0, 0, 6, 7, 8, 4, 5])
     for seed in range(20):

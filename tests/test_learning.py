@@ -9,15 +9,16 @@ import numpy as np
 import pytest
 from small import LEARN, SMALL, assert_close, assert_equal, leaves, make_spec, seeds_to_learn, train_all
 
-from drigm import rollout
+from drigm.agents import rollout
+from drigm.agents.recurrent import AgentInputs
+from drigm.algorithms.factorizations import FACTORIZATIONS
+from drigm.algorithms.learner import make_learner
+from drigm.algorithms.robust_target import team_of
+from drigm.algorithms.uncertainty import SETS
+from drigm.algorithms.value_bounds import make_robustness, value_offset
+from drigm.core.types import NO_ACTION, StoredStep, standardise
 from drigm.envs import make_env
-from drigm.factorizations import FACTORIZATIONS
-from drigm.learner import make_learner, make_robustness
-from drigm.networks import NO_ACTION, AgentInputs
-from drigm.replay import Row
-from drigm.robust_targets import SHARD_AXIS, team_of, value_offset
-from drigm.targets import standardise
-from drigm.uncertainty import SETS
+from drigm.runtime.sharding import SHARD_AXIS
 
 
 def greedy_play(env, learner, state, robustness):
@@ -178,7 +179,7 @@ def random_window(spec, config, key, terminates=True):
     joint = (*shape, spec.num_agents)
     action = jax.random.randint(keys[1], joint, 0, spec.num_actions, jnp.int32)
     avail = jax.random.bernoulli(keys[2], 0.7, (*joint, spec.num_actions)).at[..., 0].set(True)
-    return Row(
+    return StoredStep(
         obs=jax.random.normal(keys[3], (*joint, spec.obs_size)),
         state=jax.random.normal(keys[4], (*shape, spec.state_size)),
         avail_actions=avail if spec.masks_actions else None,

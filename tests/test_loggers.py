@@ -8,11 +8,11 @@ import struct
 import pytest
 from small import SMALL, assert_one_sentence
 
-from drigm import loggers
-from drigm.errors import UserError
-from drigm.loggers import LOGGERS, Log, Logger, Slot, open_logs, parse_log
-from drigm.run_directory import METRICS, RunDirectory
-from drigm.train import resume_run, train_run
+from drigm.core.errors import UserError
+from drigm.storage import loggers
+from drigm.storage.loggers import LOGGERS, Log, Logger, Slot, open_logs, parse_log
+from drigm.storage.run_directory import METRICS, RunDirectory
+from drigm.training.runs import resume_run, train_run
 
 CONFIG = SMALL.replace(env="probe:recall", seeds=2, first_seed=3, shards=1)
 BOTH = ("tensorboard", "wandb")
@@ -89,7 +89,7 @@ def assert_logged(directory, seed):
 
 def interrupt_at(monkeypatch, count):
     """Training writes a checkpoint after every chunk until the `count`-th, and is interrupted three chunks later."""
-    training, chunks = importlib.import_module("drigm.training"), []
+    training, chunks = importlib.import_module("drigm.training.loop"), []
     refuse = training._note_divergence
 
     def stop(*arguments):
@@ -106,7 +106,7 @@ def interrupt_at(monkeypatch, count):
 
 
 def test_both_logs_hold_the_csv_across_a_resume(monkeypatch, tmp_path):
-    training = importlib.import_module("drigm.training")
+    training = importlib.import_module("drigm.training.loop")
     refuse = interrupt_at(monkeypatch, 20)
     with pytest.raises(KeyboardInterrupt):
         train_run(CONFIG, tmp_path / "run", quiet=True, log=BOTH)
@@ -128,7 +128,7 @@ def test_loggers_that_come_late_get_the_rows_so_far(monkeypatch, tmp_path):
     refuse = interrupt_at(monkeypatch, 5)
     with pytest.raises(KeyboardInterrupt):
         train_run(CONFIG, tmp_path / "run", quiet=True)
-    monkeypatch.setattr(importlib.import_module("drigm.training"), "_note_divergence", refuse)
+    monkeypatch.setattr(importlib.import_module("drigm.training.loop"), "_note_divergence", refuse)
     run = resume_run(tmp_path / "run", quiet=True, log=BOTH)
     assert_logged(run.directory, 3)
 

@@ -7,20 +7,12 @@ import numpy as np
 import pytest
 from small import assert_close, make_spec
 
-from drigm.lstm import lstm, written_out
-from drigm.networks import (
-    MIN_SCALE,
-    NO_ACTION,
-    START_SCALE,
-    AgentInputs,
-    LinearHead,
-    Memory,
-    OrderedHead,
-    make_agents,
-    make_dual,
-)
-from drigm.replay import Row
-from drigm.robust_targets import unroll_window
+from drigm.agents.heads import LinearHead, OrderedHead
+from drigm.agents.lstm import lstm, written_out
+from drigm.agents.recurrent import AgentInputs, Memory, make_agents
+from drigm.algorithms.dual_network import MIN_SCALE, START_SCALE, make_dual
+from drigm.algorithms.windows import unroll_window
+from drigm.core.types import NO_ACTION, StoredStep
 
 T, B, N, HIDDEN = 6, 3, 2, 4
 ROUNDING = {"rtol": 1e-4, "atol": 1e-5}
@@ -230,7 +222,7 @@ def make_window():
     first = jnp.zeros(shape, bool).at[2, 1].set(True)
     action = jax.random.randint(keys[1], (*shape, N), 0, 5, jnp.int32)
     nothing = jnp.zeros(shape, bool)
-    return Row(
+    return StoredStep(
         obs=jax.random.normal(keys[0], (*shape, N, 3)),
         state=jnp.zeros((*shape, 4)),
         avail_actions=None,

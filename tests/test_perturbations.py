@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 from small import make_spec
 
-from drigm.cli import main
-from drigm.config import TrainConfig
+from drigm.cli.main import main
+from drigm.core.config import TrainConfig
+from drigm.core.errors import UserError
+from drigm.core.types import TimeStep
 from drigm.envs import make_env
 from drigm.envs.api import Environment
 from drigm.envs.perturbations import MAX_DELAY, PERTURBATIONS, check_strength, parse_grid, perturbed, wrap
 from drigm.envs.shifts import default_suite, stack_params, suite_names, worlds
-from drigm.errors import UserError
-from drigm.loop import make_train, training_strengths
-from drigm.types import TimeStep
+from drigm.training.programs import make_train, training_strengths
 
 N, SEEN, A, LENGTH = 3, 4, 5, 12
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 import drigm
+from drigm.core.errors import UserError
 from drigm.envs import make_env
-from drigm.envs.hosted import hosted
-from drigm.errors import UserError
+from drigm.envs.subprocess.environment import hosted
 
 HERE = Path(__file__).parent
 SUSTAINGYM = HERE.parent / ".venv-sustaingym" / "bin" / "python"

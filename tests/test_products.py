@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from drigm.products import affine, weight_gradient
+from drigm.agents.dense import affine, weight_gradient
 
 
 @pytest.mark.parametrize(("i", "o"), [(5, 4), (4, 5), (4, 4)])  # a narrow layer's gradient takes a way of its own

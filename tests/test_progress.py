@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from drigm.progress import Progress
+from drigm.runtime.progress import Progress
 
 
 class Clock:

@@ -14,9 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from drigm.envs.building import PROTOCOL_DAYS, building
+from drigm.envs.building.simulator import PROTOCOL_DAYS, building
 from drigm.envs.shifts import shift_suite, stack_params
-from drigm.reproduce.authors import city_returns, grouped, reproduce_authors
+from drigm.experiments.reproduce.authors import city_returns, grouped, reproduce_authors
 
 NETWORKS = Path(__file__).resolve().parents[2] / "shared" / "reference" / "networks"
 TOLERANCE = 1e-3  # relative, of a day's return

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from drigm.baselines.reference_controllers import controller_scores, do_nothing, one_step_optimal
+from drigm.core.errors import UserError
 from drigm.envs import make_env
-from drigm.envs.building_data import PROTOCOL_CITIES
-from drigm.errors import UserError
-from drigm.references import (
+from drigm.envs.building.dataset import PROTOCOL_CITIES
+from drigm.evaluation.controllers import controller_scores, do_nothing, one_step_optimal
+from drigm.evaluation.references import (
     PAPER_CITIES,
     PAPER_METHODS,
     authors_radii,

@@ -15,17 +15,18 @@ import numpy as np
 import pytest
 from small import SMALL, assert_one_sentence
 
-from drigm import cli, interrupts
-from drigm.checkpoint import load_arrays, previous, save_tree
+from drigm import cli
+from drigm.core.errors import UserError
+from drigm.core.scales import scales_of
 from drigm.envs import make_env
-from drigm.errors import UserError
-from drigm.evaluate import Evaluation, cached_evaluation, kept_evaluation, shift_score
-from drigm.files import FileError, append_text, write_text
-from drigm.run_directory import RunDirectory
-from drigm.scales import scales_of
-from drigm.train import load_run, resume_run, train_run
+from drigm.evaluation.evaluate import Evaluation, cached_evaluation, kept_evaluation, shift_score
+from drigm.runtime import interrupts
+from drigm.runtime.files import FileError, append_text, write_text
+from drigm.storage.checkpoint import load_arrays, previous, save_tree
+from drigm.storage.run_directory import RunDirectory
+from drigm.training.runs import load_run, resume_run, train_run
 
-training = importlib.import_module("drigm.training")  # as an attribute of the package, `train` is the function
+training = importlib.import_module("drigm.training.loop")  # as an attribute of the package, `train` is the function
 CONFIG = SMALL.replace(env="probe:recall", uncertainty="tv", rho=0.3, seeds=2, first_seed=3)
 LONG = CONFIG.replace(steps=1200)  # rows of three ticks
 
@@ -310,7 +311,8 @@ def test_the_environment_is_blamed_for_what_it_returned(whole):
 
 
 def training_state(config):
-    from drigm.train import programs_of, resolve
+    from drigm.training.runs import programs_of
+    from drigm.training.settings import resolve
 
     return programs_of(*resolve(config)).init(*training.axes([config]))
 
@@ -337,7 +339,7 @@ def test_training_on_a_full_disk_says_how_to_continue(whole, tmp_path, monkeypat
         raise FileError(f"{path}: cannot be written (No space left on device).")
 
     with monkeypatch.context() as patch:
-        patch.setattr(importlib.import_module("drigm.run_directory"), "append_text", full)
+        patch.setattr(importlib.import_module("drigm.storage.run_directory"), "append_text", full)
         message = refused(train_run, LONG, tmp_path / "run", quiet=True)
     assert "No space left" in message
     assert_same(resume_run(tmp_path / "run", quiet=True).directory, whole.directory)

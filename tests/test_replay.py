@@ -6,14 +6,17 @@ import numpy as np
 import pytest
 from small import SMALL, make_spec
 
-from drigm import replay, rollout
+from drigm.agents import rollout
+from drigm.agents.recurrent import make_agents
+from drigm.algorithms import replay
+from drigm.algorithms.factorizations import Factorization
+from drigm.algorithms.learner import make_learner
+from drigm.algorithms.robust_target import next_team, robust_target
+from drigm.algorithms.td_target import valid_transitions
+from drigm.algorithms.value_bounds import Robustness
+from drigm.algorithms.windows import cut_batch
+from drigm.core.types import NO_ACTION, StoredStep, TimeStep
 from drigm.envs.api import Environment
-from drigm.factorizations import Factorization
-from drigm.learner import make_learner
-from drigm.networks import NO_ACTION, make_agents
-from drigm.robust_targets import Robustness, cut_batch, next_team, robust_target
-from drigm.targets import valid_transitions
-from drigm.types import TimeStep
 
 QUIT = 2  # any agent that picks this terminates the episode; without it, three steps truncate it
 LIMIT = 3
@@ -191,7 +194,7 @@ CAPACITY, TRANSITIONS, BATCH = 7, 3, 400
 @pytest.fixture(scope="module")
 def windows_after():
     """``windows_after(ticks)``: the ring's windows after so many insertions, each row named by its tick and env."""
-    template = replay.Row(
+    template = StoredStep(
         obs=jnp.zeros((2, 1, 1)),
         state=jnp.zeros((2, 1)),
         avail_actions=None,

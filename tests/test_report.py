@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 from small import SMALL, assert_one_sentence, make_spec
 
-from drigm.cli import main
-from drigm.config import TrainConfig
+from drigm.cli.main import main
+from drigm.core.config import TrainConfig
+from drigm.core.errors import UserError
 from drigm.envs import make_env
-from drigm.envs.building_data import building_names, zones
-from drigm.errors import UserError
-from drigm.evaluate import cached_evaluation
-from drigm.references import controller_score
-from drigm.report.against_paper import paper_section
-from drigm.report.aggregates import (
+from drigm.envs.building.dataset import building_names, zones
+from drigm.evaluation.evaluate import cached_evaluation
+from drigm.evaluation.references import controller_score
+from drigm.evaluation.statistics import Interval
+from drigm.report.figures.aggregates import (
     aggregate_columns,
     aggregate_rows,
     best_known,
@@ -27,13 +27,10 @@ from drigm.report.aggregates import (
     profiles,
     strengths,
 )
-from drigm.report.battle import Battle, attacked, battle_data, battle_figure
-from drigm.report.comparison import comparison_row, cost_of, verdict_html
-from drigm.report.content import Method, Study, changed, labels, nominal_world, ordered, pooled
-from drigm.report.curves import Band, leaders, learning_bands, world_name
-from drigm.report.day import Day, Lived, day_data, extreme_episode, still_step
-from drigm.report.overview import duration, runs_section, training_time
-from drigm.report.page import (
+from drigm.report.figures.curves import Band, leaders, learning_bands, world_name
+from drigm.report.figures.floor_plan import floors, outline, zone_names
+from drigm.report.figures.style import drawing
+from drigm.report.html import (
     Html,
     Section,
     data_html,
@@ -45,13 +42,16 @@ from drigm.report.page import (
     table_html,
     write_page,
 )
-from drigm.report.plan import floors, outline, zone_names
-from drigm.report.robustness import radius_section, shifts_section
-from drigm.report.sections import write_report
-from drigm.report.style import drawing
-from drigm.run_directory import RunDirectory
-from drigm.statistics import Interval
-from drigm.train import Run, load_run, train_run
+from drigm.report.report import write_report
+from drigm.report.sections.against_paper import paper_section
+from drigm.report.sections.battle import Battle, attacked, battle_data, battle_figure
+from drigm.report.sections.comparison import comparison_row, cost_of, verdict_html
+from drigm.report.sections.day import Day, Lived, day_data, extreme_episode, still_step
+from drigm.report.sections.overview import duration, runs_section, training_time
+from drigm.report.sections.robustness import radius_section, shifts_section
+from drigm.report.study import Method, Study, changed, labels, nominal_world, ordered, pooled
+from drigm.storage.run_directory import RunDirectory
+from drigm.training.runs import Run, load_run, train_run
 
 CITY = "building:OfficeSmall/Tucson"
 
@@ -523,14 +523,16 @@ def test_nothing_is_computed_twice(small_runs, tmp_path, monkeypatch):
         cached_evaluation(run, "nominal", quiet=True)
     write_report(small_runs, tmp_path / "one.html", "nominal")
     # By its module: the name drigm.evaluate is the function.
-    monkeypatch.setattr(sys.modules["drigm.evaluate"], "evaluate", lambda *_, **__: pytest.fail("scored again"))
-    monkeypatch.setattr("drigm.report.kept.verify_run", lambda *_: pytest.fail("verified again"))
+    monkeypatch.setattr(
+        sys.modules["drigm.evaluation.evaluate"], "evaluate", lambda *_, **__: pytest.fail("scored again")
+    )
+    monkeypatch.setattr("drigm.verification.cached_alignment.verify_run", lambda *_: pytest.fail("verified again"))
     write_report(small_runs, tmp_path / "two.html", "nominal")
     assert (tmp_path / "one.html").read_text() == (tmp_path / "two.html").read_text()
 
 
 def test_alignment_says_where_it_cannot_look(monkeypatch):
-    from drigm.report import overview
+    from drigm.report.sections import overview
 
     def refuse(run):
         raise UserError("run: 'x' is not allowed; its environment lives in another process.")

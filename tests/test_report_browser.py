@@ -9,16 +9,16 @@ import pytest
 from test_report import plot, small_battle, small_day
 from test_reproduce import invented_study
 
-from drigm.envs.building_data import zones
-from drigm.report.battle import SCRIPTS as BATTLE_SCRIPTS
-from drigm.report.battle import battles_html
-from drigm.report.day import SCRIPTS as DAY_SCRIPTS
-from drigm.report.day import day_data, day_html
-from drigm.report.page import Section, figure_html, table_html, write_page
-from drigm.report.plan import floors, zone_names
-from drigm.report.style import save
-from drigm.reproduce.page import write_outcome
-from drigm.statistics import Interval
+from drigm.envs.building.dataset import zones
+from drigm.evaluation.statistics import Interval
+from drigm.experiments.reproduce.page import write_outcome
+from drigm.report.figures.floor_plan import floors, zone_names
+from drigm.report.figures.style import save
+from drigm.report.html import Section, figure_html, table_html, write_page
+from drigm.report.sections.battle import SCRIPTS as BATTLE_SCRIPTS
+from drigm.report.sections.battle import battles_html
+from drigm.report.sections.day import SCRIPTS as DAY_SCRIPTS
+from drigm.report.sections.day import day_data, day_html
 
 PHONE, DESK = {"width": 375, "height": 700}, {"width": 1200, "height": 800}
 NAMES = ("chromium", "chromium-browser", "google-chrome")

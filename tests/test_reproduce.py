@@ -14,15 +14,16 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from drigm import devices, reproduce
-from drigm.cli import main
-from drigm.errors import UserError
-from drigm.evaluate import Evaluation, shift_score
-from drigm.references import authors_score, paper_score, reference_method
-from drigm.reproduce import PARTS, SCALES, plan, plan_text
-from drigm.reproduce.compare import beside_paper, every_world
-from drigm.reproduce.page import page_sections, records, table_time, write_outcome
-from drigm.reproduce.questions import (
+from drigm.cli.main import main
+from drigm.core.errors import UserError
+from drigm.evaluation.evaluate import Evaluation, shift_score
+from drigm.evaluation.references import authors_score, paper_score, reference_method
+from drigm.evaluation.statistics import marl_eval_json
+from drigm.experiments import reproduce
+from drigm.experiments.reproduce import PARTS, SCALES, plan, plan_text
+from drigm.experiments.reproduce.compare import beside_paper, every_world
+from drigm.experiments.reproduce.page import page_sections, records, table_time, write_outcome
+from drigm.experiments.reproduce.questions import (
     PLACES,
     against,
     authors_sets,
@@ -34,11 +35,11 @@ from drigm.reproduce.questions import (
     untrained,
     world_rows,
 )
-from drigm.reproduce.runner import Outcome, Scored, Timing, folder_of
-from drigm.reproduce.studies import CONTAMINATION_GRID, FACTORIZATIONS, TV_GRID, title
-from drigm.run_directory import RunDirectory
-from drigm.statistics import marl_eval_json
-from drigm.train import Run
+from drigm.experiments.reproduce.runner import Outcome, Scored, Timing, folder_of
+from drigm.experiments.reproduce.studies import CONTAMINATION_GRID, FACTORIZATIONS, TV_GRID, title
+from drigm.runtime import devices
+from drigm.storage.run_directory import RunDirectory
+from drigm.training.runs import Run
 
 CITIES = ("Tucson", "Tampa", "Honolulu", "ElPaso", "PortAngeles", "NewYork")
 NOISES = tuple(f"obs_noise={x}" for x in (0, 0.05, 0.1, 0.2, 0.4))
@@ -83,7 +84,7 @@ def test_the_plan_trains_everything_that_the_paper_did_and_nothing_twice():
 
 
 def test_runs_of_a_group_share_a_program():
-    from drigm.training import check_together
+    from drigm.training.loop import check_together
 
     for group in plan():
         check_together(group.configs)

@@ -17,13 +17,13 @@ import numpy as np
 import pytest
 from small import SMALL, assert_close, assert_one_sentence, flags
 
-from drigm.checkpoint import drop, load_metadata, load_tree, previous, save_tree
+from drigm.core.errors import UserError
 from drigm.envs import make_env
-from drigm.errors import UserError
-from drigm.evaluate import evaluate
-from drigm.loop import make_train
-from drigm.run_directory import METRICS, RunDirectory
-from drigm.train import load_run, resume_run, train_run
+from drigm.evaluation.evaluate import evaluate
+from drigm.storage.checkpoint import drop, load_metadata, load_tree, previous, save_tree
+from drigm.storage.run_directory import METRICS, RunDirectory
+from drigm.training.programs import make_train
+from drigm.training.runs import load_run, resume_run, train_run
 
 CONFIG = SMALL.replace(env="probe:recall", uncertainty="tv", rho=0.3, seeds=2, first_seed=3)
 
@@ -31,9 +31,9 @@ CONFIG = SMALL.replace(env="probe:recall", uncertainty="tv", rho=0.3, seeds=2, f
 KILLED = """
 import importlib, os, sys, time
 from pathlib import Path
-from drigm.cli import main
+from drigm.cli.main import main
 
-training = importlib.import_module("drigm.training")
+training = importlib.import_module("drigm.training.loop")
 training.CHECKPOINT_SECONDS, training.SAVING_SHARE = 0.0, float("inf")
 replace, checkpoints = os.replace, []
 
@@ -53,7 +53,7 @@ main(sys.argv[1:])
 ONE_DEVICE = """
 import sys
 import jax
-from drigm.cli import main
+from drigm.cli.main import main
 
 jax.config.update("jax_num_cpu_devices", 1)
 assert jax.local_device_count() == 1  # and from here on no more can be had
@@ -147,7 +147,7 @@ def test_killed_and_resumed_is_bitwise_the_uninterrupted_run(whole, copy):
 
 def test_killed_later_in_the_run_and_resumed(whole, copy, monkeypatch):
     """From a checkpoint after learning has begun, taken in this process; and killed once more before the next."""
-    module = importlib.import_module("drigm.training")  # as an attribute of the package, `train` is the function
+    module = importlib.import_module("drigm.training.loop")  # as an attribute of the package, `train` is the function
     monkeypatch.setattr(module, "CHECKPOINT_SECONDS", 0.0)
     monkeypatch.setattr(module, "SAVING_SHARE", math.inf)
     saved, save = [], module.save

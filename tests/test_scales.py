@@ -10,21 +10,13 @@ from scipy.stats import ttest_ind
 from small import LEARN, train_all
 
 import drigm
+from drigm.core.errors import UserError
+from drigm.core.scales import Scales, from_text, scales_of, to_text
+from drigm.core.types import Declared
 from drigm.envs import make_env
 from drigm.envs.api import Shift
-from drigm.errors import UserError
-from drigm.evaluate import episode_scores
-from drigm.scales import (
-    TYPICAL_RETURN,
-    Scales,
-    calibrated,
-    from_text,
-    random_play,
-    scales_of,
-    to_text,
-    typical_return,
-)
-from drigm.types import Declared
+from drigm.envs.calibration import TYPICAL_RETURN, calibrated, random_play, typical_return
+from drigm.evaluation.evaluate import episode_scores
 
 
 def in_units(unit, name="coordinate", *, bounds=False, offset=0.0):
@@ -175,7 +167,7 @@ def test_a_building_through_pettingzoo_is_the_building(tmp_path):
     settings |= {"window": 12, "burn_in": 2, "batch": 32, "learning_starts": 2000, "learning_rate": 1e-3}
     settings |= {"epsilon_fraction": 0.3, "double_q": True, "target_period": 100, "shards": 1, "quiet": True}
     building = make_env("building:OfficeSmall/Tucson")
-    through = "pettingzoo:drigm.envs.building:parallel_env?name=OfficeSmall/Tucson"
+    through = "pettingzoo:drigm.envs.building.simulator:parallel_env?name=OfficeSmall/Tucson"
     scores = []
     for name, env in (("itself", "building:OfficeSmall/Tucson"), ("through", through)):
         run = drigm.train(env, "vdn", out=tmp_path / name, **settings)

@@ -13,11 +13,11 @@ from fake_smac import FakeStarCraft2Env
 from small import seeds_to_learn
 
 import drigm
-from drigm.cli import main
-from drigm.envs.host import smac_env
-from drigm.envs.host.faults import EnvError
-from drigm.envs.host.smac_env import SmacAdapter, make_smac
-from drigm.envs.hosted import spec_of
+from drigm.cli.main import main
+from drigm.envs.subprocess.environment import spec_of
+from drigm.envs.subprocess.worker import smac_env
+from drigm.envs.subprocess.worker.faults import EnvError
+from drigm.envs.subprocess.worker.smac_env import SmacAdapter, make_smac
 
 PROBE = Path(__file__).parents[2] / "shared" / "probes" / "smac_fake.py"
 STOP, ATTACK = 1, 3

@@ -14,17 +14,18 @@ pytest.importorskip("jaxmarl")
 from small import seeds_to_learn, train_all
 
 import drigm
-from drigm import rollout
-from drigm.config import TrainConfig
-from drigm.envs import BATTLES, make_env, smax
+from drigm.agents import rollout
+from drigm.agents.recurrent import greedy_actions, make_agents
+from drigm.algorithms.learner import make_learner
+from drigm.algorithms.robust_target import next_team, team_of
+from drigm.algorithms.windows import cut_batch, of_the_living
+from drigm.core.config import TrainConfig
+from drigm.core.types import StoredStep
+from drigm.envs import BATTLES, make_env
 from drigm.envs.api import Shift
-from drigm.envs.jaxmarl import permissive
-from drigm.evaluate import episode_scores
-from drigm.learner import make_learner
-from drigm.networks import make_agents
-from drigm.replay import Row
-from drigm.robust_targets import cut_batch, next_team, of_the_living, team_of
-from drigm.targets import greedy_actions
+from drigm.envs.jaxmarl import smax
+from drigm.envs.jaxmarl.install import permissive
+from drigm.evaluation.evaluate import episode_scores
 
 STOP = 4
 
@@ -159,7 +160,7 @@ def filled(factorization: str = "vdn"):
 @pytest.mark.slow
 def test_only_available_actions_are_taken():
     _, state = filled()
-    ring: Row = state.ring
+    ring: StoredStep = state.ring
     assert ring.avail_actions is not None
     taken, avail = np.asarray(ring.last_action)[1:300], np.asarray(ring.avail_actions)[:299]
     inside = ~np.asarray(ring.first)[1:300]

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from drigm import statistics as st
-from drigm.errors import UserError
-from drigm.statistics.student import student_quantile
+from drigm.core.errors import UserError
+from drigm.evaluation import statistics as st
+from drigm.evaluation.statistics.student import student_quantile
 
 # The example of rliable's own tests (google-research/rliable, tests/rliable/metrics_test.py) and what it expects.
 RLIABLE_X = np.array([[1, 2], [2, 2], [1, 1], [2, 1]])
@@ -101,7 +101,7 @@ def test_the_same_seed_gives_the_same_interval_however_the_resamples_are_cut_int
     first = st.stratified_bootstrap(x, st.iqm, seed=3)
     assert first == st.stratified_bootstrap(x, st.iqm, seed=3)
     assert first != st.stratified_bootstrap(x, st.iqm, seed=4)
-    monkeypatch.setattr("drigm.statistics.bootstrap._BLOCK", 18 * 7)
+    monkeypatch.setattr("drigm.evaluation.statistics.bootstrap._BLOCK", 18 * 7)
     assert first == pytest.approx(st.stratified_bootstrap(x, st.iqm, seed=3), rel=1e-12)
 
 

@@ -14,8 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from drigm.envs import building_data
-from drigm.envs.building import building, parallel_env
+from drigm.envs.building import dataset
+from drigm.envs.building.simulator import building, parallel_env
 
 ROOT = Path(__file__).resolve().parents[1]
 PYTHON = ROOT / ".venv-sustaingym" / "bin" / "python"
@@ -142,8 +142,8 @@ def test_the_whole_years_weather_equals_sustaingym(name, real):
 
 
 def test_the_cases_cover_every_building_and_every_weather():
-    assert {case["building"] for case in CASES.values()} == set(building_data.building_names())
-    assert {case["weather"] for case in CASES.values()} == set(building_data.weather_names())
+    assert {case["building"] for case in CASES.values()} == set(dataset.building_names())
+    assert {case["weather"] for case in CASES.values()} == set(dataset.weather_names())
 
 
 @pytest.mark.parametrize("name", ["year-end", "partial-ac", "continuous", "two-days", "large"])

@@ -18,18 +18,18 @@ import numpy as np
 import pytest
 from small import SMALL, assert_one_sentence
 
-from drigm import sweep
-from drigm.cli import main
-from drigm.errors import UserError
-from drigm.evaluate import shift_score
-from drigm.run_directory import RunDirectory
-from drigm.sweep.drive import drive
-from drigm.sweep.engines import Ended, Engine, Options, local_engine
-from drigm.sweep.plan import Plan, load_plan, make_plan
-from drigm.sweep.results import Swept, exploring_score
-from drigm.sweep.spec import Sweep, read_sweep
-from drigm.sweep.worker import own_cores
-from drigm.train import load_run
+from drigm.cli.main import main
+from drigm.core.errors import UserError
+from drigm.evaluation.evaluate import shift_score
+from drigm.experiments import sweep
+from drigm.experiments.sweep.drive import drive
+from drigm.experiments.sweep.engines import Ended, Engine, Options, local_engine
+from drigm.experiments.sweep.plan import Plan, load_plan, make_plan
+from drigm.experiments.sweep.results import Swept, exploring_score
+from drigm.experiments.sweep.spec import Sweep, read_sweep
+from drigm.experiments.sweep.worker import own_cores
+from drigm.storage.run_directory import RunDirectory
+from drigm.training.runs import load_run
 
 OPEN = ("env", "factorization", "uncertainty", "rho", "gamma", "seeds")
 BASE = {name: value for name, value in vars(SMALL).items() if name not in OPEN} | {"env": "probe:recall", "seeds": 2}
@@ -177,7 +177,7 @@ def test_a_sweep_leaves_what_it_promises(swept):
 
 def test_what_is_finished_is_not_started_again(swept, tmp_path, capsys, monkeypatch):
     (tmp_path / "s.toml").write_text(toml(CONTENT))
-    monkeypatch.setattr(importlib.import_module("drigm.sweep.engines"), "COMMAND", ("no such command",))
+    monkeypatch.setattr(importlib.import_module("drigm.experiments.sweep.engines"), "COMMAND", ("no such command",))
     assert main(["sweep", str(tmp_path / "s.toml"), "--out", str(swept.path), "--quiet"]) == 0
     out, err = capsys.readouterr()
     assert out == f"{swept}\n\n{swept.path}\n"
@@ -312,8 +312,8 @@ def test_a_killed_worker_is_run_again_with_equal_results(swept, tmp_path):
 def test_workers_end_with_their_parent(tmp_path):
     plan = make_plan(read_sweep(CONTENT), tmp_path)
     parent = (
-        "import sys, time\nfrom pathlib import Path\nfrom drigm.sweep.engines import *\n"
-        "from drigm.sweep.plan import load_plan\nplan = load_plan(Path(sys.argv[1]))\n"
+        "import sys, time\nfrom pathlib import Path\nfrom drigm.experiments.sweep.engines import *\n"
+        "from drigm.experiments.sweep.plan import load_plan\nplan = load_plan(Path(sys.argv[1]))\n"
         "with local_engine(plan, Options(workers=1)) as engine:\n    engine.start(0)\n    time.sleep(600)\n"
     )
     process = subprocess.Popen([sys.executable, "-c", parent, str(plan.folder)])

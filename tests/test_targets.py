@@ -10,32 +10,20 @@ import pytest
 from scipy.optimize import minimize
 from small import SMALL, assert_close, assert_equal, leaves, make_spec, seeds_to_learn
 
+from drigm.agents.recurrent import greedy_actions
+from drigm.algorithms.dual import dual_variables, fit_dual, init_dual
+from drigm.algorithms.factorizations import Team
+from drigm.algorithms.learner import make_learner
+from drigm.algorithms.robust_target import next_values, robust_target
+from drigm.algorithms.td_target import masked_mean, td_target, valid_transitions
+from drigm.algorithms.uncertainty import SETS, Dual
+from drigm.algorithms.uncertainty.kullback_leibler import MAX_RATIO
+from drigm.algorithms.value_bounds import Robustness, auto_fail_value, make_robustness, value_bounds, value_offset
+from drigm.algorithms.value_bounds import value_offset as offset_of
+from drigm.algorithms.windows import Batch
 from drigm.envs import make_env
-from drigm.envs.probe import RULES
-from drigm.factorizations import Team
-from drigm.learner import make_learner, make_robustness
-from drigm.robust_targets import (
-    SHARD_AXIS,
-    Batch,
-    Robustness,
-    dual_variables,
-    fit_dual,
-    init_dual,
-    next_values,
-    robust_target,
-    value_offset,
-)
-from drigm.targets import (
-    auto_fail_value,
-    greedy_actions,
-    masked_mean,
-    td_target,
-    valid_transitions,
-    value_bounds,
-)
-from drigm.targets import value_offset as offset_of
-from drigm.uncertainty import SETS, Dual
-from drigm.uncertainty.kullback_leibler import MAX_RATIO
+from drigm.envs.toy.probe import RULES
+from drigm.runtime.sharding import SHARD_AXIS
 
 GAMMA = jnp.float32(0.5)
 

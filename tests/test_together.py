@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from small import SMALL
 
-from drigm.checkpoint import load_metadata
-from drigm.errors import UserError
-from drigm.evaluate import cached_evaluation, cached_evaluations, evaluate
-from drigm.train import train_run, train_together
+from drigm.core.errors import UserError
+from drigm.evaluation.evaluate import cached_evaluation, cached_evaluations, evaluate
+from drigm.storage.checkpoint import load_metadata
+from drigm.training.runs import train_run, train_together
 
 CONFIG = SMALL.replace(env="probe:recall", uncertainty="tv", rho=0.3, seeds=2)
 
@@ -52,7 +52,7 @@ def test_finished_runs_are_not_trained_again(together):
 
 
 def test_stopped_and_called_again_is_bitwise_the_uninterrupted_session(together, tmp_path, monkeypatch):
-    training = importlib.import_module("drigm.training")
+    training = importlib.import_module("drigm.training.loop")
     monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
     monkeypatch.setattr(training, "SAVING_SHARE", float("inf"))
     saved, save = [], training.save
@@ -93,7 +93,7 @@ def test_scores_are_kept_and_are_those_of_evaluate(together, monkeypatch):
     assert cached_evaluation(run, "nominal", quiet=True) == evaluate(run, "nominal", quiet=True)
     grid = {"obs_noise": [0.0, 0.5]}
     noisy = cached_evaluation(run, "nominal", grid, quiet=True)
-    module = importlib.import_module("drigm.evaluate")
+    module = importlib.import_module("drigm.evaluation.evaluate")
     monkeypatch.setattr(module, "_evaluate_together", None)  # from now on, everything comes from the files
     assert cached_evaluation(run, "nominal", grid, quiet=True) == noisy
     file = run.path / "scores" / "nominal.json"

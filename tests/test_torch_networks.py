@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from drigm.errors import UserError
-from drigm.reproduce.authors import SHAPES, TO_ARRAYS, AuthorsScore, find_networks, grouped
-from drigm.reproduce.torch_to_arrays import NAMES, agents_in
+from drigm.core.errors import UserError
+from drigm.experiments.reproduce.authors import SHAPES, TO_ARRAYS, AuthorsScore, find_networks, grouped
+from drigm.experiments.reproduce.torch_to_arrays import NAMES, agents_in
 
 ROOT = Path(__file__).parents[1]
 AGENTS = 3

@@ -11,13 +11,14 @@ from small import SMALL, assert_one_sentence
 
 import drigm
 from drigm import cli
-from drigm.devices import cache_compilations, own_folder
-from drigm.envs.origin import located, origin
-from drigm.errors import UserError
-from drigm.run_directory import RunDirectory, default_path
-from drigm.sweep.worker import own_cores
-from drigm.train import check_replay, load_run, resolve, settle
-from drigm.trust import Named, check_unchanged, open_environment
+from drigm.core.errors import UserError
+from drigm.envs.subprocess.origin import located, origin
+from drigm.experiments.sweep.worker import own_cores
+from drigm.runtime.devices import cache_compilations, own_folder
+from drigm.storage.run_directory import RunDirectory, default_path
+from drigm.training.runs import load_run
+from drigm.training.settings import check_replay, resolve, settle
+from drigm.training.trust import Named, check_unchanged, open_environment, provenance
 
 ENV = """
 import pathlib
@@ -136,7 +137,7 @@ def test_an_old_run_with_a_relative_name_still_opens(copy, monkeypatch, capsys):
 
 def foreign(path, **changes):
     """The directory of a run that somebody sent."""
-    RunDirectory(path).create(SMALL)
+    RunDirectory(path).create(SMALL, provenance(SMALL))
     config_of(path, **changes)
     return path
 
@@ -184,7 +185,7 @@ def test_a_signature_holds_for_the_environment_alone(trained, copy, tmp_path, mo
 @pytest.mark.parametrize("harm", ["missing", "readable", "link", "short", "nowhere"])
 def test_without_a_key_runs_are_trained_all_the_same(tmp_path, monkeypatch, harm):
     """And named again when they are opened: a key that others can read proves nothing."""
-    monkeypatch.setattr("drigm.trust.WAIT_S", 0.0)
+    monkeypatch.setattr("drigm.training.trust.WAIT_S", 0.0)
     state = tmp_path / "state" / "drigm"
     state.mkdir(parents=True)
     key = state / "key"
@@ -198,7 +199,7 @@ def test_without_a_key_runs_are_trained_all_the_same(tmp_path, monkeypatch, harm
     monkeypatch.setenv("XDG_STATE_HOME", str(key if harm == "nowhere" else tmp_path / "state"))
     config = SMALL.replace(env="pettingzoo:json:loads")
     directory = RunDirectory(tmp_path / "run")
-    directory.create(config)
+    directory.create(config, provenance(config))
     if harm == "missing":
         assert key.stat().st_mode & 0o777 == 0o600
         open_environment(directory.path, config, directory.load_system(), Named())
@@ -308,7 +309,7 @@ def test_counters_and_sizes_have_bounds(changes, said):
 
 def test_a_replay_larger_than_memory_is_refused(monkeypatch):
     config, env = resolve(SMALL.replace(replay_size=10**9))
-    module = importlib.import_module("drigm.train")  # as an attribute of the package, `train` is the function
+    module = importlib.import_module("drigm.training.runs")  # as an attribute of the package, `train` is the function
     monkeypatch.setattr(module, "memory_bytes", lambda: 2**30)
     said = r"replay_size: 1000000000 .* GiB for all seeds, .* 1\.0 GiB of memory"
     with pytest.raises(UserError, match=said) as error:

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from scipy.optimize import linprog, minimize
 
-from drigm.networks import MIN_SCALE
-from drigm.uncertainty import SETS, Dual, dual_loss
-from drigm.uncertainty.kullback_leibler import MAX_RATIO
+from drigm.algorithms.dual_network import MIN_SCALE
+from drigm.algorithms.uncertainty import SETS, Dual, dual_loss
+from drigm.algorithms.uncertainty.kullback_leibler import MAX_RATIO
 
 # name: (values V' of the next states, nominal probabilities, fail value m <= min V')
 PROBLEMS = {

@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 from small import SMALL, seeds_to_learn
 
-from drigm import alignment, cli
-from drigm.agreement import LEARN, TOLERANCE, learned_agreement
-from drigm.exact import check_theorem, gamble_problem, robust_values, solve_counterexample
-from drigm.train import Weights, train_run
-from drigm.verify import Verification
+from drigm import cli
+from drigm.training.loop import Weights
+from drigm.training.runs import train_run
+from drigm.verification import greedy_alignment
+from drigm.verification.exact import check_theorem, gamble_problem, robust_values, solve_counterexample
+from drigm.verification.learned_vs_exact import LEARN, TOLERANCE, learned_agreement
+from drigm.verification.verify import Verification
 
 CONFIG = SMALL.replace(env="probe:matrix", steps=80, seeds=2, shards=1, uncertainty="tv", rho=0.2)
 
@@ -36,13 +38,13 @@ def twisted(run, monkeypatch):
     return run
 
 
-@pytest.mark.parametrize("limit", [alignment.EXHAUSTIVE, 0])
+@pytest.mark.parametrize("limit", [greedy_alignment.EXHAUSTIVE, 0])
 def test_a_monotone_team_is_aligned_everywhere(runs, limit, monkeypatch):
-    monkeypatch.setattr(alignment, "EXHAUSTIVE", limit)
-    found = alignment.verify_run(runs["qmix"])
+    monkeypatch.setattr(greedy_alignment, "EXHAUSTIVE", limit)
+    found = greedy_alignment.verify_run(runs["qmix"])
     assert found.method == ("exhaustive" if limit else "coordinate search")
     assert found.joint_actions == 9
-    assert found.points == 2 * alignment.POINTS
+    assert found.points == 2 * greedy_alignment.POINTS
     assert found.per_seed == [1.0, 1.0]
     assert found.agreement == 1.0
     assert found.max_gap == 0.0
@@ -50,9 +52,9 @@ def test_a_monotone_team_is_aligned_everywhere(runs, limit, monkeypatch):
 
 def test_both_searches_find_planted_misalignment(runs, monkeypatch):
     run = twisted(runs["qtran"], monkeypatch)
-    exhaustive = alignment.verify_run(run)
-    monkeypatch.setattr(alignment, "EXHAUSTIVE", 0)
-    search = alignment.verify_run(run)
+    exhaustive = greedy_alignment.verify_run(run)
+    monkeypatch.setattr(greedy_alignment, "EXHAUSTIVE", 0)
+    search = greedy_alignment.verify_run(run)
     for found in (exhaustive, search):
         assert found.agreement < 1.0
         assert 0.01 < found.mean_gap <= found.max_gap <= 1.0

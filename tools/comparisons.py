@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from drigm import statistics as st
-from drigm.errors import UserError, check, choose
-from drigm.report.style import drawing, save
+from drigm.core.errors import UserError, check, choose
+from drigm.evaluation import statistics as st
+from drigm.report.figures.style import drawing, save
 from drigm.report.tables import format_table, markdown_table
 
 REPETITIONS = 10_000
@@ -32,7 +32,7 @@ class Comparison(NamedTuple):
 
 
 def compare(scores: Scores, method: str, other: str) -> Comparison:
-    """Return the comparison of two methods: all pairs of their runs, not paired by seed (see `drigm.statistics`)."""
+    """Return the comparison of two methods: all pairs of their runs, not paired by seed (see `drigm.evaluation.statistics`)."""
     x, y = (np.array(list(scores[name].values())).T for name in (method, other))  # [K, W]
     worlds = list(scores[method])
     places = {name: (x[:, i], y[:, i]) for i, name in enumerate(worlds)}

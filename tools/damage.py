@@ -27,19 +27,19 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from drigm.checkpoint import load_arrays, previous, save_tree
-from drigm.config import TrainConfig
+from drigm.core.config import TrainConfig
+from drigm.core.errors import UserError
+from drigm.core.scales import scales_of, to_text
 from drigm.envs import make_env
-from drigm.errors import UserError
-from drigm.evaluate import cached_evaluation, kept_evaluation
-from drigm.report.kept import cached_alignment
-from drigm.report.overview import system_facts_of
-from drigm.run_directory import RunDirectory
-from drigm.scales import scales_of, to_text
-from drigm.session import Member, Session, restore
-from drigm.train import Run, load_run, train_run, with_stored_scales
-from drigm.train import programs_of as make_programs
-from drigm.training import axes, weights_of
+from drigm.evaluation.evaluate import cached_evaluation, kept_evaluation
+from drigm.report.sections.overview import system_facts_of
+from drigm.storage.checkpoint import load_arrays, previous, save_tree
+from drigm.storage.run_directory import RunDirectory
+from drigm.training.loop import axes, weights_of
+from drigm.training.runs import Run, load_run, train_run, with_stored_scales
+from drigm.training.runs import programs_of as make_programs
+from drigm.training.session import Member, Session, restore
+from drigm.verification.cached_alignment import cached_alignment
 
 CONFIG = TrainConfig().replace(
     env="probe:matrix",
@@ -71,7 +71,7 @@ def prepare(folder: Path) -> Subject:
     run = train_run(CONFIG, folder / "finished", quiet=True)
     cached_evaluation(run, "nominal", quiet=True)
     cached_alignment(run)
-    training: Any = sys.modules["drigm.training"]
+    training: Any = sys.modules["drigm.training.loop"]
     before = training.CHECKPOINT_SECONDS, training.SAVING_SHARE, training.save
     saved: list[int] = []
 
@@ -113,7 +113,7 @@ def read_finished(subject: Subject, path: Path) -> dict[str, Any]:
 
 def stored_alignment(run: Run) -> Any:
     """Return the alignment that is stored, None where it would be computed."""
-    kept: Any = sys.modules["drigm.report.kept"]
+    kept: Any = sys.modules["drigm.verification.cached_alignment"]
     compute, kept.verify_run = kept.verify_run, lambda run: None
     try:
         with contextlib.suppress(AttributeError):

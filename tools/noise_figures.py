@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from drigm import statistics as st
-from drigm.report.style import color, drawing, save
+from drigm.evaluation import statistics as st
+from drigm.report.figures.style import color, drawing, save
 
 Scores = dict[str, dict[str, list[float]]]  # method: world: score of every seed
 REPETITIONS = 10_000

@@ -28,17 +28,18 @@ from comparisons import Scores, compare, read_scores, write_comparisons
 from matplotlib.figure import Figure
 from results_methods import TABLES, Spec
 
-from drigm.config import TrainConfig
-from drigm.devices import cache_compilations, use_cores
-from drigm.envs import building_data
-from drigm.errors import UserError, check
-from drigm.evaluate import evaluate, shift_score
-from drigm.references import CONTROLLERS, authors_score, controller_score
-from drigm.report.figures import shift_bars
-from drigm.report.style import color, drawing, save
+from drigm.core.config import TrainConfig
+from drigm.core.errors import UserError, check
+from drigm.envs.building import dataset
+from drigm.evaluation.evaluate import evaluate, shift_score
+from drigm.evaluation.references import CONTROLLERS, authors_score, controller_score
+from drigm.report.figures.charts import shift_bars
+from drigm.report.figures.style import color, drawing, save
 from drigm.report.tables import Score, format_table, markdown_table
-from drigm.run_directory import RunDirectory
-from drigm.train import Run, load_run, resume_run, settle, train_run
+from drigm.runtime.devices import cache_compilations, use_cores
+from drigm.storage.run_directory import RunDirectory
+from drigm.training.runs import Run, load_run, resume_run, train_run
+from drigm.training.settings import settle
 
 
 def main() -> int:
@@ -136,12 +137,12 @@ def _rows(spec: Spec, scores: Scores) -> list[dict[str, Any]]:
     if spec.suite != "climate":
         return rows
     for factorization, method in itertools.product(("vdn", "qmix", "qtran"), ("nominal", "tv", "contamination")):
-        found = {city: authors_score(city, factorization, method) for city in building_data.PROTOCOL_CITIES}
+        found = {city: authors_score(city, factorization, method) for city in dataset.PROTOCOL_CITIES}
         cells = {city: Score(score.mean, score.se) for city, score in found.items() if score is not None}
         if cells:
             rows.append({"method": f"authors' {factorization} {method}", "seeds": 5, **cells})
     for controller in CONTROLLERS:
-        cities = {city: Score(controller_score(city, controller)) for city in building_data.PROTOCOL_CITIES}
+        cities = {city: Score(controller_score(city, controller)) for city in dataset.PROTOCOL_CITIES}
         rows.append({"method": controller, **cities})
     return rows
 

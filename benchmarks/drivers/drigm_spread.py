@@ -19,15 +19,17 @@ import jax
 import jax.numpy as jnp
 from peak import peak_bytes
 
-from drigm.config import TrainConfig
-from drigm.devices import cache_compilations, use_cores
+from drigm.core.config import TrainConfig
 from drigm.envs.api import Environment
 from drigm.envs.shifts import worlds
-from drigm.evaluate import episode_scores
-from drigm.loop import Train, row_ticks
-from drigm.run_directory import RunDirectory
-from drigm.train import Run, programs_of, resolve, settle
-from drigm.training import Member, Session, train_session
+from drigm.evaluation.evaluate import episode_scores
+from drigm.runtime.devices import cache_compilations, use_cores
+from drigm.storage.run_directory import RunDirectory
+from drigm.training.loop import train_session
+from drigm.training.programs import Train, row_ticks
+from drigm.training.runs import Run, programs_of
+from drigm.training.session import Member, Session
+from drigm.training.settings import resolve, settle
 
 ENVS = {
     "pettingzoo": "pettingzoo:{module}:parallel_env?N=3&max_cycles={episode}&local_ratio=0.0",

@@ -6,15 +6,25 @@ run = drigm.train("building:OfficeSmall/Tucson", drigm.QMIX(), drigm.TotalVariat
 print(drigm.evaluate(run, shifts="climate"))
 """
 
-from drigm.alignment import verify_run
-from drigm.api import QMIX, QTRAN, VDN, ChiSquare, Contamination, KullbackLeibler, Nominal, TotalVariation, train
+from drigm.core.errors import UserError
 from drigm.envs import make_env
-from drigm.envs.check import check_env
-from drigm.errors import UserError
-from drigm.evaluate import Evaluation, evaluate
-from drigm.sweep import sweep
-from drigm.train import Run, load_run
-from drigm.verify import verify
+from drigm.envs.subprocess.check_env import check_env
+from drigm.evaluation.evaluate import Evaluation, evaluate
+from drigm.experiments.sweep import sweep
+from drigm.experiments.train import (
+    QMIX,
+    QTRAN,
+    VDN,
+    ChiSquare,
+    Contamination,
+    KullbackLeibler,
+    Nominal,
+    TotalVariation,
+    train,
+)
+from drigm.training.runs import Run, load_run
+from drigm.verification.greedy_alignment import verify_run
+from drigm.verification.verify import verify
 
 __version__ = "0.1.0"
 __all__ = [

@@ -2,6 +2,6 @@
 
 import sys
 
-from drigm.cli import main
+from drigm.cli.main import main
 
 sys.exit(main())

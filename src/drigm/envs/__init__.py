@@ -6,11 +6,14 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from drigm.envs import building, building_data, hosted, mpe, probe, smax, tabular
+from drigm.core.errors import UserError, choose, shown
 from drigm.envs.api import Environment, Shift
-from drigm.envs.host.smac_env import GENERATED
+from drigm.envs.building import dataset, simulator
+from drigm.envs.jaxmarl import mpe, smax
 from drigm.envs.shifts import shift_suite
-from drigm.errors import UserError, choose, shown
+from drigm.envs.subprocess import environment
+from drigm.envs.subprocess.worker.smac_env import GENERATED
+from drigm.envs.toy import probe, tabular
 
 
 class Kind(NamedTuple):
@@ -28,10 +31,10 @@ class Kind(NamedTuple):
 
 def _building_parts() -> dict[str, list[str]]:
     return {
-        "BUILDING": building_data.building_names(),
-        "CITY": list(building_data.CITIES),
-        "WEATHER": building_data.weather_names(),
-        "GROUND": sorted(building_data.ground_tables()),
+        "BUILDING": dataset.building_names(),
+        "CITY": list(dataset.CITIES),
+        "WEATHER": dataset.weather_names(),
+        "GROUND": sorted(dataset.ground_tables()),
     }
 
 
@@ -71,17 +74,17 @@ PARALLEL = MappingProxyType(
     }
 )
 KINDS: dict[str, Kind] = {
-    "building": Kind(building.building, "building:BUILDING/CITY or building:BUILDING/WEATHER/GROUND", _building_parts),
+    "building": Kind(simulator.building, "building:BUILDING/CITY or building:BUILDING/WEATHER/GROUND", _building_parts),
     "mpe": Kind(mpe.mpe, "mpe:NAME", lambda: {"NAME": list(mpe.NAMES)}, PARALLEL),
     "pettingzoo": Kind(
-        hosted.pettingzoo,
+        environment.pettingzoo,
         "pettingzoo:MODULE:FACTORY or pettingzoo:FILE.py:FACTORY, with ?OPTION=VALUE&...",
         lambda: {"FACTORY": ["any callable that returns a ParallelEnv with discrete actions"]},
         PARALLEL,
     ),
     "probe": Kind(probe.probe, "probe:NAME", lambda: {"NAME": list(probe.RULES)}),
     "smac": Kind(
-        hosted.smac,
+        environment.smac,
         "smac:MAP",
         lambda: {"MAP": ["3s_vs_5z and the other maps of oxwhirl's SMAC", *GENERATED]},
         MappingProxyType({**BATTLES, "num_envs": 8, "update_every": 16}),  # every environment is a game of its own

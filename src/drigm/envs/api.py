@@ -13,8 +13,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from drigm.envs.host_vector import HostSource
-from drigm.types import Array, EnvSpec, PyTree, TimeStep
+from drigm.core.types import Array, EnvSpec, PyTree, TimeStep
+from drigm.envs.subprocess.vector import HostSource
 
 Reset = Callable[[Array, PyTree], tuple[PyTree, TimeStep]]
 Step = Callable[[Array, PyTree, Array, PyTree], tuple[PyTree, TimeStep]]
@@ -62,7 +62,7 @@ class Environment(NamedTuple):
         vary: ``vary({name: strength}) -> Environment``, the same environment with those parameters changed; all its
             worlds have the structure and shapes of this one's.
         world_per_env: ``params`` has a leading axis [B], one world per parallel environment (only for training).
-        host: how to make it in another process; ``reset`` and ``step`` then only refuse (see `drigm.envs.hosted`).
+        host: how to make it in another process; ``reset`` and ``step`` then only refuse (see `drigm.envs.subprocess.environment`).
         notes: what a user should know about it, such as fallbacks that were taken.
     """
 

@@ -21,9 +21,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from drigm.core.errors import UserError, check, choose, shown
+from drigm.core.types import Array, EnvSpec, PyTree, TimeStep
 from drigm.envs.api import Environment
-from drigm.errors import UserError, check, choose, shown
-from drigm.types import Array, EnvSpec, PyTree, TimeStep
 
 MAX_DELAY = 16  # steps
 

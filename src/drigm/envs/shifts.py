@@ -14,10 +14,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from drigm.core.errors import choose
+from drigm.core.types import PyTree
 from drigm.envs.api import Environment, Shift
 from drigm.envs.perturbations import check_strength, perturbed
-from drigm.errors import choose
-from drigm.types import PyTree
 
 __all__ = ["GRIDS", "SOURCES", "SUITES", "Shift", "Worlds", "default_suite", "shift_suite", "stack_params", "worlds"]
 

@@ -1,0 +1,1 @@
+"""The agents: recurrent Q-networks, how they explore, and how they act in environments."""

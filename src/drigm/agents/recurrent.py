@@ -1,0 +1,213 @@
+"""The recurrent agents (DRQN), batched over agents.
+
+Inside this file arrays are agent-first, [G, rows, ...], where G is N for per-agent parameters and 1 for shared
+ones: one batched matmul serves all agents. Outside they are [T, B, N, ...].
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from drigm.agents.dense import affine, uniform
+from drigm.agents.heads import LinearHead, OrderedHead, make_head
+from drigm.agents.lstm import lstm
+from drigm.core.types import NO_ACTION, Array, EnvSpec, standardise
+
+
+class AgentInputs(NamedTuple):
+    """What the agents know at each time-step, standardised."""
+
+    obs: Array  # [T, B, N, O] float32
+    last_action: Array  # [T, B, N] int32, NO_ACTION at the first step
+    first: Array  # [T, B] bool, a new episode starts here: memory is cleared before this step
+
+
+class Memory(NamedTuple):
+    """LSTM state of every agent."""
+
+    hidden: Array  # [G, rows, H]
+    cell: Array  # [G, rows, H]
+
+
+def greedy_actions(q: Array, avail: Array) -> Array:
+    """Return each agent's own argmax, ``a_bar_i = argmax_a Q_i(h_i, a)``, over available actions.
+
+    Args:
+        q: [..., N, A].
+        avail: [..., N, A] bool.
+
+    Returns:
+        [..., N] int32. DrIGM makes this the greedy *joint* action.
+    """
+    return jnp.argmax(jnp.where(avail, q, -jnp.inf), axis=-1).astype(jnp.int32)
+
+
+class RecurrentAgents(eqx.Module):
+    """MLP (if any) -> LSTM -> Q head for every agent, each on its own observation and previous action.
+
+    The head sees the LSTM's output and, past it, the standardised observation ("skip"): a saturating
+    LSTM cannot extrapolate to a colder city, a linear path can.
+    """
+
+    encoder: Array | None  # [G, I, H]; None where the LSTM reads the inputs themselves
+    encoder_bias: Array | None  # [G, H]
+    # [G, A + 1, H], or 4H without encoder; row 0 is "no action yet"; one row per level would be wasteful if ordered.
+    action_embedding: Array
+    lstm_input: Array  # [G, H or I, 4H], gates i, f, g, o
+    lstm_hidden: Array  # [G, H, 4H]
+    lstm_bias: Array  # [G, 4H]
+    head: LinearHead | OrderedHead
+    obs_offset: Array  # [N, O], constant
+    obs_scale: Array  # [N, O], constant
+    num_agents: int = eqx.field(static=True)
+    shared: bool = eqx.field(static=True)
+    ordered_input: bool = eqx.field(static=True)
+
+    def initial_memory(self, batch: int) -> Memory:
+        """Return cleared LSTM state for ``batch`` parallel joint histories."""
+        groups, hidden = self.lstm_hidden.shape[:2]
+        zeros = jnp.zeros((groups, batch * self.num_agents // groups, hidden), jnp.float32)
+        return Memory(zeros, zeros)
+
+    def unroll(self, memory: Memory, inputs: AgentInputs) -> tuple[Memory, Array]:
+        """Run T steps and return the memory after them and the head's features [T, G, rows, F].
+
+        The input projections of all T steps are one matmul, outside the recurrence.
+        """
+        x = self._encode(inputs)  # [G, T * rows, I]
+        t, batch = inputs.first.shape
+        if self.encoder is None or self.encoder_bias is None:
+            gates = affine(x, self.lstm_input, self.lstm_bias) + self._embed(inputs)
+        else:
+            hidden_in = jax.nn.relu(affine(x, self.encoder, self.encoder_bias) + self._embed(inputs))
+            gates = affine(hidden_in, self.lstm_input, self.lstm_bias)
+        gates = jnp.moveaxis(gates.reshape(gates.shape[0], t, -1, gates.shape[-1]), 1, 0)
+        keep = self._rows(jnp.broadcast_to(~inputs.first[..., None], (t, batch, self.num_agents)))
+        keep = jnp.moveaxis(keep.reshape(keep.shape[0], t, -1), 1, 0).astype(jnp.float32)
+        outputs, cell = lstm(gates, keep, self.lstm_hidden, memory.hidden, memory.cell)
+        skip = jnp.moveaxis(x.reshape(x.shape[0], t, -1, x.shape[-1]), 1, 0)
+        return Memory(outputs[-1], cell), jnp.concatenate([outputs, skip], axis=-1)
+
+    def unroll_stepwise(self, memory: Memory, inputs: AgentInputs) -> tuple[Memory, Array]:
+        """As `unroll`, with each step's projections made in that step: for many rows where no gradient is taken."""
+
+        def step(memory: Memory, now: AgentInputs) -> tuple[Memory, Array]:
+            memory, features = self.unroll(memory, jax.tree.map(lambda x: x[None], now))
+            return memory, features[0]
+
+        return jax.lax.scan(step, memory, inputs)
+
+    def q_values(self, features: Array) -> Array:
+        """Return Q of every action: features [T, G, rows, F] -> [T, B, N, A]."""
+        q = self.head.values(_merge_time(features))
+        return self._batch(q, features.shape[0])
+
+    def q_of(self, features: Array, action: Array) -> Array:
+        """Return Q of ``action`` [T, B, N] -> [T, B, N]."""
+        q = self.head.value_of(_merge_time(features), self._rows(action))
+        return self._batch(q, features.shape[0])
+
+    def by_agent(self, features: Array) -> Array:
+        """Return features [T, G, rows, F] as [T, B, N, F]."""
+        return self._batch(_merge_time(features), features.shape[0])
+
+    @property
+    def feature_size(self) -> int:
+        return self.head.weight.shape[1]
+
+    def greedy(self, features: Array, avail: Array | None) -> Array:
+        """Return each agent's own best available action, [T, B, N] int32; ``avail`` is [T, B, N, A] or None."""
+        if avail is None:
+            return self._batch(self.head.greedy(_merge_time(features)), features.shape[0])
+        return greedy_actions(self.q_values(features), avail)
+
+    def _encode(self, inputs: AgentInputs) -> Array:
+        """Return the standardised inputs [G, T * rows, I]."""
+        t, batch = inputs.first.shape
+        shape = (t, batch, *self.obs_offset.shape)
+        x = standardise(inputs.obs, *(jax.lax.stop_gradient(a) for a in (self.obs_offset, self.obs_scale)))
+        if self.ordered_input:
+            assert isinstance(self.head, OrderedHead)
+            known = inputs.last_action != NO_ACTION
+            level = jax.lax.stop_gradient(self.head.levels)[jnp.maximum(inputs.last_action, 0)]
+            level = jnp.where(known, level, 0.0)
+            x = jnp.concatenate([x, level[..., None], known[..., None].astype(jnp.float32)], axis=-1)
+        if self.shared:
+            ids = jnp.broadcast_to(jnp.eye(self.num_agents, dtype=jnp.float32), (*shape[:3], self.num_agents))
+            x = jnp.concatenate([x, ids], axis=-1)
+        return self._rows(x)
+
+    def _embed(self, inputs: AgentInputs) -> Array:
+        """Return the embedding of the previous action, a table look-up instead of a one-hot product."""
+        if self.ordered_input:
+            return jnp.float32(0.0)
+        index = self._rows(inputs.last_action) + 1  # [G, T * rows]
+        return jnp.take_along_axis(self.action_embedding, index[..., None], axis=1)
+
+    def _rows(self, x: Array) -> Array:
+        """[T, B, N, ...] -> [G, T * rows, ...]."""
+        t, batch, agents = x.shape[:3]
+        if self.shared:
+            return x.reshape(1, t * batch * agents, *x.shape[3:])
+        return jnp.moveaxis(x, 2, 0).reshape(agents, t * batch, *x.shape[3:])
+
+    def _batch(self, x: Array, t: int) -> Array:
+        """[G, T * rows, ...] -> [T, B, N, ...]."""
+        if self.shared:
+            return x.reshape(t, -1, self.num_agents, *x.shape[2:])
+        return jnp.moveaxis(x.reshape(self.num_agents, t, -1, *x.shape[2:]), 0, 2)
+
+
+def _merge_time(features: Array) -> Array:
+    """[T, G, rows, F] -> [G, T * rows, F]."""
+    return jnp.moveaxis(features, 0, 1).reshape(features.shape[1], -1, features.shape[-1])
+
+
+def make_agents(
+    key: Array,
+    spec: EnvSpec,
+    hidden: int,
+    *,
+    share_parameters: bool,
+    ordered: bool,
+    bowls: int = 1,
+    encoder: bool = True,
+) -> RecurrentAgents:
+    """Return freshly initialised agents for ``spec``.
+
+    Args:
+        key: random key.
+        spec: sizes and standardisation.
+        hidden: width H of the MLP and the LSTM.
+        share_parameters: one set of weights for all agents (an agent's id is then part of its input).
+        ordered: use `OrderedHead` over ``spec.action_values``; the previous action enters as its level.
+        bowls: number K of kinks in the ordered head.
+        encoder: the MLP before the LSTM.
+    """
+    groups = 1 if share_parameters else spec.num_agents
+    inputs = spec.obs_size + 2 * ordered + share_parameters * spec.num_agents
+    features = hidden + inputs
+    keys = jax.random.split(key, 6)
+    head = make_head(keys[4], spec, groups, features, bowls if ordered else None)
+    rows = 0 if ordered else spec.num_actions + 1
+    first, read = (hidden, hidden) if encoder else (4 * hidden, inputs)
+    return RecurrentAgents(
+        encoder=uniform(keys[0], (groups, inputs, hidden), inputs) if encoder else None,
+        encoder_bias=jnp.zeros((groups, hidden), jnp.float32) if encoder else None,
+        action_embedding=uniform(keys[1], (groups, rows, first), inputs),
+        lstm_input=uniform(keys[2], (groups, read, 4 * hidden), read),
+        lstm_hidden=uniform(keys[3], (groups, hidden, 4 * hidden), hidden),
+        lstm_bias=jnp.broadcast_to(
+            jnp.repeat(jnp.array([0.0, 1.0, 0.0, 0.0], jnp.float32), hidden), (groups, 4 * hidden)
+        ),
+        head=head,
+        obs_offset=jnp.asarray(spec.obs_offset, jnp.float32),
+        obs_scale=jnp.asarray(spec.obs_scale, jnp.float32),
+        num_agents=spec.num_agents,
+        shared=share_parameters,
+        ordered_input=ordered,
+    )

@@ -1,0 +1,1 @@
+"""From replayed windows to better parameters: factorizations, uncertainty sets, targets, one update."""

@@ -1,0 +1,107 @@
+"""The robust TD target: the greedy next team, its value V', and nature's bootstrap of V'."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from drigm.agents.recurrent import RecurrentAgents
+from drigm.algorithms.baselines import RewardModels
+from drigm.algorithms.baselines.groupdr import lowest_reward
+from drigm.algorithms.dual import dual_variables
+from drigm.algorithms.dual_network import DualNetwork
+from drigm.algorithms.factorizations import Team
+from drigm.algorithms.method import Method
+from drigm.algorithms.td_target import shifted_target
+from drigm.algorithms.uncertainty import Dual
+from drigm.algorithms.value_bounds import Nature
+from drigm.algorithms.windows import Batch, team_of, unroll_window
+from drigm.core.types import Array, PyTree, StoredStep
+
+
+class Params(NamedTuple):
+    """What the TD loss trains."""
+
+    agents: RecurrentAgents
+    mixer: PyTree
+
+
+def next_team(
+    method: Method, params: Params, target: Params, window: StoredStep, batch: Batch, *, stepwise: bool = False
+) -> Team:
+    """Return (h', a_bar') [T, B] under the target network, a_bar'_i = argmax Q_i(h'_i, .) over available actions.
+
+    ``stepwise``: see `unroll_window`.
+    """
+    burn_in = method.config.burn_in
+    features = unroll_window(target.agents, window, burn_in, stepwise=stepwise)[1:]
+    if method.config.double_q:
+        online = unroll_window(params.agents, window, burn_in)[1:]
+        greedy = params.agents.greedy(online, batch.avail_t)
+    else:
+        greedy = target.agents.greedy(features, batch.avail_t)
+    return jax.lax.stop_gradient(team_of(target.agents, features, greedy, batch.state_t, batch.alive_t))
+
+
+def next_values(method: Method, mixer: PyTree, following: Team, nature: Nature) -> Array:
+    """Return what nature's bootstrap acts on: V' [T, B], or every agent's own share of it [T, B, N] (private).
+
+    V' is held within what any value can be. A mixing network may overestimate and bootstrap from what it overestimated;
+    without the bound QMIX can diverge in battles.
+    """
+    if method.baseline.private:
+        return following.q
+    return jnp.clip(method.factorization.joint_value(mixer, following), nature.lowest, nature.highest)
+
+
+def robust_target(
+    method: Method,
+    v_t: Array,
+    dual: DualNetwork | None,
+    batch: Batch,
+    nature: Nature,
+    reward_models: RewardModels | None = None,
+) -> Array:
+    """Return the robust TD target [T, B] of the `next_values` ``v_t``, in the learner's shifted values, Q - b.
+
+    For b see `drigm.algorithms.value_bounds.value_offset`; ``reward_models`` replace the sampled reward (GroupDR).
+    """
+    variables = dual_variables(method, dual, batch)
+    reward = batch.reward_t
+    if reward_models is not None:
+        reward = lowest_reward(reward_models, batch.state_tm1, batch.action_tm1)
+    if method.baseline.private:
+        bootstrap, shares = _private_bootstrap(method, v_t, variables, batch, nature)
+    else:
+        variables = _in_range(method, variables, nature)
+        bootstrap, shares = method.uncertainty.bootstrap(v_t, variables, nature.rho, nature.fail_value), None
+    gamma = jnp.float32(method.config.gamma)
+    y_tm1 = shifted_target(reward, batch.terminated_t, bootstrap, gamma, nature.offset, shares)
+    return jax.lax.stop_gradient(y_tm1)
+
+
+def _in_range(method: Method, variables: Dual, nature: Nature) -> Dual:
+    """Return the dual variables with eta in [m, max V], which is where the TV dual is exact; divergences have no range.
+
+    A fail value above min V (the paper's 0) does not cut eta: its range is that of the values.
+    """
+    if not (method.uncertainty.has_dual and method.uncertainty.can_fail):
+        return variables
+    return variables._replace(eta=jnp.clip(variables.eta, nature.lowest, nature.highest))
+
+
+def _private_bootstrap(
+    method: Method, q_t: Array, variables: Dual, batch: Batch, nature: Nature
+) -> tuple[Array, tuple[Array, Array] | None]:
+    """Return the sum [T, B] of every agent's own bootstrap, and the shares of b that the living hold, now and after.
+
+    Every living agent represents its own value less b / N; the dead represent nothing, and nature has no hold on them.
+    """
+    share = nature.fail_value / method.spec.num_agents
+    robust = method.uncertainty.bootstrap(q_t, variables, nature.rho, share)
+    if batch.alive_tm1 is None or batch.alive_t is None:
+        return jnp.sum(robust, axis=-1), None
+    living = jnp.mean(batch.alive_tm1, axis=-1), jnp.mean(batch.alive_t, axis=-1)
+    return jnp.sum(jnp.where(batch.alive_t, robust, 0.0), axis=-1), living

@@ -1,0 +1,51 @@
+"""The record that an uncertainty set is: pure functions of arrays, no agents, no random numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from drigm.core.types import Array
+
+
+class Dual(NamedTuple):
+    """The dual variables of a state and joint action, shaped like the values they belong to."""
+
+    eta: Array  # the level that values are compared with
+    scale: Array  # > 0, the price of moving probability; only divergences with `UncertaintySet.has_scale` use it
+
+
+Bootstrap = Callable[[Array, Dual, Array, Array], Array]
+
+
+class UncertaintySet(NamedTuple):
+    """How nature may move probability away from the nominal model, seen from one sampled transition.
+
+    Attributes:
+        name: what the command line and config.json call it.
+        bootstrap: ``bootstrap(v_t, dual_tm1, rho, fail_value) -> [...]``, the value that replaces V' in the
+            TD target. All arguments broadcast to the shape of ``v_t``; sets without a dual ignore ``dual_tm1``.
+            Its expectation over the nominal model is at most the robust value for *any* dual variables, and equals it
+            for the best: so a sample of it is a sound target, and `dual_loss` is what the dual network minimises.
+        has_dual: the bootstrap depends on the dual variables.
+        has_scale: it depends on ``Dual.scale`` too.
+        can_fail: nature may move probability to the fail state of value m; otherwise only between states that the
+            nominal model reaches, and m is ignored.
+        max_rho: the largest radius that makes sense.
+    """
+
+    name: str
+    bootstrap: Bootstrap
+    has_dual: bool = False
+    has_scale: bool = False
+    can_fail: bool = False
+    max_rho: float = 1.0
+
+
+def dual_loss(uncertainty: UncertaintySet, dual_tm1: Dual, v_t: Array, rho: Array) -> Array:
+    """Return minus the bootstrap (the fail value only adds a constant), shape of ``v_t``.
+
+    In expectation it is convex in the dual variables and smallest at the exact ones. It is LINEAR in the dual
+    objective; the released code squares it, which drives the bootstrap to 0 for V > 0; see docs/differences.md.
+    """
+    return -uncertainty.bootstrap(v_t, dual_tm1, rho, rho * 0.0)

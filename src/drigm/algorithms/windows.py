@@ -1,0 +1,82 @@
+"""Windows of replay as the targets and the loss take them: standardised transitions, and features of the histories."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from drigm.agents.recurrent import AgentInputs, RecurrentAgents
+from drigm.algorithms.factorizations import Team
+from drigm.algorithms.method import Method
+from drigm.algorithms.td_target import valid_transitions
+from drigm.core.types import Array, StoredStep, standardise
+
+
+class Batch(NamedTuple):
+    """The training transitions of a window, [T - burn_in, B]."""
+
+    obs_tm1: Array  # [..., N, O] standardised
+    state_tm1: Array
+    state_t: Array
+    action_tm1: Array
+    avail_tm1: Array | None  # [..., N, A]
+    avail_t: Array | None
+    reward_t: Array
+    terminated_t: Array
+    mask: Array
+    alive_tm1: Array | None = None  # [..., N]
+    alive_t: Array | None = None
+
+
+def cut_batch(method: Method, window: StoredStep) -> Batch:
+    """Cut the training transitions out of a window [T + 1, B]: everything after the burn-in."""
+    burn_in, spec = method.config.burn_in, method.spec
+    step_tm1 = jax.tree.map(lambda x: x[burn_in:-1], window)
+    step_t = jax.tree.map(lambda x: x[burn_in + 1 :], window)
+    return Batch(
+        obs_tm1=standardise(step_tm1.obs, spec.obs_offset, spec.obs_scale),
+        state_tm1=standardise(step_tm1.state, spec.state_offset, spec.state_scale),
+        state_t=standardise(step_t.state, spec.state_offset, spec.state_scale),
+        action_tm1=jnp.maximum(step_t.last_action, 0),  # reset steps hold NO_ACTION; the mask hides them
+        avail_tm1=step_tm1.avail_actions,
+        avail_t=step_t.avail_actions,
+        reward_t=step_t.reward * spec.reward_scale,
+        terminated_t=step_t.terminated,
+        mask=valid_transitions(step_tm1.terminated, step_tm1.truncated, step_t.first),
+        alive_tm1=step_tm1.alive,
+        alive_t=step_t.alive,
+    )
+
+
+def unroll_window(agents: RecurrentAgents, window: StoredStep, burn_in: int, *, stepwise: bool = False) -> Array:
+    """Return the head's features [T + 1 - burn_in, G, rows, F] of a window.
+
+    The first ``burn_in`` steps only warm the LSTM state: no gradient passes through them (Kapturowski et al. 2019).
+    ``stepwise``: the rest by `RecurrentAgents.unroll_stepwise`, where no gradient is taken.
+    """
+    inputs = AgentInputs(window.obs, window.last_action, window.first)
+    memory = agents.initial_memory(window.first.shape[1])
+    if burn_in:
+        warm = jax.tree.map(lambda x: x[:burn_in], inputs)
+        memory, _ = jax.lax.stop_gradient(agents).unroll(memory, warm)
+        memory = jax.lax.stop_gradient(memory)
+    unroll = agents.unroll_stepwise if stepwise else agents.unroll
+    _, features = unroll(memory, jax.tree.map(lambda x: x[burn_in:], inputs))
+    return features
+
+
+def team_of(agents: RecurrentAgents, features: Array, action: Array, state: Array, alive: Array | None) -> Team:
+    """Return the factorization's view of features [T, G, rows, F] and a joint action [T, B, N].
+
+    Agents that are not ``alive`` [T, B, N] have no part in it: their values and features are 0.
+    """
+    return of_the_living(Team(agents.q_of(features, action), action, agents.by_agent(features), state), alive)
+
+
+def of_the_living(team: Team, alive: Array | None) -> Team:
+    """Return ``team`` with the values and features of agents that are not ``alive`` [..., N] set to 0."""
+    if alive is None:
+        return team
+    return team._replace(q=jnp.where(alive, team.q, 0.0), features=jnp.where(alive[..., None], team.features, 0.0))

@@ -1,0 +1,81 @@
+"""``drigm reproduce paper``, ``drigm reproduce tables`` and ``drigm reproduce authors``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import Any
+
+import numpy as np
+
+from drigm.core.errors import UserError, as_path, shown
+from drigm.experiments.reproduce import PARTS, SCALES, plan, plan_text, reproduce_paper, reproduce_tables
+from drigm.experiments.reproduce.authors import grouped, reproduce_authors
+from drigm.report.tables import Score, format_table
+
+
+def add(commands: Any) -> None:
+    """Add the command to the subparsers ``commands``."""
+    reproduce = commands.add_parser("reproduce", help="the paper's tables and figures, or its authors' networks")
+    what = reproduce.add_subparsers(dest="what", required=True, metavar="WHAT", parser_class=type(reproduce))
+    paper = what.add_parser("paper", help="train and score everything the paper did, beside its numbers")
+    paper.add_argument("--scale", default="paper", help=f"{' or '.join(SCALES)} (default: paper)")
+    paper.add_argument("--seeds", type=int, help="of every method (default: what the scale says)")
+    paper.add_argument("--parts", default=",".join(PARTS), help=f"some of {','.join(PARTS)} (default: all)")
+    paper.add_argument("--out", metavar="DIR", help="default: runs/reproduce-SCALE; call it again to go on there")
+    paper.add_argument("--plan", action="store_true", help="only say what would be trained and how long it takes")
+    paper.set_defaults(run=_paper)
+    tables = what.add_parser("tables", help="a finished study's page, tables and figures anew, from its scores.csv")
+    held = "holds scores.csv and timing.csv; page, table.md and figures are overwritten"
+    tables.add_argument("directory", metavar="DIR", help=held)
+    tables.add_argument("--scale", default="paper", help=f"of the study: {' or '.join(SCALES)} (default: paper)")
+    tables.set_defaults(run=_tables)
+    authors = what.add_parser("authors", help="convert and score the networks that the paper's authors released")
+    authors.add_argument("directory", metavar="DIR", help="is searched for .npz, .pt, .pth and .th files")
+    authors.add_argument("--out", metavar="DIR", help="keep the converted networks there, as .npz")
+    authors.add_argument("--torch-python", default="", metavar="PYTHON", help="an interpreter that has PyTorch")
+    authors.add_argument("--json", action="store_true", help="one object per team: name, scores")
+    authors.set_defaults(run=_authors)
+
+
+def _paper(options: argparse.Namespace) -> int:
+    out = as_path("out", f"runs/reproduce-{options.scale}" if options.out is None else options.out)
+    parts = [part.strip() for part in options.parts.split(",") if part.strip()]
+    if not parts:
+        raise UserError(f"parts: {shown(options.parts)} is not allowed; give some of {', '.join(PARTS)}.")
+    if options.plan:
+        todo = plan(options.scale, parts, options.seeds)
+        print(plan_text(todo, out / "runs", SCALES[options.scale].verification if "counterexample" in parts else 0.0))
+        return 0
+    files = reproduce_paper(out, options.scale, parts, options.seeds, say=_say)
+    print(files.table.read_text(encoding="utf-8"))
+    for path in files:
+        print(path)
+    return 0
+
+
+def _tables(options: argparse.Namespace) -> int:
+    for path in reproduce_tables(as_path("directory", options.directory), options.scale):
+        print(path)
+    return 0
+
+
+def _authors(options: argparse.Namespace) -> int:
+    out = None if options.out is None else as_path("out", options.out)
+    found = reproduce_authors(as_path("directory", options.directory), out, torch_python=options.torch_python)
+    if options.json:
+        print(json.dumps([score._asdict() for score in found], indent=2))
+        return 0
+    rows = []
+    for name, teams in grouped(found).items():
+        cells = {city: np.array([team.scores[city] for team in teams]) for city in teams[0].scores}
+        errors = {city: x.std() / np.sqrt(len(x)) if len(x) > 1 else np.nan for city, x in cells.items()}
+        scores = {city: Score(float(x.mean()), float(errors[city])) for city, x in cells.items()}
+        rows.append({"networks": name, "seeds": len(teams), **scores})
+    print(format_table(rows))
+    return 0
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

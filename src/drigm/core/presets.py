@@ -1,0 +1,88 @@
+"""Named settings. A preset fills in what a user did not say; `docs/differences.md` lists what separates the two."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from drigm.core.config import checked
+from drigm.core.errors import check, choose, shown
+
+# The radii of the paper's table, for (factorization, uncertainty).
+PAPER_RHO = {
+    ("vdn", "contamination"): 0.008,
+    ("qmix", "contamination"): 0.012,
+    ("qtran", "contamination"): 0.02,
+    ("vdn", "tv"): 0.5,
+    ("qmix", "tv"): 0.2,
+    ("qtran", "tv"): 0.2,
+}
+# What of the settings of the paper and its released code is known to us; the batch and the dual network's stay ours.
+# What depends on the method or on other settings is in `_paper_schedule`.
+PAPER: dict[str, Any] = {
+    "fail_value": 0.0,
+    "gamma": 0.997,
+    "steps": 172_800,  # 600 days of 288 steps
+    "hidden": 64,
+    "head": "linear",
+    "window": 8,  # their history; the first half warms the LSTM
+    "burn_in": 4,
+    "joint_exploration": True,
+    "local_exploration": 0.0,
+    "average_decay": 0.0,
+    "replay_size": 10_000,
+    "num_envs": 1,  # they step one environment
+    "epsilon_end": 0.01,
+}
+EPSILON_STEPS = 120_000  # over which epsilon falls
+TARGET_STEPS = 25_000  # between copies to the target networks
+STEPS_PER_UPDATE = 2
+TV_UPDATES = 4  # in a row, with TV
+# What a preset is about. The paper's settings are those of its buildings; of its battles it gives none.
+KINDS = {"paper": "building"}
+# The released code fits GroupDR's reward estimators on the test cities too.
+LEAKY_PRESETS = ("paper",)
+PRESETS: dict[str, dict[str, Any]] = {"default": {}, "paper": PAPER}
+
+
+def with_preset(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return ``settings`` with what their ``preset`` adds; whatever is given explicitly stays.
+
+    The preset ``paper`` adds the radius of the paper's table for the factorization and uncertainty set, and their
+    optimiser and schedule.
+
+    Raises:
+        UserError: there is no such preset, or it says nothing of such an environment.
+    """
+    name = settings.get("preset", "default")
+    choose("preset", name, tuple(PRESETS))
+    kind, env = KINDS.get(name, ""), str(settings.get("env", "building:"))
+    told = f"its settings are those of a {kind}: give --env {kind}:..., or leave the preset out with {shown(env)}"
+    check(not kind or env.startswith(f"{kind}:"), "preset", name, told)
+    filled = {**PRESETS[name], **settings}
+    key = str(settings.get("factorization", "qmix")).removesuffix("-alt"), settings.get("uncertainty", "nominal")
+    if name == "paper" and "rho" not in settings and key in PAPER_RHO:
+        filled["rho"] = PAPER_RHO[key]
+    return {**_paper_schedule(filled, key), **filled} if name == "paper" else filled
+
+
+def _paper_schedule(settings: dict[str, Any], method: tuple[str, str]) -> dict[str, Any]:
+    """Return the released code's optimiser and schedule for (factorization, uncertainty), in drigm's settings.
+
+    Theirs counts environment steps. With another ``num_envs`` the updates per environment step stay the same.
+    """
+    factorization, uncertainty = method
+    optimizer, rate = ("rmsprop", 5e-4) if factorization == "vdn" else ("adam", 1e-3)
+    envs, steps = checked("num_envs", settings["num_envs"]), checked("steps", settings["steps"])
+    row = TV_UPDATES if uncertainty == "tv" else 1
+    ticks = max(1, row * STEPS_PER_UPDATE // envs)
+    ticks *= 1 + ticks * envs % STEPS_PER_UPDATE  # whole updates: of an odd number of steps twice as many
+    return {
+        "optimizer": optimizer,
+        "learning_rate": rate,
+        "learning_rate_end": settings.get("learning_rate", rate),
+        "epsilon_fraction": min(1.0, EPSILON_STEPS / steps),
+        "update_every": ticks,
+        "updates": ticks * envs // STEPS_PER_UPDATE,
+        "target_period": TARGET_STEPS // STEPS_PER_UPDATE,
+        **({"shards": 1} if envs == 1 else {}),
+    }

@@ -1,0 +1,60 @@
+"""How readings, state and rewards are standardised, as a record that a run stores (scales.json)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from drigm.core.errors import UserError
+from drigm.core.types import EnvSpec
+
+
+class Scales(NamedTuple):
+    """How readings, state and rewards are standardised: ``(x - offset) / scale`` and ``reward * reward_scale``."""
+
+    obs_offset: np.ndarray  # [N, O]
+    obs_scale: np.ndarray  # [N, O]
+    state_offset: np.ndarray  # [S]
+    state_scale: np.ndarray  # [S]
+    reward_scale: float
+
+
+def scales_of(spec: EnvSpec) -> Scales:
+    """Return the scales of ``spec``."""
+    return Scales(*(getattr(spec, name) for name in Scales._fields))
+
+
+def to_text(scales: Scales) -> str:
+    """Return ``scales`` as JSON, exactly, with a digest of the numbers."""
+    content = {name: np.asarray(value).tolist() for name, value in scales._asdict().items()}
+    return json.dumps({**content, "digest": _digest(content)}, indent=1)
+
+
+def from_text(text: str, spec: EnvSpec, where: str) -> Scales:
+    """Return the scales that `to_text` wrote, for an environment with ``spec``.
+
+    Raises:
+        UserError: the text was changed, or belongs to another environment; the message names ``where`` it stood.
+    """
+    try:
+        content = json.loads(text)
+        digest = content.pop("digest")
+        arrays = [np.array(content[name], np.float32) for name in Scales._fields[:-1]]
+        scales = Scales(*arrays, reward_scale=float(content["reward_scale"]))
+        whole = digest == _digest(content) and all(np.isfinite(x).all() for x in scales)
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError, RecursionError):
+        whole, scales = False, scales_of(spec)
+    if not whole:
+        raise UserError(f"{where}: damaged; it must hold the scales that were measured when training began.")
+    for name, found, needed in zip(Scales._fields, scales, scales_of(spec), strict=True):
+        shape, wanted = np.shape(found), np.shape(needed)
+        if shape != wanted:
+            raise UserError(f"{where}: {name} has shape {list(shape)}, but {spec.name} needs {list(wanted)}.")
+    return scales
+
+
+def _digest(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,1 @@
+"""Environments of JaxMARL: SMAX and MPE."""

@@ -1,0 +1,81 @@
+"""check_env: what an environment does that a team could not be trained with, and what is odd about it."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from typing import Any
+
+from drigm.core.errors import UserError, check
+from drigm.envs.subprocess.environment import name_of
+from drigm.envs.subprocess.origin import located
+from drigm.envs.subprocess.vector import STEP_SECONDS, HostSource, ask
+from drigm.envs.subprocess.worker.faults import Finding, describe
+from drigm.envs.subprocess.worker.inspection import NoSecondError, findings
+from drigm.envs.subprocess.worker.parallel_env import ParallelAdapter
+
+
+def check_env(
+    env: str | Callable[..., Any] | Any,
+    *,
+    episodes: int = 3,
+    limit: int = 10_000,
+    python: str = "",
+    timeout: float = STEP_SECONDS,
+) -> list[Finding]:
+    """Play random episodes and return what is wrong as sentences, errors before warnings; empty if nothing is.
+
+    A `Finding` is a text with a ``level``: an ``"error"`` keeps a team from training, or makes results depend on
+    what they must not depend on; a ``"warning"`` says that something is odd.
+
+    Args:
+        env: ``pettingzoo:package.module:factory``, ``smac:MAP``, a factory, or a PettingZoo `ParallelEnv` itself, which
+            is copied to see whether two of them disturb each other.
+        episodes: how many to play.
+        limit: steps after which an episode counts as endless.
+        python: interpreter that runs a named environment, if not this one.
+        timeout: seconds that a step of a named environment may take.
+
+    Raises:
+        UserError: ``env`` is nothing that can be checked.
+    """
+    check(episodes >= 1, "episodes", episodes, "at least 1")
+    check(limit >= 1, "limit", limit, "at least 1")
+    check(0.0 < timeout < math.inf, "timeout", timeout, "a number of seconds above 0")
+    if not isinstance(env, str | type) and (_has(env, "possible_agents") or not callable(env)):
+        return findings(_maker(env), episodes=episodes, limit=limit)
+    text = located(env if isinstance(env, str) else name_of(env))
+    kind, colon, name = text.partition(":")
+    ok = bool(colon) and kind in ("pettingzoo", "smac")
+    check(ok, "env", text, "give pettingzoo:package.module:factory or smac:MAP; drigm's own are checked by its tests")
+    request = {"do": "check", "episodes": episodes, "limit": limit}
+    try:
+        found = ask(HostSource(kind, name, python, 1, timeout=timeout), request, "while it was checked")["findings"]
+    except UserError as error:  # it took its process with it
+        return [Finding(str(error))]
+    return [Finding(sentence, level) for level, sentence in found]
+
+
+def _maker(env: Any) -> Callable[[], ParallelAdapter]:
+    """Return what gives ``env`` itself at first, then copies of it."""
+    given: list[Any] = []
+
+    def make() -> ParallelAdapter:
+        if not given:
+            given.append(env)
+            return ParallelAdapter(env, "env")
+        try:
+            other = copy.deepcopy(env)
+        except Exception as error:
+            raise NoSecondError(f"it cannot be copied ({describe(error)})") from error
+        return ParallelAdapter(other, "env")
+
+    return make
+
+
+def _has(env: Any, name: str) -> bool:
+    try:
+        return hasattr(env, name)
+    except Exception:
+        return False

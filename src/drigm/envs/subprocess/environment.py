@@ -1,0 +1,136 @@
+"""Environments of other libraries, which live in worker processes: PettingZoo's and StarCraft's.
+
+They have no pure functions: `Environment.host` says how to make them, and `drigm.training.subprocess_loop` and `drigm.evaluation.subprocess_play`
+step them. Everything else (spec, perturbations, learner, run directory) is the same.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from drigm.core.errors import UserError
+from drigm.core.types import Declared, EnvSpec
+from drigm.envs.api import Environment
+from drigm.envs.subprocess.vector import STEP_SECONDS, HostSource, ask
+from drigm.envs.subprocess.worker.steps import Facts
+
+EVAL_EPISODES = {"pettingzoo": 64, "smac": 32}
+AT_ONCE = {"pettingzoo": 64, "smac": 8}  # every StarCraft environment is a game of its own
+SCALES_KNOWN = ("smac",)  # its readings lie in [-1, 1], its returns in [0, 20]
+SMALLEST = 1e-30  # scale; XLA takes what is much smaller for zero
+
+
+def hosted(kind: str, name: str, *, python: str = "", workers: int = 0, timeout: float = STEP_SECONDS) -> Environment:
+    """Return the environment ``name`` of ``kind`` (``pettingzoo`` or ``smac``).
+
+    Args:
+        kind: what the workers adapt it with.
+        name: for PettingZoo ``package.module:factory?option=value``; for StarCraft a map.
+        python: the interpreter that runs it (default: this one).
+        workers: processes (default: one for each usable core).
+        timeout: seconds that a step may take; to be made and to be reset, an environment has
+            `drigm.envs.subprocess.vector.START_SECONDS` if that is more.
+
+    Raises:
+        UserError: it cannot be made or breaks the contract of a ParallelEnv; the message says where.
+    """
+    source = HostSource(kind, name, python, workers, AT_ONCE[kind], timeout)
+    opened = ask(source, {"do": "open", "seeds": [0]}, "while it made an environment")
+    facts = Facts(**opened["facts"])
+    return Environment(
+        spec=spec_of(kind, facts),
+        params=(),
+        reset=_refuse,
+        step=_refuse,
+        num_eval_episodes=EVAL_EPISODES[kind],
+        host=source,
+        notes=tuple(facts.notes),
+    )
+
+
+def pettingzoo(name: str, **options: Any) -> Environment:
+    """Return a PettingZoo environment; see `hosted`."""
+    return hosted("pettingzoo", name, **options)
+
+
+def smac(name: str, **options: Any) -> Environment:
+    """Return a StarCraft map of SMAC or SMACv2; see `hosted`."""
+    return hosted("smac", name, **options)
+
+
+def name_of(factory: Callable[..., Any]) -> str:
+    """Return the id ``pettingzoo:module:name`` of a factory, so that other processes can find it.
+
+    Raises:
+        UserError: it has no name of its own (a lambda, a local function, one typed into a session).
+    """
+    module, name = getattr(factory, "__module__", None), getattr(factory, "__qualname__", "")
+    if module and "." not in module:  # a script, or a file beside one: another process may not find it by its name
+        file = getattr(sys.modules.get(module), "__file__", None)
+        module = os.path.abspath(file) if file else None if module == "__main__" else module
+    if not module or "<" in name or not name:
+        raise UserError(
+            f"env: {factory!r} is not allowed; worker processes must be able to import it, so give a function or class "
+            "of a module or script, not a lambda, a local function or one from a notebook."
+        )
+    return f"pettingzoo:{module}:{name}"
+
+
+class Standardisation(NamedTuple):
+    """How networks see numbers: ``(x - offset) / scale``; as they are where no bounds were ``declared``."""
+
+    offset: np.ndarray  # float32
+    scale: np.ndarray  # float32
+    declared: np.ndarray  # bool
+
+
+def standardisation(low: Any, high: Any) -> Standardisation:
+    """Return what maps bounds of any shape, None where there are none, onto [-1, 1]."""
+    low, high = np.array(low, np.float64), np.array(high, np.float64)
+    declared = np.isfinite(low) & np.isfinite(high) & (high >= low)
+    low, high = np.where(declared, low, 0.0), np.where(declared, high, 0.0)
+    # Two float32 numbers that far from zero are at least so far apart; a scale below that would blow up rounding.
+    apart = np.spacing(np.maximum(np.abs(low), np.abs(high)).astype(np.float32)).astype(np.float64)
+    half = np.maximum((high - low) / 2.0, np.maximum(apart, SMALLEST))
+    scale = np.where(declared & (high > low), half, 1.0)
+    return Standardisation(((high + low) / 2.0).astype(np.float32), scale.astype(np.float32), declared)
+
+
+def spec_of(kind: str, facts: Facts) -> EnvSpec:
+    """Return the spec of what a worker declared; what it does not is measured before training (`drigm.envs.scales`)."""
+    obs = standardisation(facts.obs_low, facts.obs_high)
+    state = standardisation(facts.state_low, facts.state_high)
+    lowest, highest = facts.reward_range
+    return EnvSpec(
+        name=facts.name,
+        agents=tuple(facts.agents),
+        obs_size=facts.obs_size,
+        state_size=facts.state_size,
+        num_actions=facts.num_actions,
+        episode_limit=facts.episode_limit,
+        obs_offset=obs.offset,
+        obs_scale=obs.scale,
+        state_offset=state.offset,
+        state_scale=state.scale,
+        reward_scale=1.0,
+        scales_known=kind in SCALES_KNOWN,
+        declared=Declared(obs.declared, state.declared, False),
+        reward_range=(-math.inf if lowest is None else lowest, math.inf if highest is None else highest),
+        readings=np.arange(facts.obs_size)[None, :] < np.array(facts.readings)[:, None],
+        masks_actions=facts.masks_actions,
+        terminates=True,
+        agents_die=facts.agents_die,
+        has_wins=facts.has_wins,
+        idle_action=facts.idle_action,
+    )
+
+
+def _refuse(*arguments: Any) -> Any:
+    """Stands where a JAX environment has its functions."""
+    raise UserError("env: this one lives in another process and has no pure functions; this command needs them.")

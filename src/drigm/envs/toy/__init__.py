@@ -1,0 +1,1 @@
+"""Small environments whose solutions are known."""

@@ -1,0 +1,139 @@
+"""The two ends of a building's score: doing nothing, and the one-step optimum with full knowledge.
+
+Neither learns. Doing nothing leaves every zone's AC off. The one-step optimum knows the model, all temperatures and the
+weather that is about to act, and chooses the joint power with the best reward of the next step alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from drigm.core.errors import check
+from drigm.core.types import Array, TimeStep
+from drigm.envs.api import Environment
+from drigm.envs.building.simulator import FULL_PRECISION, BuildingParams, BuildingState
+from drigm.envs.shifts import shift_suite, stack_params
+
+Controller = Callable[[BuildingState, BuildingParams], Array]
+"""``controller(env_state, params) -> joint action [N] int32``."""
+
+RELAXED_SWEEPS = 20  # coordinate descents over the powers as real numbers; six zones need fewer than ten
+MOVES = np.array([-16, -4, -1, 0, 1, 4, 16], np.int32)  # levels that one zone may move at a time
+LEVEL_SWEEPS = 3  # trying every level in eight sweeps moves no city's score by 1e-5
+
+
+def do_nothing(env: Environment) -> Controller:
+    """Return the controller that gives every zone the level nearest to power 0."""
+    off = int(np.abs(_levels(env)).argmin())
+
+    def controller(state: BuildingState, params: BuildingParams) -> Array:
+        del state, params
+        return jnp.full(env.spec.num_agents, off, jnp.int32)
+
+    return controller
+
+
+def one_step_optimal(env: Environment) -> Controller:
+    """Return the controller with the best reward of the next step, found in two stages.
+
+    The next temperatures are affine in the powers p: ``T' = c + H p``. First ``|ac_map (T' - target)|_2`` is minimised
+    over the powers as real numbers in their range by exact coordinate descent, which converges fast because a zone
+    hardly heats its neighbours within a step. Then the nearest levels are improved zone by zone under the true reward
+    of `Environment.step`, power term and all.
+    """
+    levels = jnp.asarray(_levels(env))
+    zones = np.flatnonzero(np.asarray(env.params.ac_map))  # of the agents; the same in every world of a suite
+    off = do_nothing(env)
+
+    def next_step(state: BuildingState, params: BuildingParams, action: Array) -> tuple[BuildingState, Array]:
+        state, timestep = env.step(jax.random.key(0), state, action, params)  # no randomness: any key
+        return state, timestep.reward
+
+    def controller(state: BuildingState, params: BuildingParams) -> Array:
+        action = off(state, params)
+        effect = params.heating[:, zones]  # H [n, N]
+        drifted, _ = next_step(state, params, action)
+        constant = drifted.temperatures - jnp.matmul(effect, levels[action], precision=FULL_PRECISION)
+        weighted = effect * jnp.broadcast_to(params.ac_map[:, None], effect.shape)
+        error = params.ac_map * (constant - params.target)
+        power = _box_least_squares(weighted, error, levels[0], levels[-1])
+        action = jnp.argmin(jnp.abs(levels[None, :] - power[:, None]), axis=-1).astype(jnp.int32)
+        return _improve(lambda a: next_step(state, params, a)[1], action, levels.shape[0])
+
+    return controller
+
+
+def controller_scores(env: Environment, controller: Controller, shifts: str = "climate") -> dict[str, float]:
+    """Return the mean score of ``controller`` over the protocol's episodes, by name of the world.
+
+    Args:
+        env: a building.
+        controller: see `Controller`.
+        shifts: suite of worlds.
+    """
+    worlds = shift_suite(env, shifts)
+    episodes = jnp.arange(env.num_eval_episodes, dtype=jnp.int32)
+
+    def episode_return(params: BuildingParams, index: Array) -> Array:
+        return jnp.sum(controlled_day(env, controller, params, index)[0].reward)
+
+    def world_return(params: BuildingParams) -> Array:
+        return jax.vmap(episode_return, in_axes=(None, 0))(params, episodes)
+
+    returns = jax.jit(lambda stacked: jax.lax.map(world_return, stacked))(stack_params(worlds))
+    means = np.asarray(env.score(returns)).mean(axis=1)
+    return {world.name: float(mean) for world, mean in zip(worlds, means, strict=True)}
+
+
+def controlled_day(
+    env: Environment, controller: Controller, params: BuildingParams, episode: Array
+) -> tuple[TimeStep, Array]:
+    """Play protocol episode number ``episode`` with ``controller``; returns as `rollout.greedy_episode`."""
+    params = env.episode(params, episode)
+    state, _ = env.reset(jax.random.key(0), params)
+
+    def body(state: BuildingState, _: None) -> tuple[BuildingState, tuple[TimeStep, Array]]:
+        action = controller(state, params)
+        state, timestep = env.step(jax.random.key(0), state, action, params)
+        return state, (timestep, action)
+
+    return jax.lax.scan(body, state, None, env.spec.episode_limit)[1]
+
+
+def _levels(env: Environment) -> np.ndarray:
+    """The powers [A] that the actions stand for, ascending."""
+    values = env.spec.action_values
+    check(values is not None, "env", env.spec.name, "a reference controller needs levels of power as actions")
+    return np.asarray(values, np.float32)
+
+
+def _box_least_squares(matrix: Array, offset: Array, low: Array, high: Array) -> Array:
+    """Return x [N] in [low, high] that minimises ``|matrix x + offset|_2``: matrix [n, N], offset [n]."""
+    squares = jnp.maximum(jnp.sum(matrix * matrix, axis=0), 1e-12)
+
+    def improve(i: Array, carry: tuple[Array, Array]) -> tuple[Array, Array]:
+        x, residual = carry
+        k = i % x.shape[0]
+        column = matrix[:, k]
+        best = jnp.clip(x[k] - jnp.vdot(column, residual, precision=FULL_PRECISION) / squares[k], low, high)
+        return x.at[k].set(best), residual + column * (best - x[k])
+
+    start = jnp.zeros(matrix.shape[1], jnp.float32)
+    return jax.lax.fori_loop(0, RELAXED_SWEEPS * matrix.shape[1], improve, (start, offset))[0]
+
+
+def _improve(reward_of: Callable[[Array], Array], action: Array, levels: int) -> Array:
+    """Return ``action`` [N] after moving one zone at a time to the level of `MOVES` with the highest reward."""
+    moves = jnp.asarray(MOVES)
+
+    def improve(i: Array, action: Array) -> Array:
+        k = i % action.shape[0]
+        candidates = jnp.broadcast_to(action, (len(MOVES), *action.shape))
+        candidates = candidates.at[:, k].set(jnp.clip(action[k] + moves, 0, levels - 1))
+        return candidates[jnp.argmax(jax.vmap(reward_of)(candidates))]
+
+    return jax.lax.fori_loop(0, LEVEL_SWEEPS * action.shape[0], improve, action)

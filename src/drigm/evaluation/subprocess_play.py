@@ -1,0 +1,86 @@
+"""Greedy episodes in environments that live in other processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+import numpy as np
+
+from drigm.agents.recurrent import RecurrentAgents
+from drigm.agents.rollout import Outcome
+from drigm.agents.subprocess_acting import Actor, HostTeam, Liar, Strengths, before_reset
+from drigm.core.errors import UserError
+from drigm.envs.api import Environment, Shift
+from drigm.envs.subprocess.vector import HostVector
+
+PATIENCE = 10  # times the length that an environment declares, or 10,000 steps: then an episode counts as endless
+SHORTEST = 10_000
+FIRST_SEED = 1_000_003  # of the evaluation episodes; training draws its seeds elsewhere
+
+
+def play(
+    env: Environment, vector: HostVector, liar: Liar, team: HostTeam, strengths: Strengths, seeds: list[int]
+) -> Outcome:
+    """Return the outcomes [B] of one greedy episode in every environment of ``vector``, started from ``seeds`` [B].
+
+    Episodes are played until they end, whatever length the environment declares; raises `UserError` if one does not.
+    """
+    keys = jax.random.key(0)[None]
+    carry = before_reset(env.spec, strengths, team.initial_memory(len(seeds)), (1, len(seeds)))
+    actor = Actor(env, liar, strengths, keys, carry, -1)
+    actor.arrive(vector.reset(seeds))
+    total, won, over = np.zeros(len(seeds), np.float32), np.zeros(len(seeds), bool), np.zeros(len(seeds), bool)
+    most = PATIENCE * max(SHORTEST, env.spec.episode_limit)
+    for _ in range(most):
+        _, orders = actor.decide(team)
+        vector.send(orders[0])
+        steps = vector.receive()
+        actor.arrive(steps)
+        total += np.where(over, np.float32(0.0), steps.reward)
+        won |= steps.won & ~over
+        over |= steps.terminated | steps.truncated
+        if over.all():
+            return Outcome(total, won)  # type: ignore[arg-type]
+    raise UserError(
+        f"env {env.spec.name}: greedy episode {int(np.argmin(over))} has not ended after {most} steps, where "
+        "evaluation gives up; an episode must terminate or truncate."
+    )
+
+
+def host_outcomes(
+    env: Environment, agents: RecurrentAgents, worlds: list[Shift], done: Callable[[int], None] = lambda count: None
+) -> Outcome:
+    """Return the outcomes [W worlds, K seeds, E episodes] of greedy episodes.
+
+    Episode e starts from the same seed in every world and for every team.
+
+    Args:
+        env: an environment with a ``host``, perturbed or not.
+        agents: weights of K seeds stacked on a leading axis.
+        worlds: strengths of the perturbations (see `drigm.envs.perturbations.Perturbed`).
+
+        done: called with the number of worlds that have been played.
+
+    Raises:
+        UserError: an environment failed.
+    """
+    assert env.host is not None
+    seeds = [FIRST_SEED + e for e in range(env.num_eval_episodes)]
+    size = min(env.host.most, len(seeds))
+    padded = seeds + seeds[: -len(seeds) % size]  # every environment plays in every round; what is too much is cut
+    rounds = [padded[k : k + size] for k in range(0, len(padded), size)]
+    runs = jax.tree.leaves(agents)[0].shape[0]
+    teams = [HostTeam(jax.tree.map(lambda x: x[k : k + 1], agents)) for k in range(runs)]  # noqa: B023 (used at once)
+    vector = env.host.open(rounds[0])
+    try:
+        liar, played = Liar(env.spec), []
+        for count, world in enumerate(worlds, 1):
+            strengths = getattr(world.params, "strengths", {})
+            for team in teams:
+                parts = [play(env, vector, liar, team, strengths, some) for some in rounds]
+                played.append(jax.tree.map(lambda *x: np.concatenate(x)[: len(seeds)], *parts))
+            done(count)
+    finally:
+        vector.close()
+    return jax.tree.map(lambda *x: np.stack(x).reshape(len(worlds), len(teams), -1), *played)

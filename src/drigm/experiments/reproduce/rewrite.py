@@ -1,0 +1,95 @@
+"""A finished study's page, tables and figures once more, from the scores that it left: nothing is trained or played."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from drigm.core.config import TrainConfig
+from drigm.core.errors import UserError, check, choose
+from drigm.envs import make_env
+from drigm.evaluation.evaluate import Evaluation, shift_score
+from drigm.experiments.reproduce.runner import Outcome, Scored, Timing, folder_of
+from drigm.experiments.reproduce.studies import PARTS, SCALES, Group, groups, title
+from drigm.storage.run_directory import RunDirectory
+from drigm.training.runs import Run
+
+Worlds = dict[str, dict[int, float]]  # world: seed: score
+T = TypeVar("T")
+
+
+def read_outcome(folder: Path, scale: str = "paper") -> Outcome:
+    """Return what `drigm reproduce paper` of ``scale`` has left in scores.csv and timing.csv of ``folder``.
+
+    Raises:
+        UserError: an unknown scale, no such files, or rows that no method of the scale has written.
+    """
+    choose("scale", scale, tuple(SCALES))
+    scores = _read(folder / "scores.csv", _scores)
+    timings = _read(folder / "timing.csv", lambda rows: [_timing(row) for row in rows])
+    scored: dict[str, list[Scored]] = {}
+    for group in groups(PARTS, SCALES[scale]):
+        found = [_scored(folder, group, config, scores) for config in group.configs]
+        if any(found):
+            scored[group.name] = [one for ones in found for one in ones]
+    known = {(one.title, one.evaluation.suite) for found in scored.values() for one in found}
+    for key in scores:
+        check(key in known, "scores", f"{key[0]} in suite {key[1]}", f"scale {scale} has no such method")
+    return Outcome(scored, timings)
+
+
+def read_verification(folder: Path) -> str | None:
+    """Return what `drigm verify` showed, as table.md of ``folder`` has it; None if that part was left out."""
+    try:
+        text = (folder / "table.md").read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return None
+    found = re.search(r"^## The counterexample\n+```\n(.*?)\n```", text, re.MULTILINE | re.DOTALL)
+    return found[1] if found else None
+
+
+def _scored(folder: Path, group: Group, config: TrainConfig, scores: Mapping[tuple[str, str], Worlds]) -> list[Scored]:
+    """The run of ``config`` in every suite that it was scored in; a method that was left out has none."""
+    found = []
+    for suite in (group.suite, *group.more):
+        worlds = scores.get((title(config), suite))
+        if worlds is None:
+            continue
+        seeds = sorted(next(iter(worlds.values())))
+        whole = seeds == list(range(seeds[0], seeds[0] + len(seeds)))
+        whole = whole and all(sorted(per_seed) == seeds for per_seed in worlds.values())
+        check(
+            whole, "scores", title(config), "every world needs a score of every seed, and seeds that follow each other"
+        )
+        mine = config.replace(seeds=len(seeds), first_seed=seeds[0])
+        per_world = [shift_score(w, np.array([per_seed[k] for k in seeds])) for w, per_seed in worlds.items()]
+        run = Run(RunDirectory(folder_of(folder / "runs", group, mine)), mine, make_env(mine.env))
+        found.append(Scored(run, Evaluation(suite, per_world)))
+    return found
+
+
+def _scores(rows: list[dict[str, str]]) -> dict[tuple[str, str], Worlds]:
+    scores: dict[tuple[str, str], Worlds] = {}
+    for row in rows:
+        worlds = scores.setdefault((row["method"], row["suite"]), {})
+        worlds.setdefault(row["world"], {})[int(row["seed"])] = float(row["score"])
+    return scores
+
+
+def _timing(row: Mapping[str, str]) -> Timing:
+    return Timing(row["group"], int(row["runs"]), float(row["seconds"]))
+
+
+def _read(file: Path, parse: Callable[[list[dict[str, str]]], T]) -> T:
+    try:
+        with open(file, newline="", encoding="utf-8") as opened:
+            return parse(list(csv.DictReader(opened)))
+    except OSError as error:
+        raise UserError(f"directory: {str(file)!r} cannot be read ({error.strerror}).") from None
+    except (KeyError, ValueError, TypeError) as error:
+        raise UserError(f"directory: {str(file)!r} is not what drigm reproduce paper writes ({error}).") from None

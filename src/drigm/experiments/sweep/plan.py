@@ -1,0 +1,155 @@
+"""From the points of a sweep to run directories and programs, and back from the folder: what is done, what is left.
+
+::
+
+    FOLDER/sweep.json      the plan: settings of every point, and which points train as one program
+    FOLDER/POINT/          one run directory per point, named after what differs
+    FOLDER/scores.csv      what came out
+    FOLDER/logs/           what each program said, and the lock of whoever trains it
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from drigm.core.config import FIELDS, TrainConfig, from_dict
+from drigm.core.errors import UserError
+from drigm.envs.perturbations import parse_grid
+from drigm.evaluation.evaluate import Evaluation, kept_evaluation
+from drigm.experiments.sweep.spec import Scoring, Sweep
+from drigm.runtime.files import read_text, write_text
+from drigm.storage.run_directory import RunDirectory
+from drigm.training.loop import shared
+
+FORMAT = "drigm-sweep-1"
+
+
+class Plan(NamedTuple):
+    """A sweep in its folder.
+
+    Attributes:
+        folder: absolute; on a cluster, on a file system that all machines share.
+        points: config by name of its run directory.
+        programs: names of the points that train as one program.
+        scoring: None if points are only trained.
+    """
+
+    folder: Path
+    points: dict[str, TrainConfig]
+    programs: list[list[str]]
+    scoring: Scoring | None
+
+    def directory(self, point: str) -> RunDirectory:
+        return RunDirectory(self.folder / point)
+
+    def evaluation(self, point: str) -> Evaluation | None:
+        """Return the scores that stand in the point's run directory."""
+        if self.scoring is None:
+            return None
+        perturb = parse_grid(self.scoring.perturb)
+        config = self.points[point]
+        return kept_evaluation(self.directory(point), config, self.scoring.shifts, perturb, config.env)
+
+    def is_finished(self, point: str) -> bool:
+        """Whether ``point`` is trained and, where that is asked for, scored."""
+        directory = self.directory(point)
+        trained = directory.is_finished(self.points[point]) and not directory.diverged()
+        return trained and (self.scoring is None or self.evaluation(point) is not None)
+
+    def log_file(self, program: int) -> Path:
+        return self.folder / "logs" / f"program-{program}.log"
+
+    def lock_file(self, program: int) -> Path:
+        return self.folder / "logs" / f"program-{program}.lock"
+
+
+def make_plan(sweep: Sweep, folder: Path) -> Plan:
+    """Return the plan of ``sweep`` in ``folder``, and write it there; it takes runs that stand there as they are.
+
+    Raises:
+        UserError: the folder cannot be made.
+    """
+    try:
+        (folder / "logs").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"out: {str(folder)!r} cannot be created ({error.strerror}).") from None
+    points = _named(sweep.configs, folder)
+    plan = Plan(folder.resolve(), points, group(points, sweep.together), sweep.scoring)
+    content = {
+        "format": FORMAT,
+        "name": sweep.name,
+        "drigm": version("drigm"),
+        "evaluate": None if plan.scoring is None else plan.scoring._asdict(),
+        "programs": plan.programs,
+        "points": {name: dataclasses.asdict(config) for name, config in points.items()},
+    }
+    write_text(plan.folder / "sweep.json", json.dumps(content, indent=2))
+    return plan
+
+
+def load_plan(folder: Path) -> Plan:
+    """Return the plan that `make_plan` wrote; `UserError` if there is none, as on a machine that does not see it."""
+    try:
+        content = json.loads(read_text(folder / "sweep.json"))
+        points = {name: from_dict(settings) for name, settings in content["points"].items()}
+        scoring = None if content["evaluate"] is None else Scoring(**content["evaluate"])
+        return Plan(folder, points, content["programs"], scoring)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        told = "every machine of a cluster must see the sweep's folder under the same path"
+        raise UserError(f"sweep: {str(folder / 'sweep.json')!r} cannot be read; {told}.") from None
+
+
+def group(points: dict[str, TrainConfig], together: int = 0) -> list[list[str]]:
+    """Return the names of the points that can train as one program, at most ``together`` (0: any number) at a time.
+
+    It depends on the points alone, not on machine or engine: another grouping gives other numbers, by rounding.
+    """
+    alike: dict[TrainConfig, list[str]] = {}
+    for name, config in points.items():
+        alike.setdefault(shared(config), []).append(name)
+    size = together or len(points)
+    return [names[i : i + size] for names in alike.values() for i in range(0, len(names), size)]
+
+
+def differing(configs: Sequence[TrainConfig]) -> list[str]:
+    """Return the settings in which ``configs`` differ."""
+    return [name for name in FIELDS if len({getattr(config, name) for config in configs}) > 1]
+
+
+def _named(configs: Sequence[TrainConfig], folder: Path) -> dict[str, TrainConfig]:
+    """Name every config: after the run in ``folder`` that has these settings, else after what differs."""
+    there = {config: path.name for path in sorted(folder.iterdir()) if (config := _config_in(path)) is not None}
+    taken = {path.name for path in folder.iterdir()}
+    settings, names = differing(configs), {}
+    for config in configs:
+        name = there.get(config)
+        if name is None:
+            wanted = "-".join(_part(setting, getattr(config, setting)) for setting in settings) or "point"
+            tries = (wanted if i == 1 else f"{wanted}-{i}" for i in range(1, len(taken) + 2))
+            name = next(one for one in tries if one not in taken)
+            taken.add(name)
+        names[name] = config
+    return names
+
+
+def _config_in(path: Path) -> TrainConfig | None:
+    try:
+        return RunDirectory(path).load_config()
+    except UserError:  # logs, or a folder of someone else's
+        return None
+
+
+def _part(name: str, value: Any) -> str:
+    """One setting as a part of a folder's name: ``tv``, ``rho-0.1``, ``no-double_q``."""
+    if isinstance(value, bool):
+        return name if value else f"no-{name}"
+    if isinstance(value, str):
+        text = re.sub(r"[^\w.=]+", "-", value).strip("-.") or "none"
+        return text if isinstance(FIELDS[name].default, str) and name != "fail_value" and value else f"{name}-{text}"
+    return f"{name}-{value:.12g}"

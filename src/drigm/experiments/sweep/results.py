@@ -1,0 +1,90 @@
+"""What came out of a sweep: one row per point and world, as a CSV file and as a table."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from drigm.core.config import TrainConfig
+from drigm.evaluation.evaluate import ShiftScore, shift_score
+from drigm.experiments.sweep.plan import Plan, differing
+from drigm.report.tables import Score, format_table
+from drigm.runtime.files import write_text
+from drigm.storage.run_directory import seeds_of
+from drigm.training.runs import Run, load_run
+
+EXPLORING = "exploring"  # the column of points that are only trained; see `exploring_score`
+
+
+class Swept(NamedTuple):
+    """A sweep that has come to its end; prints as a table.
+
+    Attributes:
+        path: its folder, with a run directory per point.
+        points: config of every point.
+        scores: of the finished points, in each world.
+        failures: a sentence for every point that failed.
+    """
+
+    path: Path
+    points: dict[str, TrainConfig]
+    scores: dict[str, list[ShiftScore]]
+    failures: dict[str, str]
+
+    def run(self, point: str) -> Run:
+        """Return the finished run of ``point``."""
+        config = self.points[point]  # what the caller has named, whichever machine has trained it
+        return load_run(self.path / point, env=config.env, env_python=config.env_python)
+
+    def __str__(self) -> str:
+        rows = [
+            {"point": name, **{s.name: Score(s.mean, s.se if len(s.per_seed) > 1 else math.nan) for s in scores}}
+            for name, scores in self.scores.items()
+        ]
+        unknown = [name for name, (s, *_) in self.scores.items() if s.name == EXPLORING and math.isnan(s.mean)]
+        told = [f"no score: no episode ended in the training of a seed of {', '.join(unknown)}"] if unknown else []
+        return "\n".join([format_table(rows), *told]) if rows else "no point has finished"
+
+
+def collect(plan: Plan, failures: dict[str, str]) -> Swept:
+    """Return the scores of all finished points, and write ``scores.csv``."""
+    scores = {name: _scores(plan, name) for name in plan.points if plan.is_finished(name)}
+    swept = Swept(plan.folder, plan.points, scores, failures)
+    _write(swept)
+    return swept
+
+
+def _scores(plan: Plan, point: str) -> list[ShiftScore]:
+    evaluation = plan.evaluation(point)
+    if evaluation is not None:
+        return evaluation.scores
+    per_seed = []
+    for seed in seeds_of(plan.points[point]):
+        per_seed.append(exploring_score([row["score"] for row in plan.directory(point).read_metrics(seed)]))
+    return [shift_score(EXPLORING, np.asarray(per_seed))]
+
+
+def exploring_score(scores: list[float]) -> float:
+    """Return the mean over the last tenth of the rows, or the last row where any episode ended; nan if none did."""
+    last = [x for x in scores[-max(1, len(scores) // 10) :] if math.isfinite(x)]
+    last = last or [x for x in scores if math.isfinite(x)][-1:]
+    return float(np.mean(last)) if last else math.nan
+
+
+def _write(swept: Swept) -> None:
+    """One line per point and world: the settings that differ, mean and standard error over seeds, each seed's score."""
+    settings = differing(list(swept.points.values()))
+    file = io.StringIO(newline="")
+    writer = csv.writer(file)
+    writer.writerow(["point", *settings, "world", "mean", "se", "per_seed"])
+    for name, scores in swept.scores.items():
+        given = [getattr(swept.points[name], setting) for setting in settings]
+        for s in scores:
+            per_seed = " ".join(repr(x) for x in s.per_seed)
+            writer.writerow([name, *given, s.name, repr(s.mean), repr(s.se), per_seed])
+    write_text(swept.path / "scores.csv", file.getvalue().removesuffix("\n"))

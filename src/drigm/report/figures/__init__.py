@@ -1,0 +1,1 @@
+"""The figures of reports, and how they look."""

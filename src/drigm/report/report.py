@@ -1,0 +1,90 @@
+"""The report on runs: its sections, in the order of the page, and the page itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from drigm.core.errors import check
+from drigm.report.html import Section, save_figures, write_page
+from drigm.report.sections.against_paper import paper_section
+from drigm.report.sections.battle import battle_section
+from drigm.report.sections.comparison import statistics_section
+from drigm.report.sections.day import day_section
+from drigm.report.sections.overview import alignment_section, id_suffix, learning_section, runs_section
+from drigm.report.sections.robustness import radius_section, shifts_section
+from drigm.report.study import Study, collect
+from drigm.runtime.devices import use_cores
+from drigm.training.runs import Run
+
+# Of each environment, in this order; one that has nothing to say about it returns None.
+PER_STUDY = (
+    shifts_section,
+    statistics_section,
+    radius_section,
+    paper_section,
+    day_section,
+    battle_section,
+    learning_section,
+)
+
+
+def report_sections(runs: Sequence[Run], shifts: str | None = None) -> list[Section]:
+    """Return everything that a report says about ``runs``, to be written by `drigm.report.html.write_page`.
+
+    Scores and alignment are kept in the runs' directories, so that they are computed once.
+
+    Args:
+        runs: finished runs; those that differ in their seeds only are one method.
+        shifts: the suite of worlds; by default that of `drigm.evaluation.evaluate.evaluate`.
+
+    Raises:
+        UserError: as `drigm.report.study.collect`.
+    """
+    use_cores()
+    studies = collect(runs, shifts)
+    sections = [runs_section(studies)]
+    for study in studies:
+        made = (make(study, id_suffix(study, studies)) for make in PER_STUDY)
+        sections += [_named(section, study, studies) for section in made if section is not None]
+    return [*sections, alignment_section(studies)]
+
+
+def write_report(
+    runs: Sequence[Run], path: str | Path, shifts: str | None = None, figures: str | Path | None = None
+) -> Path:
+    """Write the report on ``runs`` as one HTML file and return its path.
+
+    Args:
+        runs: see `report_sections`.
+        path: the page; its suffix must be .html.
+        shifts: see `report_sections`.
+        figures: a folder that every figure is written to as SVG and PNG.
+
+    Raises:
+        UserError: as `report_sections`; or a file cannot be written.
+    """
+    check(Path(path).suffix.lower() in {".html", ".htm"}, "out", str(path), "its suffix must be .html")
+    sections = report_sections(runs, shifts)
+    if figures is not None:
+        save_figures(sections, figures)
+    return write_page(path, _heading(runs), _lead(runs), sections)
+
+
+def _named(section: Section, study: Study, studies: Sequence[Study]) -> Section:
+    return section if len(studies) == 1 else section._replace(title=f"{section.title}: {study.name}")
+
+
+def _heading(runs: Sequence[Run]) -> str:
+    envs = list(dict.fromkeys(run.config.env for run in runs))
+    return f"Robust teams in {envs[0]}" if len(envs) == 1 else f"Robust teams in {len(envs)} environments"
+
+
+def _lead(runs: Sequence[Run]) -> str:
+    seeds = sum(len(run.seeds) for run in runs)
+    what = f"{_count(len(runs), 'run')}, {_count(seeds, 'trained team')}"
+    return f"{what}: how they hold in worlds that differ from the one they were trained in, and how they learnt."
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'s' if number > 1 else ''}"

@@ -1,0 +1,138 @@
+"""Sections on shifted worlds: scores by world, and scores by radius."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from drigm.evaluation.statistics import VERDICT_SEEDS, Interval, interval, mean, per_world, worst_world
+from drigm.report.figures.aggregates import strengths
+from drigm.report.figures.curves import Band, leaders, radius_curves, world_intervals, world_name
+from drigm.report.html import Html, Section, figure_html, paragraph, table_html
+from drigm.report.study import SHORT, Method, Study, family
+
+
+def shifts_section(study: Study, suffix: str = "") -> Section:
+    """Return each method's score in each world, with nominal and worst told apart."""
+    scores = {method.label: per_world(method.scores) for method in study.methods}
+    name = study.score_name
+    figure = world_intervals(
+        scores,
+        study.worlds,
+        nominal=study.nominal,
+        strengths=strengths(study.worlds),
+        ylabel=name,
+        title=leaders({m.label: worst_world(m.scores) for m in study.methods}, "in the worst world", study.fewest),
+    )
+    alt = f"{name} in each world. " + "; ".join(
+        f"{label}: "
+        + ", ".join(f"{world_name(w)} {i.estimate:.3f}" for w, i in zip(study.worlds, intervals, strict=True))
+        for label, intervals in scores.items()
+    )
+    caption = "Greedy play, mean over seeds; whiskers and bands are 95 % intervals over seeds."
+    body = [_shift_note(study), figure_html(figure, alt, caption), _shift_table(study, scores)]
+    return Section("Robustness to shifts", f"shifts{suffix}", "".join(body), {"worlds": figure})
+
+
+def radius_section(study: Study, suffix: str = "") -> Section | None:
+    """Return scores against the radius rho, or None where no method comes with several radii."""
+    panels = {}
+    for title, methods in _families(study.methods).items():
+        plain = study.baseline_of(methods[0])
+        ordered = sorted([*methods, *filter(None, [plain])], key=_radius)
+        if len(methods) > 1:
+            panels[title] = {
+                "nominal": Band(*_by_radius(ordered, lambda m: per_world(m.nominal[:, None])[0])),
+                "mean of all worlds": Band(*_by_radius(ordered, mean_of_worlds)),
+                "worst world": Band(*_by_radius(ordered, lambda m: worst_world(m.scores))),
+            }
+    if not panels:
+        return None
+    figure = radius_curves(panels, ylabel=study.score_name, title=_radius_title(panels, study.fewest))
+    alt = f"{study.score_name} over the radius. " + "; ".join(
+        f"{family}, {name}: " + ", ".join(f"{x:g}: {i.estimate:.3f}" for x, i in zip(*band, strict=True))
+        for family, panel in panels.items()
+        for name, band in panel.items()
+    )
+    caption = "Radii stand at equal distances. Bands are 95 % intervals over seeds; one seed has none."
+    return Section("How much robustness?", f"radius{suffix}", figure_html(figure, alt, caption), {"rho": figure})
+
+
+def mean_of_worlds(method: Method) -> Interval:
+    """Return the mean over seeds and worlds; one team plays all worlds, so seeds are drawn whole."""
+    return interval(method.scores, mean, whole_seeds=True)
+
+
+def worst_name(method: Method, worlds: Sequence[str]) -> str:
+    """Return the world in which the method's mean score is lowest."""
+    return world_name(worlds[int(np.argmin(method.scores.mean(axis=0)))])
+
+
+def _shift_note(study: Study) -> Html:
+    nominal = f"The nominal world is {world_name(study.nominal)}." if study.nominal in study.worlds else ""
+    where = "the world it was trained in is none of them" if not nominal else ""
+    many = f"Suite {study.suite!r}: {len(study.worlds)} worlds"
+    return paragraph(f"{many}; {where}." if where else f"{many}.", nominal)
+
+
+def _shift_table(study: Study, scores: dict[str, list[Interval]]) -> Html:
+    rows = []
+    for method in study.methods:
+        rows.append(
+            {
+                "method": method.label,
+                "seeds": len(method.seeds),
+                **dict(zip(study.worlds, scores[method.label], strict=True)),
+                "worst": worst_world(method.scores),
+                "where": worst_name(method, study.worlds),
+            }
+        )
+    headings = {w: f"{world_name(w)}{' (nominal)' if w == study.nominal else ''}" for w in study.worlds}
+    ends = {"worst": "Each seed's worst", "where": "Lowest mean in"}
+    columns = {"method": "Method", "seeds": "Seeds", **headings, **ends}
+    return table_html(rows, columns)
+
+
+def _families(methods: Sequence[Method]) -> dict[str, list[Method]]:
+    """Robust methods that differ in nothing but their radius, by factorization and set."""
+    found: dict[str, list[Method]] = {}
+    titles: dict[str, str] = {}
+    for method in methods:
+        if method.robust:
+            found.setdefault(family(method.config), []).append(method)
+            titles[family(method.config)] = _family_title(method)
+    several = {key: members for key, members in found.items() if len({_radius(m) for m in members}) == len(members)}
+    return {_distinct(titles, key): members for key, members in several.items()}
+
+
+def _family_title(method: Method) -> str:
+    config = method.config
+    return f"{config.factorization.upper()}-{SHORT.get(config.uncertainty, config.uncertainty)}"
+
+
+def _distinct(titles: dict[str, str], key: str) -> str:
+    same = [k for k in titles if titles[k] == titles[key]]
+    return titles[key] if len(same) == 1 else f"{titles[key]} ({same.index(key) + 1})"
+
+
+def _radius(method: Method) -> float:
+    return method.config.rho
+
+
+def _by_radius(methods: Sequence[Method], summary: Callable[[Method], Interval]) -> tuple[list[float], list[Interval]]:
+    return [_radius(m) for m in methods], [summary(m) for m in methods]
+
+
+def _radius_title(panels: dict[str, dict[str, Band]], seeds: int) -> str:
+    """Return whether a radius beats the team without robustness, 0, in the worst world, and which is highest there."""
+    return ". ".join(f"{title}: {_best_radius(panel['worst world'], seeds)}" for title, panel in panels.items())
+
+
+def _best_radius(band: Band, seeds: int) -> str:
+    by_radius = dict(zip(band.x, band.intervals, strict=True))
+    radius, best = max(by_radius.items(), key=lambda item: (item[1].estimate, -item[0]))
+    plain = by_radius.get(0.0)
+    if plain is not None and (seeds < VERDICT_SEEDS or not best.low > plain.high):
+        return "no radius is clearly above ρ = 0 in the worst world"
+    return f"highest in the worst world at ρ = {radius:g}"

@@ -1,0 +1,1 @@
+"""The machine, without anything about learning: devices, sharding, files, signals, progress."""

@@ -1,0 +1,54 @@
+"""Results that a run keeps beside its weights, each with its key and a checksum, so that nothing is computed twice."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from drigm.runtime.files import FileError, make_folder, read_text, write_text
+
+
+def load_result(file: Path, key: Mapping[str, Any]) -> Any | None:
+    """Return the result that `store_result` wrote to ``file`` under this ``key``; None if there is no such."""
+    try:
+        found = json.loads(read_text(file))
+        if found["key"] == key and found["sha256"] == _checksum(key, found["result"]):
+            return found["result"]
+    except (FileError, ValueError, KeyError, TypeError, RecursionError):
+        pass  # not there, damaged, or not ours: it is computed again
+    return None
+
+
+def store_result(file: Path, key: Mapping[str, Any], result: Any) -> bool:
+    """Write ``result``, which JSON can hold, to ``file``; returns whether that was possible.
+
+    A result need not be kept to be shown, as that of a run in a folder that only others may write to.
+    """
+    content = {"key": key, "sha256": _checksum(key, result), "result": result}
+    try:
+        make_folder(file.parent)
+        write_text(file, json.dumps(content, indent=2))
+    except FileError:
+        return False
+    return True
+
+
+def to_json(value: Any) -> str:
+    """Return ``value`` as JSON, which has no NaN and no infinities: they are null."""
+    return json.dumps(_plain(value), indent=2, allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _checksum(key: Mapping[str, Any], result: Any) -> str:
+    return hashlib.sha256(json.dumps([key, result], sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,1 @@
+"""From settings to finished runs: programs, the loop, checkpoints, environments in other processes."""

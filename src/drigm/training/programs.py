@@ -1,0 +1,399 @@
+"""make_train: the whole of training as two compiled programs, for any number of seeds and radii."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import NamedSharding
+
+from drigm.agents import rollout
+from drigm.agents.recurrent import Memory, RecurrentAgents
+from drigm.agents.rollout import EpisodeStats, Exploration, RolloutState
+from drigm.algorithms import replay
+from drigm.algorithms.learner import Learner, LearnerState, Metrics, make_learner
+from drigm.algorithms.value_bounds import Robustness, make_robustness
+from drigm.core.config import TrainConfig
+from drigm.core.errors import UserError, check
+from drigm.core.presets import LEAKY_PRESETS
+from drigm.core.types import Array, PyTree, StoredStep
+from drigm.envs.api import Environment
+from drigm.envs.perturbations import parse_grid, split, wrap
+from drigm.runtime import devices
+from drigm.runtime.sharding import SHARD_AXIS, Layout, layout_of
+
+ROWS = 100  # of metrics in a run, about
+
+
+class ChunkSums(NamedTuple):
+    """Sums over a chunk, turned into means on the host."""
+
+    episodes: EpisodeStats
+    metrics: Metrics
+    updates: Array
+
+
+class RunState(NamedTuple):
+    """One shard of one seed: all that a run carries from tick to tick.
+
+    ``sums`` are those since the row of metrics began (`row_ticks`): carried, so that they are added in the same order
+    however a row is cut into chunks, and whether or not the run was stopped within it.
+    """
+
+    learner: LearnerState
+    rollout: RolloutState
+    ring: StoredStep
+    key: Array
+    robustness: Robustness
+    sums: ChunkSums
+
+
+class Train(NamedTuple):
+    """The compiled programs of a run; every leaf of a state has leading axes [shards, runs].
+
+    Attributes:
+        shapes: ``shapes(seeds, rho)``: the shapes of a state.
+        init: ``init(seeds [K] int32, rho [K] float32) -> RunState``.
+        chunk: ``chunk(state, tick, ticks) -> (state, ChunkSums)`` advances ``ticks`` ticks from number ``tick``.
+            Seeds and radii are the runs axis of this one program; ``ticks`` is traced, so chunks of any
+            length share one compilation. The sums are those since the last chunk that began a row of metrics
+            (`row_ticks`): equal bit for bit however a row is cut into chunks.
+        close: ends what runs beside this process.
+        settle: ``settle(state) -> RunState``: what a chunk returned, once everything that it began has finished.
+            Of environments in other processes the next chunk may go on while the last one's updates still run.
+        place: ``place(state)``: a state where a chunk wants it; more runs than devices can share evenly are filled up.
+        layout: where that is; None for environments in other processes.
+        notes: what a user should know since it was last called.
+    """
+
+    init: Callable[[Array, Array], RunState]
+    chunk: Callable[[Any, Array, Array], tuple[Any, ChunkSums]]
+    shapes: Callable[[Array, Array], RunState]
+    close: Callable[[], None] = lambda: None
+    settle: Callable[[Any], RunState] = lambda state: state
+    place: Callable[[RunState], Any] = lambda state: state
+    layout: Layout | None = None
+    notes: Callable[[], Sequence[str]] = tuple
+
+
+class StoppedError(UserError):
+    """Training cannot go on; ``state`` and ``tick`` are as far as it came."""
+
+    def __init__(self, why: str, state: RunState, tick: int) -> None:
+        super().__init__(why)
+        self.state, self.tick = state, tick
+
+
+def make_train(
+    config: TrainConfig,
+    env: Environment,
+    *,
+    runs: int | None = None,
+    in_turn: bool | None = None,
+) -> Train:
+    """Return the compiled training programs of ``config`` in ``env``.
+
+    The parallel environments, the replay and each batch of windows are split into ``config.shards`` shares whose
+    gradients are averaged; `drigm.runtime.sharding` says which device does what.
+
+    Args:
+        config: the settings that all runs share.
+        env: the environment.
+        runs: how many; None: the seeds of ``config``.
+        in_turn: a device's runs one after the other within a chunk, not as a `vmap`; None: see `devices.runs_in_turn`.
+    """
+    learner = make_learner(config, env.spec)
+    baseline = learner.method.baseline
+    envs = config.num_envs // config.shards
+    nominal, lies = split(env, training_strengths(config.perturb))
+    env = wrap(baseline.environment(nominal, envs), lies)
+    init = initial_state(config, env, learner, lambda agents, key: rollout.start(env, agents, key, envs))
+    layout = layout_of(config.shards, config.seeds if runs is None else runs)
+    in_turn = devices.runs_in_turn() if in_turn is None else in_turn
+    advance = functools.partial(_advance_all, learner, env, in_turn)
+    # The output's sharding is stated because an empty array would lose its own, and the next call compile anew.
+    step = jax.jit(layout.spread(advance), donate_argnums=0, out_shardings=layout.sharding)
+    start, shapes = compiled_start(init, layout.sharding if layout.full else None)
+    if baseline.reward_models is not None:
+        fit = functools.partial(baseline.reward_models, nominal, config.preset in LEAKY_PRESETS, config.steps)
+        both = functools.partial(_with_models, fit=fit, shards=config.shards)
+        # The fit is worth optimising, the rest is not; where nothing is saved by that, they are one program.
+        start = both(start) if devices.runs_in_turn() else jax.jit(both(init))
+        shapes = functools.partial(jax.eval_shape, both(init))
+    return Train(start, step, shapes, settle=layout.strip, place=layout.fill, layout=layout)
+
+
+def _with_models(
+    init: Callable[[Array, Array], RunState], fit: Callable[[Array], PyTree], shards: int
+) -> Callable[[Array, Array], RunState]:
+    """Return ``init(seeds, rho)`` that also fits what the baseline needs."""
+
+    def start(seeds: Array, rho: Array) -> RunState:
+        state, models = init(seeds, rho), fit(seeds)
+        models = jax.tree.map(lambda x: jnp.broadcast_to(x, (shards, *x.shape)), models)
+        return state._replace(learner=state.learner._replace(reward_models=models))
+
+    return start
+
+
+def compiled(train: Train, seeds: Array, rho: Array) -> Train:
+    """Return ``train`` with its programs compiled for these seeds and radii, or any others as many.
+
+    Args:
+        train: as `make_train` returns it.
+        seeds: [K] int32.
+        rho: [K] float32.
+    """
+    if train.layout is None:
+        raise ValueError("environments in other processes have no single program")
+    state, tick = train.layout.shapes(train.shapes(seeds, rho)), jax.ShapeDtypeStruct((), jnp.int32)
+    init: Any = train.init
+    if hasattr(init, "lower"):  # otherwise it is more than one program
+        init = init.lower(seeds, rho).compile()
+    chunk: Any = train.chunk
+    return train._replace(init=init, chunk=chunk.lower(state, tick, tick).compile())
+
+
+def initial_state(
+    config: TrainConfig, env: Environment, learner: Learner, start: Callable[[RecurrentAgents, Array], RolloutState]
+) -> Callable[[Array, Array], RunState]:
+    """Return ``init(seeds, rho)``; ``start(agents, key)`` begins the episodes of one shard of one seed."""
+
+    def init_one(seed: Array, rho: Array, shard: Array) -> RunState:
+        key = jax.random.key(seed)
+        k_learner, k_run = jax.random.split(key)
+        k_reset, k_loop = jax.random.split(jax.random.fold_in(k_run, shard))
+        state = learner.init(k_learner)
+        carry = start(state.params.agents, k_reset)
+        ring = replay.make_replay(rollout.row_of(env, carry), config.replay_size // config.num_envs)
+        robustness = make_robustness(config, env.spec, rho)
+        return RunState(state, carry, ring, jax.random.key_data(k_loop), robustness, no_sums())
+
+    def init(seeds: Array, rho: Array) -> RunState:
+        per_run = jax.vmap(init_one, in_axes=(0, 0, None))
+        return jax.vmap(per_run, in_axes=(None, None, 0))(seeds, rho, jnp.arange(config.shards, dtype=jnp.int32))
+
+    return init
+
+
+def compiled_start(
+    init: Callable[[Array, Array], RunState], sharding: NamedSharding | None
+) -> tuple[Any, Callable[[Array, Array], RunState]]:
+    """Return the compiled start of a run, spread as ``sharding`` says, and the shapes it returns."""
+    # What runs once need not be optimised: this compiles the start in a third of the time. On CPUs, where it was tried.
+    options = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
+    start = jax.jit(init, out_shardings=sharding, compiler_options=options)
+    return start, functools.partial(jax.eval_shape, init)
+
+
+def training_strengths(text: str) -> dict[str, float]:
+    """Return the strengths of the setting ``perturb``; `UserError` where a name has more than one."""
+    grid = parse_grid(text)
+    for name, strengths in grid.items():
+        check(len(strengths) == 1, f"perturb {name}", strengths, "training takes one strength of each")
+    return {name: strengths[0] for name, strengths in grid.items()}
+
+
+def epsilon_at(config: TrainConfig, tick: Any, xp: Any = jnp) -> Any:
+    """Return exploration's epsilon: linear from start to end over the first ``epsilon_fraction`` of the run.
+
+    ``xp``: ``jax.numpy``, or ``numpy`` where the tick is known.
+    """
+    span = max(1.0, config.epsilon_fraction * config.ticks)
+    share = xp.minimum(xp.float32(tick) / span, 1.0)
+    return config.epsilon_start + share * (config.epsilon_end - config.epsilon_start)
+
+
+def exploration_at(learner: Learner, tick: Array) -> Exploration:
+    """Return how to explore at ``tick``; only ordered, unmasked actions have neighbours to explore."""
+    config, spec, ordered = learner.method.config, learner.method.spec, learner.method.ordered
+    local = config.local_exploration if ordered and not spec.masks_actions else 0.0
+    width = config.local_width * (spec.num_actions - 1) / 2.0
+    return Exploration(epsilon_at(config, tick), local, width, config.joint_exploration)
+
+
+class Decision(NamedTuple):
+    """What the agents do at a tick, one shard of one seed."""
+
+    action: Array  # [B, N]
+    memory: Memory
+    env_key: Array
+    sample_key: Array
+
+
+def decide(
+    learner: Learner, env: Environment, agents: RecurrentAgents, carry: RolloutState, key: Array, tick: Array
+) -> tuple[Array, StoredStep, Decision]:
+    """Choose what to do at the present time-steps; returns the next key, the row to store and the decision."""
+    next_key, k_explore, k_env, k_sample = jax.random.split(jax.random.wrap_key_data(key), 4)
+    row = rollout.row_of(env, carry)
+    memory, action = rollout.act(agents, carry.memory, row)
+    action = rollout.explore(k_explore, action, row.avail_actions, exploration_at(learner, tick), env.spec.num_actions)
+    return jax.random.key_data(next_key), row, Decision(action, memory, k_env, k_sample)
+
+
+def row_ticks(config: TrainConfig) -> int:
+    """Return how many ticks a row of metrics sums up; a row begins with every tick that is a multiple of it."""
+    return max(1, config.ticks // ROWS)
+
+
+def first_update(config: TrainConfig) -> int:
+    """The number of rows after which learning starts."""
+    return max(-(-config.learning_starts // config.num_envs), config.window + 1)
+
+
+def nothing_learnt() -> tuple[Metrics, Array]:
+    """The metrics and number of updates of a tick without one."""
+    nothing = jnp.float32(0.0)
+    return Metrics(nothing, nothing, nothing, nothing), nothing
+
+
+def no_sums(shape: tuple[int, ...] = ()) -> ChunkSums:
+    """The sums that a chunk starts from.
+
+    Stated rather than asked of JAX: to find out the shapes, it would trace a tick a second time.
+    """
+    zero = jnp.zeros(shape, jnp.float32)
+    return ChunkSums(EpisodeStats(zero, zero, zero), Metrics(zero, zero, zero, zero), zero)
+
+
+def learn(
+    learner: Learner,
+    learnt: LearnerState,
+    ring: StoredStep,
+    keys: Array,
+    tick: Array,
+    robustness: Robustness,
+    place: replay.Place | None = None,
+) -> tuple[LearnerState, Metrics, Array]:
+    """Take the updates of a tick on the windows of all local shards, ``ring`` and ``keys`` [local shards, ...].
+
+    Returns:
+        The learner's state, the sums of the updates' metrics, and their number.
+    """
+    config = learner.method.config
+    count = config.batch // config.shards
+
+    def sample(keys: Array) -> StoredStep:
+        """Return the windows [T + 1, B] of one update, the local shards' side by side."""
+        draw = jax.vmap(lambda rows, key: replay.sample(rows, key, tick + 1, count, config.window, place), out_axes=1)
+        return side_by_side(draw(ring, keys))
+
+    def side_by_side(tree: PyTree) -> PyTree:
+        """[T, K, B, ...] -> [T, K * B, ...]."""
+        return jax.tree.map(lambda x: x.reshape(x.shape[0], -1, *x.shape[3:]), tree)
+
+    def update(carry: tuple[LearnerState, Metrics], given: Any) -> tuple[tuple[LearnerState, Metrics], None]:
+        (learnt, total), (keys, known) = carry, given
+        window, following = (sample(keys), None) if known is None else known
+        learnt, metrics = learner.update(learnt, window, robustness, ring.reward.shape[0], following)
+        return (learnt, jax.tree.map(jnp.add, total, metrics)), None
+
+    total, updates = nothing_learnt()
+    keys = jax.vmap(lambda key: jax.random.split(key, config.updates), out_axes=1)(keys)
+    known = None
+    if learner.keeps_target:  # then the target network reads all windows in one go
+        windows = jax.vmap(sample, out_axes=1)(keys)
+        team = learner.following(learnt, side_by_side(windows))
+        team = jax.tree.map(lambda x: x.reshape(x.shape[0], config.updates, -1, *x.shape[2:]), team)
+        known = jax.tree.map(lambda x: jnp.moveaxis(x, 1, 0), (windows, team))
+    # Written out where there is one, a loop where there are several: compiling takes as long as for one.
+    (learnt, total), _ = jax.lax.scan(update, (learnt, total), (keys, known), unroll=config.updates == 1)
+    return learnt, total, updates + config.updates
+
+
+def _tick(
+    learner: Learner, env: Environment, state: RunState, tick: Array, place: replay.Place | None
+) -> tuple[RunState, ChunkSums]:
+    """Act once in every environment, store it, and learn when it is time.
+
+    ``state`` is of one run: its rollout, ring and key [local shards, ...], the rest without a leading axis. So are the
+    returned sums: those of episodes [local shards].
+    """
+    config, agents = learner.method.config, state.learner.params.agents
+    decided = jax.vmap(lambda carry, key: decide(learner, env, agents, carry, key, tick))
+    key, row, decision = decided(state.rollout, state.key)
+    ring = jax.vmap(lambda rows, row: replay.insert(rows, row, tick, place))(state.ring, row)
+    step = jax.vmap(lambda carry, d: rollout.advance(env, carry, d.env_key, d.action, d.memory))
+    carry, episodes = step(state.rollout, decision)
+
+    def update() -> tuple[LearnerState, Metrics, Array]:
+        return learn(learner, state.learner, ring, decision.sample_key, tick, state.robustness, place)
+
+    due = (tick + 1 >= first_update(config)) & (tick % config.update_every == 0)
+    learnt, metrics, updates = jax.lax.cond(due, update, lambda: (state.learner, *nothing_learnt()))
+    state = state._replace(learner=learnt, rollout=carry, ring=ring, key=key)
+    return state, ChunkSums(episodes, metrics, updates)
+
+
+def _advance(
+    learner: Learner,
+    env: Environment,
+    state: RunState,
+    tick: Array,
+    ticks: Array,
+    place: replay.Place | None = None,
+) -> tuple[RunState, ChunkSums]:
+    """Advance one run, leaves [local shards, ...]; the sums have that axis too, all the same on it."""
+    shards = state.key.shape[0]
+    begins = tick % row_ticks(learner.method.config) == 0
+
+    def every(tree: PyTree) -> PyTree:
+        return jax.tree.map(lambda x: jnp.broadcast_to(x, (shards, *x.shape)), tree)
+
+    def body(i: Array, carry: tuple[RunState, ChunkSums]) -> tuple[RunState, ChunkSums]:
+        going, sums = carry
+        going, more = _tick(learner, env, going, tick + i, place)
+        return going, jax.tree.map(jnp.add, sums, more)
+
+    learnt, robustness = jax.tree.map(lambda x: x[0], (state.learner, state.robustness))
+    sums = jax.tree.map(lambda x: jnp.where(begins, jnp.zeros_like(x), x), state.sums)
+    sums = sums._replace(metrics=jax.tree.map(lambda x: x[0], sums.metrics), updates=sums.updates[0])
+    going = state._replace(learner=learnt, robustness=robustness, sums=None)  # pyright: ignore[reportArgumentType]
+    going, sums = jax.lax.fori_loop(0, ticks, body, (going, sums))
+    carried = sums._replace(metrics=every(sums.metrics), updates=every(sums.updates))
+    total = jax.tree.map(lambda x: jax.lax.psum(jnp.sum(x, axis=0), SHARD_AXIS), sums.episodes)
+    going = going._replace(learner=every(going.learner), robustness=state.robustness, sums=carried)
+    return going, every(sums._replace(episodes=total))
+
+
+def _advance_all(
+    learner: Learner,
+    env: Environment,
+    in_turn: bool,
+    state: RunState,
+    tick: Array,
+    ticks: Array,
+    runs: Array | int,
+) -> tuple[RunState, ChunkSums]:
+    """Advance the first ``runs`` of a device's runs, leaves [local shards, local runs, ...].
+
+    In turn, the runs' rings lie one after the other in one: they are too large to be cut out and put back.
+    """
+    shards, places = state.key.shape[:2]
+    if places == 1:
+        found = _advance(learner, env, jax.tree.map(lambda x: x[:, 0], state), tick, ticks)
+        return jax.tree.map(lambda x: x[:, None], found)
+    if not in_turn:
+        one = functools.partial(_advance, learner, env)
+        return jax.vmap(lambda mine: one(mine, tick, ticks), in_axes=1, out_axes=1)(state)
+    capacity = state.ring.reward.shape[2]
+    rings = jax.tree.map(lambda x: x.reshape(shards, places * capacity, *x.shape[3:]), state.ring)
+
+    def body(k: Array, carry: tuple[RunState, ChunkSums, StoredStep]) -> tuple[RunState, ChunkSums, StoredStep]:
+        state, sums, rings = carry
+        mine = jax.tree.map(lambda x: jax.lax.dynamic_index_in_dim(x, k, 1, keepdims=False), state)
+        place = replay.Place(k * capacity, capacity)
+        mine, more = _advance(learner, env, mine._replace(ring=rings), tick, ticks, place)
+        put = functools.partial(jax.lax.dynamic_update_index_in_dim, index=k, axis=1)
+        state, sums = jax.tree.map(put, (state, sums), (mine._replace(ring=nothing), more))
+        return state, sums, mine.ring
+
+    nothing: Any = None
+    carry = (state._replace(ring=nothing), no_sums((shards, places)), rings)
+    state, sums, rings = jax.lax.fori_loop(0, runs, body, carry)
+    ring = jax.tree.map(lambda x: x.reshape(shards, places, capacity, *x.shape[2:]), rings)
+    return state._replace(ring=ring), sums

@@ -1,0 +1,268 @@
+"""Runs: training a config, alone or together with others, resuming it, and opening what has finished."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from drigm.algorithms.learner import make_learner
+from drigm.core.config import TrainConfig, validate
+from drigm.core.errors import UserError, as_path, warn
+from drigm.core.scales import scales_of
+from drigm.envs.api import Environment
+from drigm.envs.calibration import calibrated, with_scales
+from drigm.runtime.devices import require_backend, use_cores
+from drigm.storage.loggers import parse_log
+from drigm.storage.run_directory import RunDirectory, default_path, seeds_of
+from drigm.training.loop import (
+    DivergedError,
+    Weights,
+    check_together,
+    method_name,
+    refuse_diverged,
+    stopped,
+    train_session,
+    weights_of,
+)
+from drigm.training.programs import Train, make_train
+from drigm.training.session import Member, Session
+from drigm.training.settings import check_replay, make_run_env, resolve
+from drigm.training.subprocess_loop import make_host_train
+from drigm.training.trust import Named, check_unchanged, open_environment, provenance
+
+NOBODY = Named()
+Log = str | Sequence[str]  # as `parse_log` reads it
+ProgramSource = Callable[[Sequence[TrainConfig], Environment], Train]  # as `programs_together`
+
+
+class Run(NamedTuple):
+    """A finished run: its directory, its config and its environment."""
+
+    directory: RunDirectory
+    config: TrainConfig
+    env: Environment
+
+    @property
+    def path(self) -> Path:
+        return self.directory.path
+
+    @property
+    def seeds(self) -> list[int]:
+        return seeds_of(self.config)
+
+    def weights(self) -> Weights:
+        """Return the weights of all seeds, stacked on a leading axis [K]."""
+        learner = make_learner(self.config, self.env.spec)
+        like = jax.eval_shape(lambda: weights_of(learner.init(jax.random.key(0))))
+        seeds = [self.directory.load_weights(seed, like) for seed in self.seeds]
+        return jax.tree.map(lambda *leaves: jnp.stack([jnp.asarray(x) for x in leaves]), *seeds)
+
+    def __str__(self) -> str:
+        c = self.config
+        return f"{method_name(c)} on {c.env}, {c.seeds} seeds of {c.steps} steps, in {self.path}"
+
+
+def with_known_scales(runs: Sequence[Run]) -> list[Run]:
+    """Return ``runs`` of one environment, about to be trained, with scales that are known and stored in each.
+
+    They are those that one of them has stored; where none has, they are measured now (`drigm.envs.scales.calibrated`), but
+    for runs that an older drigm began.
+    """
+    env, gamma = runs[0].env, runs[0].config.gamma
+    stored = [run.directory.load_scales(env.spec) for run in runs]
+    known = [scales for scales in stored if scales is not None]
+    if not known and any(run.directory.has_started() for run in runs):
+        return list(runs)
+    env = with_scales(env, known[0]) if known else calibrated(env, gamma)
+    for run, scales in zip(runs, stored, strict=True):
+        if scales is None:
+            run.directory.save_scales(scales_of(env.spec))
+    return [run._replace(env=env) for run in runs]
+
+
+def with_stored_scales(run: Run) -> Run:
+    """Return ``run`` with the scales that it was trained with; an older drigm used those of the environment."""
+    scales = run.directory.load_scales(run.env.spec)
+    return run if scales is None else run._replace(env=with_scales(run.env, scales))
+
+
+def programs_of(config: TrainConfig, env: Environment, runs: int | None = None) -> Train:
+    """Return the training programs of ``config`` in ``env``, wherever it lives; ``runs``: see `make_train`."""
+    if env.host is not None:
+        return make_host_train(config, env)
+    return make_train(config, env, runs=runs)
+
+
+def programs_together(configs: Sequence[TrainConfig], env: Environment) -> Train:
+    """Return the programs that train ``configs``, which differ in radius and seeds alone, side by side."""
+    return programs_of(configs[0], env, sum(config.seeds for config in configs))
+
+
+def train_run(config: TrainConfig, path: Path | None, *, quiet: bool = False, log: Log = ()) -> Run:
+    """Train ``config`` into a new run directory at ``path`` (None: a new one under ``runs/``).
+
+    ``log`` names loggers (`drigm.storage.loggers`) besides the CSV.
+
+    Raises:
+        UserError: a setting is out of range, a name unknown, the directory taken, or training diverged.
+    """
+    use_cores(validate(config).shards)  # before `resolve`, which makes arrays
+    require_backend()
+    log = parse_log(log)
+    config, env = resolve(config)
+    env = calibrated(env, config.gamma)
+    check_replay([config], env)
+    programs = programs_of(config, env)  # before anything is written: it may refuse
+    run = Run(RunDirectory(default_path(config) if path is None else path), config, env)
+    run.directory.refuse_taken()
+    with run.directory.locked():
+        run.directory.create(config, provenance(config))
+        run.directory.save_scales(scales_of(env.spec))
+        train_session(_alone(run, programs, quiet, log))
+    return run
+
+
+def resume_run(path: Path, *, quiet: bool = False, log: Log = (), named: Named = NOBODY) -> Run:
+    """Continue the run at ``path`` from its last checkpoint; a finished run is returned as it is.
+
+    Its loggers (``log``) are no part of its settings: they are named again, and go on with the same curves. For
+    ``named`` see `load_run`.
+
+    On CPU the result is bitwise that of a run that was never interrupted, given the same number of devices.
+    """
+    directory = RunDirectory(path)
+    config = directory.load_config()
+    use_cores(config.shards)
+    require_backend()
+    unfinished = not directory.is_finished(config)
+    env_id = open_environment(directory.path, config, directory.load_system(), named, exactly=unfinished)
+    run, log = with_stored_scales(Run(directory, config, make_run_env(config, env_id))), parse_log(log)
+    if unfinished:
+        check_replay([config], run.env)
+        with directory.locked():
+            _say_damaged(run)
+            [run] = with_known_scales([run])  # it may have been stopped before it had any
+            train_session(_alone(run, programs_of(config, run.env), quiet, log))
+    refuse_diverged([Member(config, directory)])
+    return run
+
+
+def train_together(
+    configs: Mapping[Path, TrainConfig],
+    folder: Path,
+    *,
+    quiet: bool = False,
+    log: Log = (),
+    programs: ProgramSource | None = None,
+) -> list[Run]:
+    """Train runs that differ in radius and seeds alone as one compiled program, each into its own run directory.
+
+    Finished runs stay as they are, unfinished ones go on from the checkpoint that the same set of runs left in
+    ``folder``: call it again, with the same arguments, after whatever stopped it.
+
+    Args:
+        configs: by run directory.
+        folder: for the checkpoint of all.
+        quiet: show no progress.
+        log: loggers besides the CSV.
+        programs: where the compiled programs come from (`drigm.training.precompile`); None: made here.
+
+    Raises:
+        DivergedError: seeds of some runs diverged; all the others have finished.
+        UserError: as `train_run`; two configs differ in anything else; a directory holds another run.
+    """
+    shards = [validate(config).shards for config in configs.values()]
+    use_cores(shards[0])
+    require_backend()
+    resolved = {path: resolve(config) for path, config in configs.items()}
+    runs = [Run(RunDirectory(path), config, env) for path, (config, env) in resolved.items()]
+    check_together([run.config for run in runs])
+    missing = [run for run in runs if not run.directory.is_finished(run.config)]
+    if _together_file(runs, folder).exists():  # stopped while the finished weights were written
+        missing = runs
+    with contextlib.ExitStack() as locks:
+        for run in missing:
+            locks.enter_context(run.directory.locked())
+        for run in runs:
+            _claim(run)
+        if missing:
+            _train_missing(with_known_scales(missing), folder, quiet, log, programs)
+    try:
+        refuse_diverged([Member(run.config, run.directory) for run in runs])
+    except DivergedError as error:
+        error.finished = [run for run in runs if not run.directory.diverged()]
+        raise
+    return [with_stored_scales(run) for run in runs]
+
+
+def _train_missing(missing: Sequence[Run], folder: Path, quiet: bool, log: Log, programs: ProgramSource | None) -> None:
+    """Train runs that this process holds, all at once; seeds that diverge are left to the caller."""
+    members = [Member(run.config, run.directory) for run in missing]
+    again = f"the same command (the checkpoint is in {folder})"
+    check_replay([run.config for run in missing], missing[0].env)
+    for run in missing:
+        _say_damaged(run)
+    try:
+        made = (programs or programs_together)([run.config for run in missing], missing[0].env)
+    except KeyboardInterrupt:
+        raise stopped(again) from None
+    file = _together_file(missing, folder)
+    with contextlib.suppress(DivergedError):
+        train_session(Session(members, missing[0].env, made, file, again, quiet, parse_log(log)))
+
+
+def load_run(path: str | Path, *, trust: bool = False, env: str = "", env_python: str = "") -> Run:
+    """Return the run at ``path``.
+
+    A run of an environment in another process opens as it is where this user has trained it on this machine. Somebody
+    else's would import, or start, what its files name: say which environment, or that you trust it (SECURITY.md).
+
+    Args:
+        path: of the run directory.
+        trust: import and start whatever the run names.
+        env: the run's environment, named again; its file may lie in another folder now.
+        env_python: the run's interpreter, named again.
+
+    Raises:
+        UserError: there is no run, its environment cannot be made, or nobody has said that it may be.
+    """
+    directory = RunDirectory(as_path("run", path))
+    config = directory.load_config()
+    env_id = open_environment(directory.path, config, directory.load_system(), Named(trust, env, env_python))
+    return with_stored_scales(Run(directory, config, make_run_env(config, env_id)))
+
+
+def _say_damaged(run: Run) -> None:
+    """Say it where a run is trained again because its weights cannot be used."""
+    if damaged := run.directory.damaged_weights(run.config):
+        warn(f"{damaged} They are trained again.")
+
+
+def _alone(run: Run, programs: Train, quiet: bool, log: tuple[str, ...]) -> Session:
+    """A session of one run, which keeps its own checkpoint."""
+    member = Member(run.config, run.directory)
+    again = f"drigm train --resume {run.path}"
+    return Session([member], run.env, programs, run.directory.checkpoint_file, again, quiet, log)
+
+
+def _together_file(runs: Sequence[Run], folder: Path) -> Path:
+    """The checkpoint of all ``runs``: a different set of them has a different one."""
+    together = "\n".join(str(run.path) for run in runs)
+    return folder / f"checkpoint-{hashlib.sha256(together.encode()).hexdigest()[:12]}.safetensors"
+
+
+def _claim(run: Run) -> None:
+    """Make the run's directory, unless it holds this very run."""
+    if not run.directory.config_file.exists():
+        run.directory.create(run.config, provenance(run.config))
+        return
+    if run.directory.load_config() != run.config:
+        raise UserError(f"run: {str(run.path)!r} has other settings; move it away or give another directory.")
+    exactly = not run.directory.is_finished(run.config)
+    check_unchanged(run.path, run.config, run.directory.load_system(), exactly=exactly)

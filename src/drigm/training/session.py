@@ -1,0 +1,188 @@
+"""Runs that one program trains, and their common checkpoint: whose it is, and what is read back from it."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from drigm.core.config import TrainConfig
+from drigm.core.errors import UserError, check, warn
+from drigm.core.scales import scales_of, to_text
+from drigm.envs.api import Environment
+from drigm.runtime import interrupts
+from drigm.storage.checkpoint import DamagedError, load_metadata, load_tree, previous, save_tree
+from drigm.storage.run_directory import RunDirectory, seeds_of
+from drigm.training.programs import RunState, Train
+
+FORMAT = "drigm-checkpoint-2"
+FREE = ("env_workers", "env_python")  # settings that a run may be continued with others of
+
+
+class Member(NamedTuple):
+    """One run of a session."""
+
+    config: TrainConfig
+    directory: RunDirectory
+
+
+class Session(NamedTuple):
+    """Runs that one compiled program trains.
+
+    Attributes:
+        members: their configs are equal but for radius and seeds.
+        env: the environment of all.
+        programs: its training programs.
+        checkpoint_file: where the state of all members is kept until they have finished.
+        again: how a user continues when it is stopped.
+        quiet: show no progress.
+        log: loggers besides the CSV.
+    """
+
+    members: Sequence[Member]
+    env: Environment
+    programs: Train
+    checkpoint_file: Path
+    again: str
+    quiet: bool = False
+    log: tuple[str, ...] = ()
+
+    @property
+    def config(self) -> TrainConfig:
+        """The settings that all members share; its radius and seeds are those of the first."""
+        return self.members[0].config
+
+    @property
+    def slots(self) -> list[tuple[Member, int]]:
+        """Each member with each of its seeds, as they stand on the axis of runs."""
+        return [(member, seed) for member in self.members for seed in seeds_of(member.config)]
+
+
+class Standing(NamedTuple):
+    """How far a session is."""
+
+    state: Any  # as the program's chunks take and return it
+    tick: int
+    rows: list[str]  # the lines of metrics of each slot, as CSV
+
+
+def save(session: Session, standing: Standing) -> None:
+    """Write the checkpoint, and leave the one before beside it."""
+    state = session.programs.settle(standing.state)
+    finite = finite_slots(_numbers(state), len(session.slots))
+    metadata = {
+        "format": FORMAT,
+        "config": _identity(session),
+        "seeds": ",".join(str(seed) for _, seed in session.slots),
+        "drigm": version("drigm"),
+        "tick": str(standing.tick),
+        "not_finite": ",".join(str(k) for k, fine in enumerate(finite) if not fine),
+        "rows": json.dumps(standing.rows),
+    }
+    with interrupts.finishing():
+        save_tree(session.checkpoint_file, state, metadata, keep=True)
+
+
+def restore(session: Session, state: RunState) -> Standing:
+    """Return how far the checkpoint is, and make the files of metrics hold its rows; ``state`` has its shapes.
+
+    A damaged checkpoint is left out for the one before.
+
+    Raises:
+        UserError: it belongs to another configuration, or there is none that is whole.
+    """
+    newest = session.checkpoint_file
+    there = [file for file in (newest, previous(newest)) if file.exists()]
+    if not there:
+        return Standing(state, 0, ["" for _ in session.slots])
+    said = "" if there[0] == newest else f"{newest}: is missing."
+    for file in there:
+        try:
+            found = _read(session, file, state)
+        except DamagedError as error:
+            said = said or str(error)
+            continue
+        if said:
+            warn(f"{said} The checkpoint before it is whole: going on from tick {found.tick}.")
+        _restore_metrics(session, found.rows)
+        return found
+    raise UserError(f"{said.rstrip('.')}; delete {' and '.join(map(str, there))} to train from the beginning.")
+
+
+def _numbers(state: RunState) -> Any:
+    """Return what must be finite unless a seed has diverged: all that learning and acting have computed."""
+    return state.learner, state.rollout, state.ring, state.sums
+
+
+def finite_slots(tree: Any, count: int) -> np.ndarray:
+    """Return for each of the first ``count`` slots whether its numbers in ``tree`` [shards, slots, ...] are finite."""
+    fine = np.ones(count, bool)
+    for leaf in jax.tree.leaves(tree):
+        x = np.asarray(leaf)
+        if x.dtype.kind == "f" and x.size:
+            x = np.moveaxis(x, 1, 0)[:count]
+            fine = fine & np.isfinite(x.reshape(count, -1)).all(axis=1)
+    return fine
+
+
+def _read(session: Session, file: Path, state: RunState) -> Standing:
+    metadata, slots = load_metadata(file), session.slots
+    if metadata.get("format") != FORMAT:
+        raise DamagedError(f"{file}: format: {metadata.get('format')!r} is not allowed; it must be {FORMAT}.")
+    if metadata.get("config") != _identity(session):
+        seeds = metadata.get("seeds", "")
+        raise UserError(
+            f"{file}: belongs to another configuration (of the seeds {seeds}); move it away, or restore config.json."
+        )
+    text = metadata.get("tick", "")
+    known = text.isdecimal() and int(text) <= session.config.ticks
+    if not known:
+        raise DamagedError(
+            f"{file}: tick: {text!r} is not allowed; it must be a whole number from 0 to {session.config.ticks}."
+        )
+    saved = load_tree(file, state)
+    rows = _rows(file, metadata, len(slots))
+    diverged = {int(k) for k in metadata.get("not_finite", "").split(",") if k.isdecimal()}
+    for k, fine in enumerate(finite_slots(_numbers(saved), len(slots))):
+        if not fine and k not in diverged:
+            raise DamagedError(f"{file}: numbers of seed {slots[k][1]} are not finite.")
+    for x, fresh in zip(jax.tree.leaves(saved.robustness), jax.tree.leaves(state.robustness), strict=True):
+        if np.any(np.isfinite(np.asarray(fresh)) & ~np.isfinite(np.asarray(x))):  # a value without bounds is infinite
+            raise DamagedError(f"{file}: the radius or the fail value is not finite.")
+    if metadata.get("drigm") != version("drigm"):
+        by = f"{file}: was written by drigm {metadata.get('drigm')}"
+        warn(f"{by}; with {version('drigm')} the rest may come out differently.")
+    return Standing(jax.tree.map(lambda x, like: jax.device_put(x, like.sharding), saved, state), int(text), rows)
+
+
+def _rows(file: Path, metadata: dict[str, str], count: int) -> list[str]:
+    try:
+        rows = json.loads(metadata.get("rows", ""))
+        check(len(rows) == count and all(isinstance(text, str) for text in rows), "rows", len(rows), f"{count} texts")
+    except (ValueError, TypeError, RecursionError):
+        raise DamagedError(f"{file}: has no rows of metrics.") from None
+    return rows
+
+
+def _restore_metrics(session: Session, rows: list[str]) -> None:
+    for (member, seed), text in zip(session.slots, rows, strict=True):
+        if member.directory.restore_metrics(seed, text):
+            told = "rows were missing, doubled or changed; those of the checkpoint are there again"
+            warn(f"{member.directory.metrics_file(seed)}: {told}.")
+
+
+def _identity(session: Session) -> str:
+    """Return a digest of everything that a checkpoint depends on."""
+    settings = [
+        {name: value for name, value in dataclasses.asdict(member.config).items() if name not in FREE}
+        for member in session.members
+    ]
+    scales = to_text(scales_of(session.env.spec))  # a lost or exchanged scales.json is another configuration
+    return hashlib.sha256(json.dumps([settings, scales], sort_keys=True).encode()).hexdigest()

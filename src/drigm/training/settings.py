@@ -1,0 +1,118 @@
+"""What a config means: presets and defaults filled in, names and combinations checked, its environment made."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from drigm.algorithms.baselines import BASELINES
+from drigm.algorithms.factorizations import FACTORIZATIONS
+from drigm.algorithms.uncertainty import SETS
+from drigm.core.config import TrainConfig, validate
+from drigm.core.errors import check, choose
+from drigm.core.presets import PRESETS, with_preset
+from drigm.envs import HOSTED, KINDS, make_env
+from drigm.envs.api import Environment
+from drigm.envs.shifts import SOURCES
+from drigm.envs.subprocess.origin import located
+from drigm.runtime.devices import memory_bytes
+
+
+def settle(settings: dict[str, Any]) -> TrainConfig:
+    """Return the config of what a user said, with its preset filled in, and beyond that what its environment likes.
+
+    Raises:
+        UserError: a name is unknown, or an uncertainty set comes without its radius.
+    """
+    kind = str(settings.get("env", "")).partition(":")[0]
+    of_kind = KINDS[kind].settings if kind in KINDS else {}
+    filled = {**of_kind, **with_preset(settings)}
+    config = TrainConfig().replace(**filled)
+    radius = config.uncertainty in SETS and SETS[config.uncertainty].max_rho > 0.0
+    check(not radius or "rho" in filled, "rho", None, f"give the radius of {config.uncertainty}")
+    return config
+
+
+def resolve(config: TrainConfig) -> tuple[TrainConfig, Environment]:
+    """Check the config as a whole, names and combinations included, and make its environment.
+
+    In the config that is returned, an environment's file has its absolute path.
+    """
+    config = validate(config)
+    config = config.replace(env=located(config.env))
+    return config, make_run_env(config, config.env)
+
+
+def make_run_env(config: TrainConfig, env_id: str) -> Environment:
+    """Check names and combinations of a valid config, and make its environment, called ``env_id`` here."""
+    choose("factorization", config.factorization, tuple(FACTORIZATIONS))
+    choose("uncertainty", config.uncertainty, tuple(SETS))
+    choose("preset", config.preset, tuple(PRESETS))
+    choose("baseline", config.baseline, tuple(BASELINES))
+    _check_method(config)
+    env = make_env(env_id, **_host_options(config))
+    bounded = math.isfinite(env.spec.reward_range[0]) or config.fail_value != "auto"
+    needs = (BASELINES[config.baseline].uncertainty or SETS[config.uncertainty]).can_fail
+    told = f"{config.env} does not declare a reward_range: give a number below every value (sum of rewards)"
+    check(bounded or not needs, "fail_value", config.fail_value, told)
+    known = SOURCES in env.shifts or not BASELINES[config.baseline].needs_sources
+    _check_discount(config, env)
+    check(known, "baseline", config.baseline, f"it needs source worlds, and {config.env} has no suite {SOURCES}")
+    check(env.spec.num_actions > 0, "env", config.env, "training needs discrete actions")
+    ordered = env.spec.action_values is not None
+    check(
+        config.head != "ordered" or ordered,
+        "head",
+        config.head,
+        f"linear or auto: the actions of {config.env} have no order",
+    )
+    return env
+
+
+def _check_discount(config: TrainConfig, env: Environment) -> None:
+    """Raise `UserError` where values have no limit: nothing is discounted, and episodes that are cut go on for ever."""
+    fails = (BASELINES[config.baseline].uncertainty or SETS[config.uncertainty]).can_fail and config.rho > 0.0
+    message = f"below 1: episodes of {config.env} never terminate, and truncation bootstraps"
+    check(config.gamma < 1.0 or env.spec.terminates or fails, "gamma", config.gamma, message)
+
+
+def _host_options(config: TrainConfig) -> dict[str, Any]:
+    """What an environment in other processes is told about them."""
+    kind = config.env.partition(":")[0]
+    told = {"python": config.env_python, "workers": config.env_workers, "timeout": config.env_timeout}
+    return told if kind in HOSTED else {}
+
+
+def _check_method(config: TrainConfig) -> None:
+    """Raise `UserError` for a radius without a set, and for baselines that cannot be combined with the rest."""
+    baseline = BASELINES[config.baseline]
+    uncertainty = baseline.uncertainty or SETS[config.uncertainty]
+    allowed = f"from 0 to {uncertainty.max_rho:g} with {uncertainty.name}"
+    if uncertainty.max_rho == 0.0:
+        with_radius = ", ".join(s.name for s in SETS.values() if s.max_rho)
+        allowed = f"0 with {uncertainty.name} (a radius needs one of {with_radius}, or the baseline short_horizon)"
+    check(config.rho <= uncertainty.max_rho, "rho", config.rho, allowed)
+    plain = config.uncertainty == "nominal" or baseline.uncertainty is None
+    check(plain, "uncertainty", config.uncertainty, f"nominal with baseline {baseline.name}")
+    additive = FACTORIZATIONS[config.factorization].additive
+    check(
+        not baseline.private or additive,
+        "factorization",
+        config.factorization,
+        f"vdn with baseline {baseline.name}: only a sum has shares that agents can be robust about",
+    )
+    robust = not baseline.private or uncertainty.max_rho > 0.0
+    check(robust, "uncertainty", config.uncertainty, f"a set with a radius with baseline {baseline.name}")
+
+
+def check_replay(configs: Sequence[TrainConfig], env: Environment) -> None:
+    """Raise `UserError` if the replay of all seeds of ``configs`` is larger than this machine's memory."""
+    spec, config = env.spec, configs[0]
+    n = spec.num_agents
+    step = 4 * (n * spec.obs_size + spec.state_size + n + 1) + n * spec.num_actions * spec.masks_actions + 3
+    needed, there = step * config.replay_size * sum(c.seeds for c in configs), memory_bytes()
+    told = (
+        f"that takes {needed / 2**30:,.1f} GiB for all seeds, and this machine has {there / 2**30:,.1f} GiB of memory"
+    )
+    check(not there or needed <= there, "replay_size", config.replay_size, told)

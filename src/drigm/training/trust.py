@@ -1,0 +1,177 @@
+"""Whose environment a run names: opening somebody else's run must not import or start what its files ask for.
+
+A run of an environment that lives in another process is signed when it is created, with a key that only this user can
+read. A run without that signature opens where the caller names its environment again, or says that it is trusted.
+SECURITY.md has the whole rule.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import hmac
+import json
+import os
+import secrets
+import stat
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from drigm.core.config import TrainConfig
+from drigm.core.errors import UserError, check, warn
+from drigm.envs import HOSTED
+from drigm.envs.subprocess.origin import Origin, digest, located, origin
+
+KEY_BYTES = 32
+TRIES, WAIT_S = 20, 0.05  # until another process has written the key that it is making
+
+
+class Named(NamedTuple):
+    """What the caller says about a run that is opened.
+
+    Attributes:
+        trust: import and start whatever the run names.
+        env: the run's environment, named again; its file may lie elsewhere now. "": not named.
+        env_python: the run's interpreter, named again.
+    """
+
+    trust: bool = False
+    env: str = ""
+    env_python: str = ""
+
+
+def provenance(config: TrainConfig) -> dict[str, Any]:
+    """Return what a new run's system.json holds of its environment: file, digest, signature; {} where nothing is run.
+
+    Raises:
+        UserError: the environment's file cannot be read.
+    """
+    if not _asks(config):
+        return {}
+    parts = origin(config.env)
+    file = None if parts is None else parts.file
+    record = {} if file is None else {"file": str(file), "sha256": digest(file)}
+    key = _key(create=True)
+    return {"environment": record if key is None else {**record, "signature": _signature(key, config, record)}}
+
+
+def open_environment(path: Path, config: TrainConfig, facts: Any, named: Named, *, exactly: bool = False) -> str:
+    """Return the id of the environment to open the run at ``path`` with; a changed source is said in one line.
+
+    Args:
+        path: of the run.
+        config: its settings.
+        facts: its system.json.
+        named: what the caller says.
+        exactly: the run goes on, so a source that has changed is refused unless the caller names it.
+
+    Raises:
+        UserError: the run is somebody else's and its environment has not been named; the source is not there.
+    """
+    record = facts.get("environment") if isinstance(facts, dict) else None
+    record = record if isinstance(record, dict) else {}
+    env, parts = _chosen(config.env, named.env), origin(config.env)
+    check(
+        named.env_python in ("", config.env_python),
+        "env_python",
+        named.env_python,
+        f"the run's is {config.env_python!r}" if config.env_python else "the run has none",
+    )
+    asks = _asks(config)
+    if not (named.trust or _is_signed(config, record)):
+        for field, value in asks.items():
+            told = (
+                f"opening {path} would run it, and this user has not trained that run here: name it again with "
+                f"--{field.replace('_', '-')}, or give --trust if you trust whoever made the run"
+            )
+            check(getattr(named, field) != "", field, value, told)
+    if parts is not None and not named.env and parts != origin(env):
+        warn(f"env: {config.env!r} has no folder in {path}; taking {env!r}.")
+    _check_source(origin(env), config.env, record, refuse=exactly and not named.env)
+    return env
+
+
+def check_unchanged(path: Path, config: TrainConfig, facts: Any, *, exactly: bool) -> None:
+    """Say that the environment's source is not what the run at ``path`` began with; refuse it where it goes on."""
+    open_environment(path, config, facts, Named(trust=True), exactly=exactly)
+
+
+def _asks(config: TrainConfig) -> dict[str, str]:
+    """The settings by which making the environment runs something that does not come with drigm."""
+    kind = config.env.partition(":")[0]
+    asks = {"env": config.env} if kind == "pettingzoo" else {}
+    return asks | ({"env_python": config.env_python} if kind in HOSTED and config.env_python else {})
+
+
+def _chosen(env_id: str, named: str) -> str:
+    """The run's environment, or the same one where the caller says that it lies."""
+    if not named or named == env_id:
+        return located(env_id) if os.path.dirname(_module(env_id)) or _module(env_id).endswith(".py") else env_id
+    ours, theirs = origin(located(named)), origin(env_id)
+    same = ours is not None and theirs is not None and ours[1:] == theirs[1:]
+    check(same, "env", named, f"the run's is {env_id!r}, whose file may lie in another folder now")
+    return str(ours)
+
+
+def _module(env_id: str) -> str:
+    parts = origin(env_id)
+    return "" if parts is None else os.path.join(parts.folder, parts.module)
+
+
+def _check_source(parts: Origin | None, env_id: str, record: dict[str, Any], *, refuse: bool) -> None:
+    """Say in one line, or refuse, that the source is not the one that the run began with."""
+    if parts is None or not (parts.folder or "file" in record):
+        return
+    file = parts.file
+    again = "name the environment where it lies now, with --env"
+    check(file is not None, "env", env_id, f"its file is not there any more: {again}")
+    if file is None or not isinstance(record.get("sha256"), str) or digest(file) == record["sha256"]:
+        return
+    if refuse:
+        told = f"{file} has changed since the run began: give the file back, or name it with --env to go on with it"
+        raise UserError(f"env: {env_id!r} is not allowed; {told}.")
+    warn(f"env: {file} has changed since this run was trained; what follows is of the file as it is now.")
+
+
+def _is_signed(config: TrainConfig, record: dict[str, Any]) -> bool:
+    """Whether this user's drigm wrote the record for these settings."""
+    key, given = _key(create=False), record.get("signature")
+    return key is not None and isinstance(given, str) and hmac.compare_digest(given, _signature(key, config, record))
+
+
+def _signature(key: bytes, config: TrainConfig, record: dict[str, Any]) -> str:
+    text = json.dumps(["drigm-environment-1", config.env, config.env_python, record.get("file"), record.get("sha256")])
+    return hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
+
+
+def _key(*, create: bool) -> bytes | None:
+    """This user's key; None where there is none, or where others could have read or written it."""
+    root = os.environ.get("XDG_STATE_HOME") or os.path.join(os.path.expanduser("~"), ".local", "state")
+    file = Path(root) / "drigm" / "key"
+    try:
+        if create and not file.exists():
+            file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with contextlib.suppress(FileExistsError):
+                _write_new(file, secrets.token_bytes(KEY_BYTES))
+        for _ in range(TRIES):
+            key = _read_own(file)
+            if key is None or len(key) == KEY_BYTES:
+                return key
+            time.sleep(WAIT_S)
+    except (OSError, ValueError):  # no home, or none that can be written
+        pass
+    return None
+
+
+def _write_new(file: Path, data: bytes) -> None:
+    with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out:
+        out.write(data)
+
+
+def _read_own(file: Path) -> bytes | None:
+    """The content of a file that is this user's and that nobody else can read; else None."""
+    with open(os.open(file, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)), "rb") as found:
+        facts = os.fstat(found.fileno())
+        own = not hasattr(os, "getuid") or (facts.st_uid == os.getuid() and not facts.st_mode & 0o077)
+        return found.read(KEY_BYTES + 1) if own and stat.S_ISREG(facts.st_mode) else None

@@ -1,0 +1,195 @@
+"""DrIGM of a trained team: do the agents' own greedy actions maximise the team's own joint value?"""
+
+from __future__ import annotations
+
+import itertools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from drigm.agents import rollout
+from drigm.agents.recurrent import RecurrentAgents
+from drigm.algorithms.factorizations import FACTORIZATIONS, Factorization, Team
+from drigm.algorithms.windows import of_the_living
+from drigm.core.errors import UserError, check
+from drigm.core.types import Array, PyTree, standardise
+from drigm.envs.api import Environment
+from drigm.runtime.devices import use_cores
+from drigm.training.runs import Run
+
+EXHAUSTIVE = 4096  # joint actions up to which all are compared
+STARTS, SWEEPS = 4, 4  # beyond that: coordinate ascents, from the greedy joint action and from random ones
+POINTS, EPISODES = 64, 4  # joint histories per seed, spread evenly over greedy protocol episodes
+TOLERANCE = 1e-5  # of the spread of the joint value: float32 ties are agreement
+
+
+class Point(NamedTuple):
+    """A joint history that a greedy episode visits."""
+
+    features: Array  # [G, rows, F]
+    state: Array  # [S] standardised
+    avail: Array  # [N, A]
+    inside: Array  # [] bool, the episode is still running
+    alive: Array | None  # [N] bool
+
+
+class Alignment(NamedTuple):
+    """How often greedy agents are the greedy team.
+
+    ``agreement`` is the share of joint histories where no joint action that was looked at has a higher joint value
+    than the agents' own greedy actions; ``gaps`` are what the best one found has more, as a share of the spread of the
+    joint values looked at (0 where they agree).
+    """
+
+    method: str  # "exhaustive" or "coordinate search"
+    joint_actions: float  # A^N
+    points: int
+    agreement: float
+    per_seed: list[float]
+    mean_gap: float
+    max_gap: float
+
+    def __str__(self) -> str:
+        found = "no better one exists" if self.method == "exhaustive" else "a search found no better one"
+        return (
+            f"greedy agents are the greedy team at {100 * self.agreement:.1f} % of {self.points} joint histories\n"
+            f"  ({self.method} among {self.joint_actions:.3g} joint actions: {found});\n"
+            f"  gap elsewhere, as a share of the spread: mean {self.mean_gap:.2g}, max {self.max_gap:.2g}\n"
+            f"  per seed: {' '.join(f'{100 * x:.1f}' for x in self.per_seed)}"
+        )
+
+
+def verify_run(run: Run) -> Alignment:
+    """Return how often the decentralised greedy actions of ``run`` equal the argmax of its own joint value.
+
+    All joint actions are compared where there are at most `EXHAUSTIVE`, else a coordinate search looks for a better
+    one: from the greedy joint action and from random ones each agent in turn takes its best reply.
+    """
+    use_cores()
+    check(
+        run.env.host is None, "run", str(run.path), "its environment lives in another process; verify needs one in JAX"
+    )
+    env, factorization = run.env, FACTORIZATIONS[run.config.factorization]
+    weights = run.weights()
+
+    def one(agents: RecurrentAgents, mixer: PyTree, key: Array) -> tuple[Array, Array]:
+        points = _points(env, agents, key)
+        keys = jax.random.split(key, POINTS)
+        gaps = jax.lax.map(lambda x: _gap(factorization, agents, mixer, env, *x), (points, keys))
+        return gaps, points.inside
+
+    keys = jax.random.split(jax.random.key(0), len(run.seeds))
+    gaps, inside = jax.jit(jax.vmap(one))(weights.agents, weights.mixer, keys)
+    gaps, inside = np.asarray(gaps, np.float64), np.asarray(inside)
+    if not np.all(np.isfinite(gaps[inside])):
+        raise UserError(f"run: {str(run.path)!r} has weights whose joint values are not finite; train it again.")
+    agrees = gaps <= TOLERANCE
+    wrong = gaps[inside & ~agrees]
+    return Alignment(
+        method="exhaustive" if _joint_count(env) <= EXHAUSTIVE else "coordinate search",
+        joint_actions=_joint_count(env),
+        points=int(inside.sum()),
+        agreement=float(agrees[inside].mean()),
+        per_seed=[float(a[i].mean()) for a, i in zip(agrees, inside, strict=True)],
+        mean_gap=float(wrong.mean()) if wrong.size else 0.0,
+        max_gap=float(wrong.max()) if wrong.size else 0.0,
+    )
+
+
+def _joint_count(env: Environment) -> float:
+    return float(env.spec.num_actions) ** env.spec.num_agents
+
+
+def _points(env: Environment, agents: RecurrentAgents, key: Array) -> Point:
+    """Play greedy protocol episodes and return `POINTS` of their joint histories, [P, ...]."""
+    spec = env.spec
+
+    def episode(index: Array) -> Point:
+        world = env._replace(params=env.episode(env.params, index))
+        carry = rollout.start(world, agents, jax.random.fold_in(key, index), 1)
+
+        def body(state: tuple[rollout.RolloutState, Array], k: Array):
+            carry, inside = state
+            row = rollout.row_of(world, carry)
+            memory, features, action = rollout.perceive(agents, carry.memory, row)
+            now = standardise(row.state[0], spec.state_offset, spec.state_scale)
+            alive = None if row.alive is None else row.alive[0]
+            point = Point(features[0], now, carry.timestep.avail_actions[0], inside, alive)
+            carry, _ = rollout.advance(world, carry, k, action, memory)
+            return (carry, inside & ~(carry.timestep.terminated | carry.timestep.truncated)[0]), point
+
+        keys = jax.random.split(jax.random.fold_in(key, 1000 + index), spec.episode_limit)
+        return jax.lax.scan(body, (carry, jnp.bool_(True)), keys)[1]
+
+    episodes = max(EPISODES, -(-POINTS // spec.episode_limit))
+    points = jax.lax.map(episode, jnp.arange(episodes, dtype=jnp.int32))
+    points = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), points)
+    # Those inside an episode first, in order; then evenly spread over them.
+    order = jnp.argsort(~points.inside, stable=True)
+    count = jnp.sum(points.inside.astype(jnp.int32))
+    chosen = order[
+        jnp.minimum(jnp.arange(POINTS) * jnp.maximum(count, POINTS) // POINTS, episodes * spec.episode_limit - 1)
+    ]
+    return jax.tree.map(lambda x: x[chosen], points)
+
+
+def _gap(
+    factorization: Factorization, agents: RecurrentAgents, mixer: PyTree, env: Environment, point: Point, key: Array
+) -> Array:
+    """Return how much more the best joint action found is worth than the greedy agents' one, over the spread."""
+    features = point.features[None]
+    q = agents.q_values(features)[0, 0]
+    q = jnp.where(point.avail, q, -jnp.inf)
+    seen = agents.by_agent(features)[0, 0]
+    agent = jnp.arange(q.shape[0])
+
+    def value(actions: Array) -> Array:
+        """Q_tot of joint actions [K, N], -inf where one is not available."""
+        own = q[agent, actions]
+        possible = jnp.all(jnp.isfinite(own), axis=-1)
+        k = actions.shape[0]
+        team = Team(
+            jnp.where(possible[:, None], own, 0.0),
+            actions,
+            jnp.broadcast_to(seen, (k, *seen.shape)),
+            jnp.broadcast_to(point.state, (k, *point.state.shape)),
+        )
+        team = of_the_living(team, None if point.alive is None else jnp.broadcast_to(point.alive, actions.shape))
+        return jnp.where(possible, factorization.joint_value(mixer, team), -jnp.inf)
+
+    avail = point.avail[None, None] if env.spec.masks_actions else None
+    greedy = agents.greedy(features, avail)[0, 0]
+    reached = value(greedy[None])[0]
+    if _joint_count(env) <= EXHAUSTIVE:
+        every = np.array(list(itertools.product(range(env.spec.num_actions), repeat=env.spec.num_agents)), np.int32)
+        values = value(jnp.asarray(every))
+        best, worst = jnp.max(values), jnp.min(jnp.where(jnp.isfinite(values), values, jnp.inf))
+    else:
+        best, worst = _coordinate_search(value, q, greedy, key)
+    spread = jnp.maximum(jnp.maximum(best, reached) - worst, 1e-12)
+    return jnp.maximum(best - reached, 0.0) / spread
+
+
+def _coordinate_search(value, q: Array, greedy: Array, key: Array) -> tuple[Array, Array]:
+    """Return the highest value that best replies in turn reach from `STARTS` joint actions, and the lowest seen."""
+    agents, actions = q.shape
+    every = jnp.arange(actions, dtype=jnp.int32)
+    random = jax.random.categorical(key, jnp.where(jnp.isfinite(q), 0.0, -jnp.inf), shape=(STARTS - 1, agents))
+    starts = jnp.concatenate([greedy[None], random.astype(jnp.int32)])
+
+    def reply(carry: tuple[Array, Array], agent: Array) -> tuple[tuple[Array, Array], Array]:
+        joint, lowest = carry
+        options = jnp.broadcast_to(joint, (actions, agents)).at[:, agent].set(every)
+        values = value(options)
+        lowest = jnp.minimum(lowest, jnp.min(jnp.where(jnp.isfinite(values), values, jnp.inf)))
+        return (joint.at[agent].set(jnp.argmax(values).astype(jnp.int32)), lowest), jnp.max(values)
+
+    def ascend(start: Array) -> tuple[Array, Array]:
+        order = jnp.tile(jnp.arange(agents, dtype=jnp.int32), SWEEPS)
+        (_, lowest), values = jax.lax.scan(reply, (start, jnp.float32(jnp.inf)), order)
+        return values[-1], lowest
+
+    best, lowest = jax.lax.map(ascend, starts)
+    return jnp.max(best), jnp.min(lowest)

@@ -1,0 +1,74 @@
+"""`drigm verify`: the mathematics checked on this machine, and the DrIGM alignment of a trained run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from drigm.runtime.progress import Progress
+from drigm.storage.results import to_json
+from drigm.verification.exact import (
+    Counterexample,
+    TheoremReport,
+    check_theorem,
+    fooled,
+    gamble_problem,
+    solve_counterexample,
+)
+from drigm.verification.learned_vs_exact import Agreement, learned_agreement
+
+LEARNED = ("vdn", "qmix", "qtran")
+LEARNED_SET, LEARNED_RHO = "tv", 0.3
+
+
+class Verification(NamedTuple):
+    """The counterexample, the theorem on random problems, and what the learner learns on a problem solved exactly."""
+
+    counterexample: Counterexample
+    theorem: TheoremReport
+    learned: list[Agreement]
+
+    @property
+    def holds(self) -> bool:
+        """Whether everything came out as the theory says."""
+        learnt = all(agreement.holds for agreement in self.learned)
+        return fooled(self.counterexample) and self.theorem.violations == 0 and learnt
+
+    def to_json(self) -> str:
+        """Return everything as one JSON object."""
+        return to_json(
+            {
+                "holds": self.holds,
+                "counterexample": self.counterexample.summary(),
+                "theorem": self.theorem._asdict(),
+                "learned": [{**agreement._asdict(), "holds": agreement.holds} for agreement in self.learned],
+            }
+        )
+
+    def __str__(self) -> str:
+        lines = ["(a) " + str(self.counterexample), "(b) " + str(self.theorem), "(c) Learned against exact:"]
+        lines += [f"  {agreement}" for agreement in self.learned]
+        return "\n".join([*lines, "Everything holds." if self.holds else "NOT everything holds."])
+
+
+def verify(*, quiet: bool = False, learned: Sequence[str] = LEARNED, **theorem: Any) -> Verification:
+    """Return the outcome of all three checks; takes about a minute.
+
+    Args:
+        quiet: show no progress.
+        learned: the factorizations that are trained on a problem solved exactly.
+        theorem: passed on to `drigm.verification.exact.check_theorem`, such as ``problems=2000``.
+    """
+    with Progress("verify", 2 + len(learned), quiet=quiet) as progress:
+        progress.note("counterexample")
+        example = solve_counterexample()
+        progress.update(1)
+        progress.note("random problems")
+        report = check_theorem(**theorem)
+        progress.update(2)
+        agreements = []
+        for done, factorization in enumerate(learned, 3):
+            progress.note(f"training {factorization}")
+            agreements.append(learned_agreement(gamble_problem(), factorization, LEARNED_SET, LEARNED_RHO))
+            progress.update(done)
+    return Verification(example, report, agreements)
