@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from small import SMALL, assert_one_sentence
 
 import drigm.report.figures.learning_curve  # noqa: F401 (its import takes a second, which is no command line's fault)
-from drigm import cli
+from drigm.cli import main as cli
 from drigm.cli import reproduce
 from drigm.cli import sweep as sweep_command
 from drigm.core.config import FIELDS, validate

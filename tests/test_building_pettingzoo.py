@@ -140,7 +140,7 @@ def test_actions_and_days_outside_their_range_are_refused():
 def test_is_reached_as_an_attribute_too():
     import drigm.envs
 
-    assert drigm.envs.building.simulator.parallel_env is parallel_env  # the module, not the factory of the same name
+    assert drigm.envs.building.parallel_env is parallel_env  # the module, not the factory of the same name
 
 
 def test_without_pettingzoo_the_extra_is_named(monkeypatch):

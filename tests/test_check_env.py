@@ -227,7 +227,7 @@ def test_environments_of_one_process_do_not_disturb_each_other(name):
 
 def test_drigms_own_building_lives_in_a_worker_too():
     """It imports, in the worker, drigm's copies of the modules that the worker consists of."""
-    env = hosted("pettingzoo", "drigm.envs.building.simulator:parallel_env?name=OfficeSmall/Tucson", workers=1)
+    env = hosted("pettingzoo", "drigm.envs.building:parallel_env?name=OfficeSmall/Tucson", workers=1)
     assert env.spec.state_size == 10  # six zones and what all of them see
 
 

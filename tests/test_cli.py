@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from small import SMALL, assert_one_sentence, flags
 
-from drigm import cli
 from drigm.algorithms.baselines import BASELINES
 from drigm.algorithms.factorizations import FACTORIZATIONS
 from drigm.algorithms.optimizer import OPTIMIZERS
 from drigm.algorithms.uncertainty import SETS
+from drigm.cli import main as cli
 from drigm.core.config import FIELDS, TrainConfig, validate
 from drigm.core.presets import PAPER_RHO, PRESETS
 from drigm.envs.toy.probe import RULES

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from small import SMALL, assert_one_sentence
 
-from drigm import cli
+from drigm.cli import main as cli
 from drigm.core.errors import UserError
 from drigm.core.scales import scales_of
 from drigm.envs import make_env

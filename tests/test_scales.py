@@ -167,7 +167,7 @@ def test_a_building_through_pettingzoo_is_the_building(tmp_path):
     settings |= {"window": 12, "burn_in": 2, "batch": 32, "learning_starts": 2000, "learning_rate": 1e-3}
     settings |= {"epsilon_fraction": 0.3, "double_q": True, "target_period": 100, "shards": 1, "quiet": True}
     building = make_env("building:OfficeSmall/Tucson")
-    through = "pettingzoo:drigm.envs.building.simulator:parallel_env?name=OfficeSmall/Tucson"
+    through = "pettingzoo:drigm.envs.building:parallel_env?name=OfficeSmall/Tucson"
     scores = []
     for name, env in (("itself", "building:OfficeSmall/Tucson"), ("through", through)):
         run = drigm.train(env, "vdn", out=tmp_path / name, **settings)

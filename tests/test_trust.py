@@ -10,7 +10,7 @@ import pytest
 from small import SMALL, assert_one_sentence
 
 import drigm
-from drigm import cli
+from drigm.cli import main as cli
 from drigm.core.errors import UserError
 from drigm.envs.subprocess.origin import located, origin
 from drigm.experiments.sweep.worker import own_cores

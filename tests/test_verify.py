@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from small import SMALL, seeds_to_learn
 
-from drigm import cli
+from drigm.cli import main as cli
 from drigm.training.loop import Weights
 from drigm.training.runs import train_run
 from drigm.verification import greedy_alignment

@@ -32,7 +32,7 @@ class Comparison(NamedTuple):
 
 
 def compare(scores: Scores, method: str, other: str) -> Comparison:
-    """Return the comparison of two methods: all pairs of their runs, not paired by seed (see `drigm.evaluation.statistics`)."""
+    """Return the comparison of two methods: all pairs of their runs, not paired by seed (see `drigm.statistics`)."""
     x, y = (np.array(list(scores[name].values())).T for name in (method, other))  # [K, W]
     worlds = list(scores[method])
     places = {name: (x[:, i], y[:, i]) for i, name in enumerate(worlds)}

@@ -6,6 +6,7 @@ run = drigm.train("building:OfficeSmall/Tucson", drigm.QMIX(), drigm.TotalVariat
 print(drigm.evaluate(run, shifts="climate"))
 """
 
+from drigm import exact, statistics
 from drigm.core.errors import UserError
 from drigm.envs import make_env
 from drigm.envs.subprocess.check_env import check_env
@@ -41,8 +42,10 @@ __all__ = [
     "UserError",
     "check_env",
     "evaluate",
+    "exact",
     "load_run",
     "make_env",
+    "statistics",
     "sweep",
     "train",
     "verify",

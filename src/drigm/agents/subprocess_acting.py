@@ -2,8 +2,8 @@
 
 Such a step is a few products of some thirty rows. As a compiled program it took 0.3 ms, and a millisecond while
 learning kept XLA's threads busy; in NumPy it takes 0.1 ms beside learning too, with nothing to compile and, where
-learning has an accelerator, no way to it and back. The networks' definition is `drigm.agents.recurrent`, of which `HostTeam` is
-one step. Leading axes are [K, E]: runs, and the environments of each.
+learning has an accelerator, no way to it and back. The networks' definition is
+`drigm.agents.recurrent`, of which `HostTeam` is one step. Leading axes are [K, E]: runs, and the environments of each.
 """
 
 from __future__ import annotations
@@ -115,8 +115,8 @@ def explore(
 ) -> np.ndarray:
     """Replace each action [K, E, N], with probability ``epsilon`` each, by an available one drawn uniformly.
 
-    The law is that of `drigm.agents.rollout.explore` for actions without an order; ``draws`` [2, K, E, N] are uniform in
-    [0, 1).
+    The law is that of `drigm.agents.rollout.explore` for actions without an order; ``draws`` [2, K, E, N] are uniform
+    in [0, 1).
     """
     tosses = draws[0, ..., :1] if joint else draws[0]
     if avail is None:

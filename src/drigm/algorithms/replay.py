@@ -1,7 +1,7 @@
 """Sequence replay: a ring of time-steps per environment, sampled as windows of T + 1 time-steps.
 
-A row (`drigm.core.types.StoredStep`) is a time-step together with the action that led to it. A window's T transitions are the pairs of
-neighbouring rows; the pair (last row of an episode, first row of the next) is not a transition and
+A row (`drigm.core.types.StoredStep`) is a time-step together with the action that led to it. A window's T transitions
+are the pairs of neighbouring rows; the pair (last row of an episode, first row of the next) is not a transition and
 is masked out by `drigm.algorithms.td_target.valid_transitions`.
 """
 
@@ -16,7 +16,7 @@ from drigm.core.types import Array, StoredStep
 
 
 class Place(NamedTuple):
-    """Which rows of a ring are a run's: several runs' may lie one after the other in one, see `drigm.training.programs`."""
+    """Which rows of a ring are a run's: several runs may share one, see `drigm.training.programs`."""
 
     base: Array | int  # the first
     capacity: int

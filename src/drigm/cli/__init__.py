@@ -1,1 +1,1 @@
-"""Larger commands of the command line, a module each: ``add(commands)`` gives the command its own parser."""
+"""The command line: `main`, and a module for each command, whose ``add(commands)`` gives it its own parser."""

@@ -62,7 +62,8 @@ class Environment(NamedTuple):
         vary: ``vary({name: strength}) -> Environment``, the same environment with those parameters changed; all its
             worlds have the structure and shapes of this one's.
         world_per_env: ``params`` has a leading axis [B], one world per parallel environment (only for training).
-        host: how to make it in another process; ``reset`` and ``step`` then only refuse (see `drigm.envs.subprocess.environment`).
+        host: how to make it in another process; ``reset`` and ``step`` then only refuse (see
+            `drigm.envs.subprocess.environment`).
         notes: what a user should know about it, such as fallbacks that were taken.
     """
 

@@ -296,7 +296,3 @@ def open_page(page: Path) -> None:
 def spaced(city: str) -> str:
     """Return ``New York`` for ``NewYork``."""
     return {"NewYork": "New York", "ElPaso": "El Paso", "PortAngeles": "Port Angeles"}.get(city, city)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

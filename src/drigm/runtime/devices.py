@@ -21,8 +21,8 @@ def usable_cores() -> int:
 def use_cores(shards: int = 1) -> None:
     """Make one CPU device per usable core and at least one per shard; must come before JAX computes anything.
 
-    Shards on devices of one core take turns; the arithmetic is then the same on any number of cores (`drigm.runtime.sharding`).
-    Once JAX has computed, nothing changes.
+    Shards on devices of one core take turns; the arithmetic is then the same on any number of cores
+    (`drigm.runtime.sharding`). Once JAX has computed, nothing changes.
     """
     try:
         jax.config.update("jax_num_cpu_devices", max(usable_cores(), shards))

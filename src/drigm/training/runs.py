@@ -71,8 +71,8 @@ class Run(NamedTuple):
 def with_known_scales(runs: Sequence[Run]) -> list[Run]:
     """Return ``runs`` of one environment, about to be trained, with scales that are known and stored in each.
 
-    They are those that one of them has stored; where none has, they are measured now (`drigm.envs.scales.calibrated`), but
-    for runs that an older drigm began.
+    They are those that one of them has stored; where none has, they are measured now
+    (`drigm.envs.calibration.calibrated`), but for runs that an older drigm began.
     """
     env, gamma = runs[0].env, runs[0].config.gamma
     stored = [run.directory.load_scales(env.spec) for run in runs]

@@ -1,6 +1,7 @@
 """The building as a PettingZoo `ParallelEnv`, for training code that expects one.
 
-It steps the same compiled physics as `drigm.envs.building.simulator`, on the CPU. Made by `drigm.envs.building.simulator.parallel_env`.
+It steps the same compiled physics as `drigm.envs.building.simulator`, on the CPU, and is made by
+`drigm.envs.building.parallel_env`.
 """
 
 from __future__ import annotations

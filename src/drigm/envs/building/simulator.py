@@ -16,21 +16,18 @@ from __future__ import annotations
 import functools
 from dataclasses import fields
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from drigm.core.errors import UserError, check
+from drigm.core.errors import check
 from drigm.core.types import Array, EnvSpec, TimeStep
 from drigm.envs.api import Environment, Shift
 from drigm.envs.building import dataset, thermal
 from drigm.envs.building.options import DAY_SECONDS, PARAMETERS, BuildingOptions, varied
 from drigm.envs.shifts import SOURCES
-
-if TYPE_CHECKING:
-    from drigm.envs.building.pettingzoo import ParallelBuildingEnv
 
 POWER_SCALE = 24.0  # SustainGym's weight of the power term, before (1 - reward_beta)
 ZERO_SCORE_RETURN = 1500.0  # per agent and day: the published score is 0 at -1500 and 1 at 0
@@ -126,17 +123,6 @@ def building(name: str, **options) -> Environment:
         parameters=PARAMETERS,
         vary=lambda strengths: building(name, **{**options, **varied(chosen, len(zone_names), strengths)}),
     )
-
-
-def parallel_env(name: str, **options) -> ParallelBuildingEnv:
-    """The same building as a PettingZoo `ParallelEnv`; needs ``pip install "drigm[pettingzoo]"``."""
-    try:
-        from drigm.envs.building.pettingzoo import ParallelBuildingEnv
-    except ModuleNotFoundError as error:
-        if error.name not in ("pettingzoo", "gymnasium"):
-            raise
-        raise UserError('parallel_env needs PettingZoo: pip install "drigm[pettingzoo]".') from None
-    return ParallelBuildingEnv(building(name, **options))
 
 
 def published_score(episode_return: Array, num_agents: int) -> Array:

@@ -1,7 +1,7 @@
 """Environments of other libraries, which live in worker processes: PettingZoo's and StarCraft's.
 
-They have no pure functions: `Environment.host` says how to make them, and `drigm.training.subprocess_loop` and `drigm.evaluation.subprocess_play`
-step them. Everything else (spec, perturbations, learner, run directory) is the same.
+They have no pure functions: `Environment.host` says how to make them, and `drigm.training.subprocess_loop` and
+`drigm.evaluation.subprocess_play` step them. Everything else (spec, perturbations, learner, run directory) is the same.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Intervals over seeds: of one method's scores and of two methods' difference.
 
-With few seeds they are Student's, see `drigm.evaluation.statistics.student`; with many they are percentile bootstrap intervals.
+With few seeds they are Student's, see `drigm.evaluation.statistics.student`; with many they are percentile bootstrap
+intervals.
 """
 
 from __future__ import annotations

@@ -24,8 +24,8 @@ def probability_of_improvement(
 
     ``1/W sum_w 1/(KL) sum_kl [x_kw > y_lw] + [x_kw = y_lw] / 2``, the Mann-Whitney U over KL (Agarwal et al. 2021,
     section 4.3). With fewer than 20 seeds of either its interval is a score interval
-    (`drigm.evaluation.statistics.student.improvement_ends`), else a bootstrap's that resamples the seeds of each method in each
-    world apart.
+    (`drigm.evaluation.statistics.student.improvement_ends`), else a bootstrap's that resamples the seeds of each method
+    in each world apart.
 
     Args:
         x: [K, W]; or [K], one number a seed, such as `worst_per_seed`.

@@ -1,7 +1,7 @@
 """The worst model of each uncertainty set, exactly: inf over q of E_q[V], and the q that attains it.
 
-Nothing here is shared with `drigm.algorithms.uncertainty`, whose sampled targets are checked against these values: each set has
-a method of its own (sorting, a quadratic, one root, a piecewise linear dual).
+Nothing here is shared with `drigm.algorithms.uncertainty`, whose sampled targets are checked against these values:
+each set has a method of its own (sorting, a quadratic, one root, a piecewise linear dual).
 """
 
 from __future__ import annotations

@@ -1,0 +1,36 @@
+"""``drigm evaluate``."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from drigm.cli import opening
+from drigm.envs.perturbations import parse_grid
+from drigm.evaluation.evaluate import evaluate
+from drigm.runtime.devices import cache_compilations, use_cores
+
+
+def add(commands: Any) -> None:
+    """Add the command to the subparsers ``commands``."""
+    score = commands.add_parser("evaluate", help="score a trained team in shifted worlds")
+    score.add_argument("directory", metavar="DIR", help="a finished run")
+    score.add_argument("--shifts", help="suite of worlds (default: climate, else noise), see drigm list")
+    score.add_argument(
+        "--perturb",
+        action="append",
+        default=[],
+        metavar="NAME=STRENGTH,...",
+        help="play each world under each strength, as in obs_noise=0,0.1,0.4; repeat it for combinations",
+    )
+    score.add_argument("--json", action="store_true", help="one object per shift: name, mean, se, per_seed")
+    opening.add_flags(score)
+    score.set_defaults(run=_evaluate)
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    use_cores()
+    cache_compilations()
+    result = evaluate(opening.opened(options.directory, options), options.shifts, parse_grid(" ".join(options.perturb)))
+    print(result.to_json() if options.json else result)
+    return 0
