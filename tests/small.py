@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from drigm.algorithms.robust_target import next_values, robust_target
+from drigm.algorithms.value_bounds import nature_of
 from drigm.core.config import TrainConfig
 from drigm.core.types import EnvSpec
 from drigm.training.programs import make_train
@@ -147,3 +149,14 @@ def assert_one_sentence(message):
     assert "\n" not in message.strip()
     assert message.strip().endswith(".")
     assert re.match(r"^[^:]+: ", message)
+
+
+def shifted_target_of(method, following, dual, batch, robustness, reward_models=None):
+    """The robust target of a greedy next team, in the learner's shifted values."""
+    nature = nature_of(method, robustness)
+    return robust_target(method, next_values(method, (), following, nature), dual, batch, nature, reward_models)
+
+
+def shift_of(method, robustness):
+    """What the learner's values are less than the real ones: b."""
+    return nature_of(method, robustness).offset

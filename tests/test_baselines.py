@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small import SMALL, assert_one_sentence, make_spec, seeds_to_learn
+from small import SMALL, assert_one_sentence, make_spec, seeds_to_learn, shift_of, shifted_target_of
 
 from drigm.agents import rollout
 from drigm.agents.recurrent import make_agents
@@ -18,9 +18,8 @@ from drigm.algorithms.baselines.domain_randomization import randomized
 from drigm.algorithms.dual import dual_variables, init_dual
 from drigm.algorithms.factorizations import Team
 from drigm.algorithms.learner import make_learner
-from drigm.algorithms.robust_target import robust_target
 from drigm.algorithms.uncertainty import SETS, Dual
-from drigm.algorithms.value_bounds import make_robustness, value_offset
+from drigm.algorithms.value_bounds import make_robustness
 from drigm.algorithms.windows import Batch, of_the_living
 from drigm.core.errors import UserError
 from drigm.core.types import TimeStep
@@ -145,8 +144,8 @@ def private_setup(uncertainty, fail_value=-6.0, baseline="individual_robust"):
 def test_individually_robust_agents_sum_their_own_worst_cases(uncertainty):
     """``y = r + gamma (1 - terminated) sum_i T_{m / N}(V_i')`` in unshifted values."""
     method, batch, following, dual, robustness = private_setup(uncertainty)
-    b = value_offset(method, robustness)
-    y = robust_target(method, (), following, dual, None, batch, robustness) + b
+    b = shift_of(method, robustness)
+    y = shifted_target_of(method, following, dual, batch, robustness) + b
     own = dual_variables(method, dual, batch)
     total = 0.0
     for agent in range(2):
@@ -169,10 +168,10 @@ def test_the_dead_hold_no_share_of_the_offset(uncertainty):
     after = before & jax.random.bernoulli(keys[1], 0.7, following.q.shape)
     batch = batch._replace(alive_tm1=before, alive_t=after)
     living = of_the_living(following, after)
-    b = value_offset(method, robustness)
+    b = shift_of(method, robustness)
     assert (b != 0.0) == SETS[uncertainty].can_fail
     y = (
-        robust_target(method, (), living, dual, None, batch, robustness)
+        shifted_target_of(method, living, dual, batch, robustness)
         + jnp.sum(before.astype(jnp.float32), axis=-1) * b / 2.0
     )
     own = dual_variables(method, dual, batch)
@@ -214,21 +213,21 @@ def test_the_individual_worst_case_is_a_worst_case_too_many():
             reward_t=jnp.zeros((1, 2)), terminated_t=jnp.zeros((1, 2), bool)
         )
         robustness = robustness._replace(rho=half, fail_value=m)
-        b = value_offset(method, robustness)
+        b = shift_of(method, robustness)
         following = Team(own[None] - b / 2.0, batch.action_tm1, jnp.zeros((1, 2, 2, 1)), batch.state_t)
         etas = np.linspace(-2.0, 2.0, 9, dtype=np.float32)
         pairs = np.stack(np.meshgrid(etas, etas), axis=-1).reshape(-1, 2)
 
         def mean_target(eta, method=method, following=following, batch=batch, robustness=robustness, dual=dual):
             fixed = eqx.tree_at(lambda d: (d.out, d.out_bias), dual, (jnp.zeros_like(dual.out), eta))
-            return jnp.mean(robust_target(method, (), following, fixed, None, batch, robustness))
+            return jnp.mean(shifted_target_of(method, following, fixed, batch, robustness))
 
         found = np.asarray(jax.jit(jax.vmap(mean_target))(pairs - b / 2.0) + b)
         np.testing.assert_allclose(max(found), 0.9 * expected, atol=1e-4)
         method = make_learner(method.config.replace(baseline="none"), method.spec).method
         together = init_dual(method, jax.random.key(0))
         eta_0 = eqx.tree_at(lambda d: d.out_bias, together, -b)
-        y = robust_target(method, (), following, eta_0, None, batch, robustness) + b
+        y = shifted_target_of(method, following, eta_0, batch, robustness) + b
         np.testing.assert_allclose(jnp.mean(y), 0.9 * shared, atol=1e-4)
 
 
@@ -292,7 +291,7 @@ WEATHER = ("out_temp", "ghi", "ground_temp")
 
 def train_toy(monkeypatch, tmp_path, **changes):
     """A real run in the toy worlds."""
-    monkeypatch.setattr(sys.modules["drigm.training.runs"], "make_env", lambda env_id: toy())
+    monkeypatch.setattr(sys.modules["drigm.training.settings"], "make_env", lambda env_id: toy())
     config = SMALL.replace(env="toy", factorization="vdn", num_envs=6, batch=4, replay_size=600, seeds=2, **changes)
     return train_run(config, tmp_path / "run", quiet=True)
 
@@ -363,7 +362,7 @@ def test_groupdrs_target_takes_the_lowest_reward_for_the_sampled_one():
     lowest = groupdr.lowest_reward(models, batch.state_tm1, batch.action_tm1)
     predictions = [jax.tree.map(lambda x, w=w: x[w], networks)(batch.state_tm1, batch.action_tm1)[0] for w in range(4)]
     np.testing.assert_allclose(lowest, np.min(predictions, axis=0), rtol=1e-5, atol=1e-6)
-    y = robust_target(method, (), following, None, models, batch, robustness)
+    y = shifted_target_of(method, following, None, batch, robustness, models)
     expected = lowest + 0.9 * jnp.where(batch.terminated_t, 0.0, jnp.sum(following.q, axis=-1))
     np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-5)
 

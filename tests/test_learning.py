@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small import LEARN, SMALL, assert_close, assert_equal, leaves, make_spec, seeds_to_learn, train_all
+from small import LEARN, SMALL, assert_close, assert_equal, leaves, make_spec, seeds_to_learn, shift_of, train_all
 
 from drigm.agents import rollout
 from drigm.agents.recurrent import AgentInputs
@@ -15,7 +15,7 @@ from drigm.algorithms.factorizations import FACTORIZATIONS
 from drigm.algorithms.learner import make_learner
 from drigm.algorithms.robust_target import team_of
 from drigm.algorithms.uncertainty import SETS
-from drigm.algorithms.value_bounds import make_robustness, value_offset
+from drigm.algorithms.value_bounds import make_robustness
 from drigm.core.types import NO_ACTION, StoredStep, standardise
 from drigm.envs import make_env
 from drigm.runtime.sharding import SHARD_AXIS
@@ -37,7 +37,7 @@ def greedy_play(env, learner, state, robustness):
         action = action[0]
         carry, _ = rollout.advance(env, carry, jax.random.key(200 + step), action, memory)
         total += carry.timestep.reward
-    offset = value_offset(learner.method, robustness)
+    offset = shift_of(learner.method, robustness)
     return jnp.stack(values) + offset, total
 
 

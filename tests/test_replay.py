@@ -4,14 +4,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small import SMALL, make_spec
+from small import SMALL, make_spec, shifted_target_of
 
 from drigm.agents import rollout
 from drigm.agents.recurrent import make_agents
 from drigm.algorithms import replay
 from drigm.algorithms.factorizations import Factorization
 from drigm.algorithms.learner import make_learner
-from drigm.algorithms.robust_target import next_team, robust_target
+from drigm.algorithms.robust_target import next_team
 from drigm.algorithms.td_target import valid_transitions
 from drigm.algorithms.value_bounds import Robustness
 from drigm.algorithms.windows import cut_batch
@@ -140,7 +140,7 @@ def targets_of(learner, state, window):
     """The batch of a window, and its nominal targets."""
     batch = cut_batch(learner.method, window)
     following = next_team(learner.method, state.params, state.target, window, batch)
-    return batch, robust_target(learner.method, state.target.mixer, following, None, None, batch, NOMINAL)
+    return batch, shifted_target_of(learner.method, following, None, batch, NOMINAL)
 
 
 NOMINAL = Robustness(jnp.float32(0.0), jnp.float32(0.0))

@@ -8,17 +8,23 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.optimize import minimize
-from small import SMALL, assert_close, assert_equal, leaves, make_spec, seeds_to_learn
+from small import SMALL, assert_close, assert_equal, leaves, make_spec, seeds_to_learn, shift_of, shifted_target_of
 
 from drigm.agents.recurrent import greedy_actions
-from drigm.algorithms.dual import dual_variables, fit_dual, init_dual
+from drigm.algorithms.dual import FittedDual, dual_variables, fit_dual, init_dual
 from drigm.algorithms.factorizations import Team
 from drigm.algorithms.learner import make_learner
-from drigm.algorithms.robust_target import next_values, robust_target
+from drigm.algorithms.robust_target import next_values
 from drigm.algorithms.td_target import masked_mean, td_target, valid_transitions
 from drigm.algorithms.uncertainty import SETS, Dual
 from drigm.algorithms.uncertainty.kullback_leibler import MAX_RATIO
-from drigm.algorithms.value_bounds import Robustness, auto_fail_value, make_robustness, value_bounds, value_offset
+from drigm.algorithms.value_bounds import (
+    Robustness,
+    auto_fail_value,
+    make_robustness,
+    nature_of,
+    value_bounds,
+)
 from drigm.algorithms.value_bounds import value_offset as offset_of
 from drigm.algorithms.windows import Batch
 from drigm.envs import make_env
@@ -136,10 +142,10 @@ def test_without_a_discount_values_keep_their_differences(uncertainty):
     robustness = make_robustness(method.config, spec, rho)
     m = robustness.fail_value
     v_t = m + jnp.linspace(-2.0, 0.0, 2000).reshape(40, 50) / rho
-    offset = value_offset(method, robustness)
+    offset = shift_of(method, robustness)
     halves = jnp.stack([v_t - offset, v_t - offset], axis=-1) / 2.0
     team = Team(halves, jnp.zeros(halves.shape, jnp.int32), jnp.zeros((*halves.shape, 1)), jnp.zeros((40, 50, 4)))
-    seen = next_values(method, (), team, robustness) + offset
+    seen = next_values(method, (), team, nature_of(method, robustness)) + offset
     np.testing.assert_allclose(seen, v_t, rtol=1e-5)
     assert len(np.unique(seen)) == 2000
 
@@ -211,7 +217,7 @@ def random_dual(method, key):
 
 
 def target_of(method, dual, batch, v_t, robustness):
-    return robust_target(method, (), team_worth(batch, v_t), dual, None, batch, robustness)
+    return shifted_target_of(method, team_worth(batch, v_t), dual, batch, robustness)
 
 
 @pytest.mark.parametrize("uncertainty", SETS)
@@ -227,7 +233,7 @@ def test_the_learners_shifted_target_is_the_unshifted_one(uncertainty, fail_valu
     v_t = 3.0 * jax.random.normal(keys[1], batch.reward_t.shape)
     rho = jnp.float32(0.3 if SETS[uncertainty].max_rho else 0.0)
     robustness = make_robustness(method.config, spec, rho)
-    b = value_offset(method, robustness)
+    b = shift_of(method, robustness)
     assert (b != 0.0) == (SETS[uncertainty].can_fail and fail_value != 0.0)  # no m, nothing to shift
     dual = random_dual(method, keys[2])
     variables = dual_variables(method, dual, batch)
@@ -259,7 +265,7 @@ def test_what_follows_a_termination_reaches_no_target(uncertainty):
     targets = target_of(method, dual, batch, v_t, robustness)
     moved = target_of(method, dual, batch, jnp.where(over, 1e6, v_t), robustness)
     np.testing.assert_array_equal(targets, moved)
-    offset = value_offset(method, robustness)
+    offset = shift_of(method, robustness)
     np.testing.assert_allclose(targets[over], batch.reward_t[over] - offset, rtol=1e-5, atol=1e-5)
     going_on = target_of(method, dual, batch._replace(terminated_t=jnp.zeros((6, 5), bool)), v_t, robustness)
     np.testing.assert_array_equal(targets[~over], going_on[~over])
@@ -273,8 +279,8 @@ def fitting(uncertainty):
     optimizer = learner.dual_optimizer
 
     def fit(dual, batch, v_t):
-        dual, _, loss = fit_dual(method, optimizer, dual, optimizer.init(dual), batch, v_t, jnp.float32(0.3))
-        return dual, loss
+        dual, loss = fit_dual(method, optimizer, FittedDual(dual, optimizer.init(dual)), batch, v_t, jnp.float32(0.3))
+        return dual.network, loss
 
     fit = jax.jit(jax.vmap(fit, axis_name=SHARD_AXIS, axis_size=1, in_axes=None))
     return method, lambda *args: jax.tree.map(lambda x: x[0], fit(*args))
@@ -335,7 +341,7 @@ def test_only_tvs_eta_is_cut_to_the_range_of_values(uncertainty):
     start = init_dual(method, jax.random.key(6))
     rho, v_t = jnp.float32(0.3), jnp.zeros((6, 5))
     robustness = make_robustness(method.config, spec, rho)
-    b = value_offset(method, robustness)
+    b = shift_of(method, robustness)
     for eta, cut in ((100.0, highest), (-100.0, -10.0), (5.0, 5.0)):
         dual = eqx.tree_at(lambda d: d.out_bias, start, jnp.float32(eta - b))
         used = Dual(jnp.full((6, 5), cut if uncertainty == "tv" else eta), dual_variables(method, start, batch).scale)
@@ -429,7 +435,7 @@ def test_the_dual_network_reaches_the_exact_dual(uncertainty, learnt):
     falling = {"dual_learning_rate": 2e-3, "dual_learning_rate_end": 1e-5, "steps": FIT_STEPS * SMALL.num_envs}
     method, learner = make_method(uncertainty, spec, fail_value=-8.0, dual_hidden=64, **falling)
     robustness = make_robustness(method.config, spec, jnp.float32(rho))
-    b = value_offset(method, robustness)
+    b = shift_of(method, robustness)
 
     def body(carry, key):
         k_value, k_end = jax.random.split(key)
@@ -438,13 +444,11 @@ def test_the_dual_network_reaches_the_exact_dual(uncertainty, learnt):
         v_t = jnp.take_along_axis(jnp.float32(values), drawn, axis=1) - b
         over = jax.random.bernoulli(k_end, 0.2, shape)
         batch = pair_batch(spec, 16, over)
-        dual, opt_state, _ = fit_dual(
-            method, learner.dual_optimizer, *carry, batch, jnp.where(over, 300.0, v_t), robustness.rho
-        )
-        return (dual, opt_state), None
+        v_t = jnp.where(over, 300.0, v_t)
+        return fit_dual(method, learner.dual_optimizer, carry, batch, v_t, robustness.rho)[0], None
 
     def fit(dual, key):
-        start = (dual, learner.dual_optimizer.init(dual))
+        start = FittedDual(dual, learner.dual_optimizer.init(dual))
         return jax.lax.scan(body, start, jax.random.split(key, FIT_STEPS))[0][0]
 
     fit = jax.jit(jax.vmap(fit, axis_name=SHARD_AXIS, axis_size=1, in_axes=None, out_axes=None))

@@ -3,7 +3,8 @@
 Acting and learning run beside each other. A tick takes in what the workers return and chooses the next actions
 (`drigm.agents.subprocess_acting`); its rows gather in a block. When updates are due, a second thread stores the block
 in the replay and learns from it while the workers step on; until it is due again, those agents act that had been learnt
-by then. So they are one round older than in `drigm.training.programs`, and always the same ones, however fast the processes are.
+by then. So they are one round older than in `drigm.training.programs`, and always the same ones, however fast
+the processes are.
 
 The state is that of `drigm.training.programs`, but for what acting carries, which is
 `drigm.training.subprocess_resume`'s: a run that is resumed goes on in the same episodes.

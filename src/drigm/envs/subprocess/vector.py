@@ -51,8 +51,8 @@ class HostSource(NamedTuple):
     """How to make an environment in another process.
 
     ``kind`` is one of `drigm.envs.subprocess.worker.adapters.KINDS`, ``python`` the interpreter that runs it,
-    ``workers`` how many processes share the environments (0: one for each usable core), ``most`` how many an evaluation may hold at once,
-    ``timeout`` how many seconds a step may take.
+    ``workers`` how many processes share the environments (0: one for each usable core), ``most`` how many an
+    evaluation may hold at once, ``timeout`` how many seconds a step may take.
     """
 
     kind: str
