@@ -19,7 +19,7 @@ from drigm.training.programs import StoppedError
 from drigm.training.runs import train_run, train_together
 from drigm.training.subprocess_loop import make_host_train
 
-FILE = Path(__file__).parent / "parallel_envs.py"
+FILE = Path(__file__).parents[1] / "parallel_envs.py"
 CONFIG = TrainConfig(
     env=f"pettingzoo:{FILE}:meeting",
     factorization="vdn",

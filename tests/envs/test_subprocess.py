@@ -32,7 +32,7 @@ from drigm.evaluation import subprocess_play
 from drigm.evaluation.subprocess_play import host_outcomes
 from drigm.training.subprocess_loop import make_host_train
 
-FILE = Path(__file__).parent / "parallel_envs.py"
+FILE = Path(__file__).parents[1] / "parallel_envs.py"
 MEETING = f"pettingzoo:{FILE}:meeting"
 SMALL = {
     "factorization": "vdn",

@@ -14,7 +14,7 @@ import drigm
 from drigm.cli.main import main
 from drigm.envs.subprocess.environment import hosted
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "your-environment.md"
 
 

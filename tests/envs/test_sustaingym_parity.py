@@ -17,7 +17,7 @@ import pytest
 from drigm.envs.building import dataset
 from drigm.envs.building.simulator import building, parallel_env
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 PYTHON = ROOT / ".venv-sustaingym" / "bin" / "python"
 TOLERANCE = 1e-4
 
@@ -96,7 +96,7 @@ def real(actions, tmp_path_factory):
     np.savez(folder / "actions.npz", **actions)
     files = [str(folder / name) for name in ("cases.json", "actions.npz", "out.npz")]
     subprocess.run(
-        [str(PYTHON), "-W", "ignore", str(Path(__file__).with_name("sustaingym_runner.py")), *files], check=True
+        [str(PYTHON), "-W", "ignore", str(Path(__file__).parents[1] / "sustaingym_runner.py"), *files], check=True
     )
     with np.load(folder / "out.npz", allow_pickle=False) as arrays:
         return dict(arrays)

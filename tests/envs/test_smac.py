@@ -19,7 +19,7 @@ from drigm.envs.subprocess.worker import smac_env
 from drigm.envs.subprocess.worker.faults import EnvError
 from drigm.envs.subprocess.worker.smac_env import SmacAdapter, make_smac
 
-PROBE = Path(__file__).parents[2] / "shared" / "probes" / "smac_fake.py"
+PROBE = Path(__file__).parents[3] / "shared" / "probes" / "smac_fake.py"
 STOP, ATTACK = 1, 3
 
 
@@ -123,7 +123,7 @@ def test_a_team_trains_through_the_whole_way(tmp_path, monkeypatch, learnt):
         "def StarCraft2Env(map_name, seed):\n"
         "    return FakeStarCraft2Env(map_name, defeat=3)\n"
     )
-    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{Path(__file__).parent}")
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{Path(__file__).parents[1]}")
     seeds = seeds_to_learn(1)
     run = drigm.train(
         "smac:2x", "qmix", out=tmp_path / "run", steps=6000, num_envs=8, hidden=16, window=4, burn_in=1, batch=16,

@@ -234,7 +234,7 @@ def test_json_has_no_nan():
 
 def test_damaged_files_never_give_a_traceback_or_a_silent_number():
     """`tools/damage.py` does this to thousands of files; docs/reliability.md has its figures."""
-    spec = importlib.util.spec_from_file_location("damage", Path(__file__).parents[1] / "tools" / "damage.py")
+    spec = importlib.util.spec_from_file_location("damage", Path(__file__).parents[2] / "tools" / "damage.py")
     damage = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(damage)
     counts = damage.run(60, seed=3)

@@ -14,7 +14,7 @@ from drigm.core.errors import UserError
 from drigm.envs import make_env
 from drigm.envs.subprocess.environment import hosted
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parents[1]
 SUSTAINGYM = HERE.parent / ".venv-sustaingym" / "bin" / "python"
 OFFICE = f"{HERE / 'sustaingym_office.py'}:office"
 SPREAD = "mpe2.simple_spread_v3:parallel_env?max_cycles=25"

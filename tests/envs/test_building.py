@@ -15,7 +15,7 @@ from drigm.envs.building.options import BuildingOptions
 from drigm.envs.building.simulator import PROTOCOL_DAYS, building, day_starts
 from drigm.envs.shifts import shift_suite, stack_params
 
-TRAJECTORIES = Path(__file__).resolve().parents[2] / "shared" / "reference" / "trajectories"
+TRAJECTORIES = Path(__file__).resolve().parents[3] / "shared" / "reference" / "trajectories"
 RECORDED = sorted(TRAJECTORIES.glob("*.npz"))
 KEY = jax.random.key(0)
 YEAR = 105108

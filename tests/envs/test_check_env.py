@@ -18,7 +18,7 @@ from drigm.envs.subprocess.vector import HostSource
 from drigm.envs.subprocess.worker.faults import LONGEST, EnvError
 from drigm.envs.subprocess.worker.parallel_env import UNKNOWN_LIMIT, ParallelAdapter
 
-FILE = Path(__file__).parent / "odd_envs.py"
+FILE = Path(__file__).parents[1] / "odd_envs.py"
 
 ERRORS = [
     (

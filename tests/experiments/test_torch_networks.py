@@ -16,7 +16,7 @@ from drigm.core.errors import UserError
 from drigm.experiments.reproduce.authors import SHAPES, TO_ARRAYS, AuthorsScore, find_networks, grouped
 from drigm.experiments.reproduce.torch_to_arrays import NAMES, agents_in
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 AGENTS = 3
 # Written by PyTorch: the same agents in four layouts.
 WRITE = """

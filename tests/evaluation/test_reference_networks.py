@@ -18,7 +18,7 @@ from drigm.envs.building.simulator import PROTOCOL_DAYS, building
 from drigm.envs.shifts import shift_suite, stack_params
 from drigm.experiments.reproduce.authors import city_returns, grouped, reproduce_authors
 
-NETWORKS = Path(__file__).resolve().parents[2] / "shared" / "reference" / "networks"
+NETWORKS = Path(__file__).resolve().parents[3] / "shared" / "reference" / "networks"
 TOLERANCE = 1e-3  # relative, of a day's return
 TIED = 0.03  # share of days that rounding may send another way
 

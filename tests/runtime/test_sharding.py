@@ -112,7 +112,7 @@ def test_more_devices_do_not_change_a_bit(tmp_path):
     """Two runs in turn on each of two devices, one run on each of four."""
     save_trained(tmp_path / "two.npz")
     command = [sys.executable, "-c", FOUR_DEVICES, str(tmp_path / "four.npz")]
-    subprocess.run(command, check=True, cwd=Path(__file__).parent)
+    subprocess.run(command, check=True, cwd=Path(__file__).parents[1])
     with np.load(tmp_path / "two.npz") as two, np.load(tmp_path / "four.npz") as four:
         assert two.files == four.files
         for name in two.files:

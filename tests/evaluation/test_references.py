@@ -21,7 +21,7 @@ from drigm.evaluation.references import (
     paper_score,
 )
 
-SOURCE = Path(__file__).parents[2] / "shared" / "reference"
+SOURCE = Path(__file__).parents[3] / "shared" / "reference"
 FACTORIZATIONS = ("vdn", "qmix", "qtran")
 
 
