@@ -7,7 +7,8 @@ Nothing of drigm changes on a GPU. There is one device, so one shard (see `drigm
 and the runs of a program are a `vmap`, of which ``--vmapped`` takes a look on a CPU; programs are compiled in
 parallel on the cores that are left (`drigm.training.precompile`); the replay and every other buffer of a run is donated
 from chunk to chunk and stays on the device; matrix products of float32 are TF32 there unless
-JAX_DEFAULT_MATMUL_PRECISION=float32 asks for more, except in the simulator, which always asks for it. Nothing comes from a cache of earlier compilations.
+JAX_DEFAULT_MATMUL_PRECISION=float32 asks for more, except in the simulator, which always asks for it. Nothing comes
+from a cache of earlier compilations.
 """
 
 from __future__ import annotations

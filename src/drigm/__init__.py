@@ -6,7 +6,6 @@ run = drigm.train("building:OfficeSmall/Tucson", drigm.QMIX(), drigm.TotalVariat
 print(drigm.evaluate(run, shifts="climate"))
 """
 
-from drigm import exact, statistics
 from drigm.core.errors import UserError
 from drigm.envs import make_env
 from drigm.envs.subprocess.check_env import check_env

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from drigm.core.errors import UserError
-from drigm.envs.building.simulator import building, parallel_env
+from drigm.envs.building import building, parallel_env
 
 pytest.importorskip("pettingzoo")
 KEY = jax.random.key(0)

@@ -14,8 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from drigm.envs.building import dataset
-from drigm.envs.building.simulator import building, parallel_env
+from drigm.envs.building import building, dataset, parallel_env
 
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON = ROOT / ".venv-sustaingym" / "bin" / "python"

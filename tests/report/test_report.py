@@ -8,6 +8,7 @@ import sys
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from invented import plot, small_battle, small_day
 from small import SMALL, assert_one_sentence, make_spec
 
 from drigm.cli.main import main
@@ -29,7 +30,6 @@ from drigm.report.figures.aggregates import (
 )
 from drigm.report.figures.curves import Band, leaders, learning_bands, world_name
 from drigm.report.figures.floor_plan import floors, outline, zone_names
-from drigm.report.figures.style import drawing
 from drigm.report.html import (
     Html,
     Section,
@@ -44,9 +44,9 @@ from drigm.report.html import (
 )
 from drigm.report.report import write_report
 from drigm.report.sections.against_paper import paper_section
-from drigm.report.sections.battle import Battle, attacked, battle_data, battle_figure
+from drigm.report.sections.battle import attacked, battle_data, battle_figure
 from drigm.report.sections.comparison import comparison_row, cost_of, verdict_html
-from drigm.report.sections.day import Day, Lived, day_data, extreme_episode, still_step
+from drigm.report.sections.day import day_data, extreme_episode, still_step
 from drigm.report.sections.overview import duration, runs_section, training_time
 from drigm.report.sections.robustness import radius_section, shifts_section
 from drigm.report.study import Method, Study, changed, labels, nominal_world, ordered, pooled
@@ -54,14 +54,6 @@ from drigm.storage.run_directory import RunDirectory
 from drigm.training.runs import Run, load_run, train_run
 
 CITY = "building:OfficeSmall/Tucson"
-
-
-def plot(color="#222222"):
-    with drawing(4, 3) as figure:
-        ax = figure.add_subplot()
-        ax.plot([0, 1], [0, 1], color=color)
-        ax.set_title("A <title> & more")
-    return figure
 
 
 def run_of(env=None, path="runs/x", **changes):
@@ -419,16 +411,6 @@ def test_every_building_has_a_plan(building):
             assert -1e-6 <= y.min() < y.max() <= floor.height + 1e-6
 
 
-def small_day():
-    t = np.linspace(20, 24, 48)[:, None] + np.zeros(6)
-    calm = np.full((48, 6), 22.0)
-    lived = [
-        Lived("wild", 0.5, t, np.full((48, 6), 0.3)),
-        *[Lived(x, 1.0, calm, calm * 0) for x in ("calm", "best", "none")],
-    ]
-    return Day("Nowhere, day 1", np.linspace(-5, 5, 48), lived)
-
-
 def test_day_data():
     day, targets = small_day(), np.full(6, 22.0)
     geometry = zones("OfficeSmall")[0]
@@ -450,27 +432,6 @@ def test_extreme_days():
 
 
 # Battles
-
-
-def small_battle(won=True):
-    frames, units = 5, 4
-    positions = np.stack([np.linspace([0, 5 + u], [4, 5 + u], frames) for u in range(units)], axis=1)
-    health = np.linspace(np.full(units, 10.0), [5.0, 4.0, 0.0, 0.0] if won else [0.0, 0.0, 3.0, 1.0], frames)
-    targets = np.full((frames, units), -1)
-    targets[1:, 0] = 2
-    return Battle(
-        label="VDN",
-        episode=0,
-        won=won,
-        allies=2,
-        types=np.array([2, 2, 3, 3]),
-        full=health[0],
-        radius=np.full(units, 0.5),
-        positions=positions,
-        health=health,
-        targets=targets,
-        fired=targets >= 0,
-    )
 
 
 def test_targets_count_from_the_front_for_allies_and_backwards_for_enemies():

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_report import plot, small_battle, small_day
-from test_reproduce import invented_study
+from invented import invented_study, plot, small_battle, small_day
 
 from drigm.envs.building.dataset import zones
 from drigm.evaluation.statistics import Interval

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -97,8 +97,8 @@ FOUR_DEVICES = """
 import sys
 import jax
 jax.config.update("jax_num_cpu_devices", 4)
-import test_layout_of_runs
-test_layout_of_runs.save_trained(sys.argv[1])
+import test_sharding
+test_sharding.save_trained(sys.argv[1])
 """
 
 
@@ -112,7 +112,7 @@ def test_more_devices_do_not_change_a_bit(tmp_path):
     """Two runs in turn on each of two devices, one run on each of four."""
     save_trained(tmp_path / "two.npz")
     command = [sys.executable, "-c", FOUR_DEVICES, str(tmp_path / "four.npz")]
-    subprocess.run(command, check=True, cwd=Path(__file__).parents[1])
+    subprocess.run(command, check=True, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
     with np.load(tmp_path / "two.npz") as two, np.load(tmp_path / "four.npz") as four:
         assert two.files == four.files
         for name in two.files:

@@ -23,6 +23,7 @@ from drigm.algorithms.td_target import masked_mean
 from drigm.algorithms.value_bounds import Robustness, nature_of
 from drigm.algorithms.windows import Batch, cut_batch, team_of, unroll_window
 from drigm.core.config import TrainConfig
+from drigm.core.metrics import Metrics
 from drigm.core.types import Array, EnvSpec, StoredStep
 from drigm.runtime import devices
 
@@ -37,15 +38,6 @@ class LearnerState(NamedTuple):
     dual: FittedDual
     updates: Array  # [] int32
     reward_models: RewardModels | None = None  # of GroupDR, frozen
-
-
-class Metrics(NamedTuple):
-    """Means over the batch, for the log."""
-
-    loss: Array  # mean squared TD error, and the factorization's consistency loss where it has one
-    dual_loss: Array
-    value: Array  # mean Q_tot(h, a) of the batch, value offset added back
-    grad_norm: Array
 
 
 class Learner(NamedTuple):

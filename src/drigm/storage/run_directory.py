@@ -39,19 +39,6 @@ from drigm.runtime.system import system_facts
 from drigm.storage.checkpoint import DamagedError, drop, load_arrays, load_tree, not_finite, save_tree
 
 LONGEST_PLACE = 80  # characters of an environment's name in a folder's
-METRICS = (
-    "step",
-    "return",
-    "score",
-    "win_rate",
-    "episodes",
-    "loss",
-    "dual_loss",
-    "value",
-    "grad_norm",
-    "epsilon",
-    "steps_per_s",
-)
 
 
 class Diverged(NamedTuple):
@@ -209,8 +196,8 @@ class RunDirectory:
             raise UserError(f"{path}: not a table of numbers ({' '.join(str(error).split())}).") from None
         for row in found:
             row.setdefault("win_rate", math.nan)  # drigm 0.1 had no such column
-        whole = all(row.keys() == set(METRICS) for row in found)
-        check(whole, str(path), list(next(iter(rows), {})), f"its columns must be {', '.join(METRICS)}")
+        whole = all(row.keys() == set(COLUMNS) for row in found)
+        check(whole, str(path), list(next(iter(rows), {})), f"its columns must be {', '.join(COLUMNS)}")
         return found
 
     def drop_metrics_after(self, seed: int, step: int) -> None:
@@ -380,12 +367,12 @@ def default_path(config: TrainConfig) -> Path:
         raise UserError(f"out: {str(base)!r} cannot be created ({error.strerror}).") from None
 
 
-METRICS_HEADER = ",".join(METRICS) + "\r\n"
+METRICS_HEADER = ",".join(COLUMNS) + "\r\n"
 
 
 def metrics_row(row: dict[str, float]) -> str:
     """Return a line of metrics as CSV."""
-    return ",".join(_short(row[name]) for name in METRICS) + "\r\n"
+    return ",".join(_short(row[name]) for name in COLUMNS) + "\r\n"
 
 
 def _short(x: float) -> str:

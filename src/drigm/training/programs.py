@@ -14,10 +14,11 @@ from drigm.agents import rollout
 from drigm.agents.recurrent import Memory, RecurrentAgents
 from drigm.agents.rollout import EpisodeStats, Exploration, RolloutState
 from drigm.algorithms import replay
-from drigm.algorithms.learner import Learner, LearnerState, Metrics, make_learner
+from drigm.algorithms.learner import Learner, LearnerState, make_learner
 from drigm.algorithms.value_bounds import Robustness, make_robustness
 from drigm.core.config import TrainConfig
 from drigm.core.errors import UserError, check
+from drigm.core.metrics import Metrics, no_metrics
 from drigm.core.presets import LEAKY_PRESETS
 from drigm.core.types import Array, PyTree, StoredStep
 from drigm.envs.api import Environment
@@ -247,8 +248,7 @@ def first_update(config: TrainConfig) -> int:
 
 def nothing_learnt() -> tuple[Metrics, Array]:
     """The metrics and number of updates of a tick without one."""
-    nothing = jnp.float32(0.0)
-    return Metrics(nothing, nothing, nothing, nothing), nothing
+    return no_metrics(), jnp.float32(0.0)
 
 
 def no_sums(shape: tuple[int, ...] = ()) -> ChunkSums:
@@ -257,7 +257,7 @@ def no_sums(shape: tuple[int, ...] = ()) -> ChunkSums:
     Stated rather than asked of JAX: to find out the shapes, it would trace a tick a second time.
     """
     zero = jnp.zeros(shape, jnp.float32)
-    return ChunkSums(EpisodeStats(zero, zero, zero), Metrics(zero, zero, zero, zero), zero)
+    return ChunkSums(EpisodeStats(zero, zero, zero), no_metrics(shape), zero)
 
 
 def learn(

@@ -23,9 +23,10 @@ from jax.sharding import Mesh
 
 from drigm.agents.recurrent import RecurrentAgents
 from drigm.agents.subprocess_acting import Actor, HostTeam, Liar, explore
-from drigm.algorithms.learner import Learner, LearnerState, Metrics, make_learner
+from drigm.algorithms.learner import Learner, LearnerState, make_learner
 from drigm.core.config import TrainConfig
 from drigm.core.errors import UserError, check
+from drigm.core.metrics import Metrics
 from drigm.core.types import Array, StoredStep
 from drigm.envs import perturbations
 from drigm.envs.api import Environment
