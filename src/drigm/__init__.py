@@ -26,6 +26,8 @@ from drigm.training.runs import Run, load_run
 from drigm.verification.greedy_alignment import verify_run
 from drigm.verification.verify import verify
 
+from drigm import exact, statistics  # isort: skip (they lead back here)
+
 __version__ = "0.1.0"
 __all__ = [
     "QMIX",

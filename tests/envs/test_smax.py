@@ -20,8 +20,9 @@ from drigm.algorithms.learner import make_learner
 from drigm.algorithms.robust_target import next_team, team_of
 from drigm.algorithms.windows import cut_batch, of_the_living
 from drigm.core.config import TrainConfig
+from drigm.core.presets import BATTLES
 from drigm.core.types import StoredStep
-from drigm.envs import BATTLES, make_env
+from drigm.envs import make_env
 from drigm.envs.api import Shift
 from drigm.envs.jaxmarl import smax
 from drigm.envs.jaxmarl.install import permissive

@@ -17,6 +17,7 @@ from invented import CITIES, invented, invented_study
 
 from drigm.cli.main import main
 from drigm.core.errors import UserError
+from drigm.core.naming import method_name
 from drigm.evaluation.evaluate import Evaluation, shift_score
 from drigm.evaluation.references import authors_score, paper_score, reference_method
 from drigm.evaluation.statistics import marl_eval_json
@@ -37,7 +38,7 @@ from drigm.experiments.reproduce.questions import (
     world_rows,
 )
 from drigm.experiments.reproduce.runner import Outcome, folder_of
-from drigm.experiments.reproduce.studies import CONTAMINATION_GRID, FACTORIZATIONS, TV_GRID, title
+from drigm.experiments.reproduce.studies import CONTAMINATION_GRID, FACTORIZATIONS, TV_GRID
 from drigm.runtime import devices
 
 
@@ -48,7 +49,7 @@ def outcome(tmp_path):
 
 def test_the_plan_trains_everything_that_the_paper_did_and_nothing_twice():
     configs = [config for group in plan() for config in group.configs]
-    assert len({title(c) + c.env for c in configs}) == len(configs)
+    assert len({method_name(c) + c.env for c in configs}) == len(configs)
     table = [c for group in plan(parts=["table"]) for c in group.configs]
     assert all(c.seeds == 5 and c.steps == 172_800 for c in table)
     asked = {(c.factorization, c.uncertainty, c.baseline, c.rho) for c in table}
@@ -212,7 +213,7 @@ def test_comparisons_have_equal_radii(outcome):
     """A plain discount stands beside robust methods of its own radius; TV and contamination of the table's are told."""
     for scored in (outcome.of("climate"), outcome.of("noise")):
         rho = {one.title: one.run.config.rho for one in scored}
-        kinds = {title(one.run.config): reference_method(one.run.config) for one in scored}
+        kinds = {method_name(one.run.config): reference_method(one.run.config) for one in scored}
         for asked in questions(scored):
             assert rho[asked.second] in (0.0, rho[asked.first]) or kinds[asked.second] == "groupdr"
     found = sets_compared(outcome.of("climate"))
@@ -304,6 +305,6 @@ def test_smoke_runs_both_kinds_of_worlds_in_one_program_each():
     # Of radius 0: the non-robust team.
     assert {m[1:] for m in methods if m[0] == "building"} == {("tv", "none")}
     assert {m[1] for m in methods if m[0] == "smax"} == {"contamination"}
-    assert {title(c) for g in plan("smoke", ["battles"]) for c in g.configs} == {"VDN", "VDN-contamination 0.01"}
-    assert "VDN" in {title(c) for g in plan("smoke", ["table"]) for c in g.configs}
+    assert {method_name(c) for g in plan("smoke", ["battles"]) for c in g.configs} == {"VDN", "VDN-contamination 0.01"}
+    assert "VDN" in {method_name(c) for g in plan("smoke", ["table"]) for c in g.configs}
     assert SCALES["paper"].seeds >= 5

@@ -14,6 +14,7 @@ from small import SMALL, assert_one_sentence, make_spec
 from drigm.cli.main import main
 from drigm.core.config import TrainConfig
 from drigm.core.errors import UserError
+from drigm.core.naming import duration
 from drigm.envs import make_env
 from drigm.envs.building.dataset import building_names, zones
 from drigm.evaluation.evaluate import cached_evaluation
@@ -47,7 +48,7 @@ from drigm.report.sections.against_paper import paper_section
 from drigm.report.sections.battle import attacked, battle_data, battle_figure
 from drigm.report.sections.comparison import comparison_row, cost_of, verdict_html
 from drigm.report.sections.day import day_data, extreme_episode, still_step
-from drigm.report.sections.overview import duration, runs_section, training_time
+from drigm.report.sections.overview import runs_section, training_time
 from drigm.report.sections.robustness import radius_section, shifts_section
 from drigm.report.study import Method, Study, changed, labels, nominal_world, ordered, pooled
 from drigm.storage.run_directory import RunDirectory
@@ -186,7 +187,7 @@ def test_labels_tell_what_differs():
         "VDN, gamma 0",
         "VDN, 1.2M steps",
         "QMIX-TV 0.2, dual_updates 2",
-        "VDN, short horizon 0.5",
+        "VDN, gamma (1 - 0.5)",
     ]
     assert changed(configs[1]) == {"gamma": 0.0}
 

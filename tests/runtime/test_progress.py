@@ -136,7 +136,7 @@ def test_terminal_shows_bar_metrics_and_notes(terminal, clock):
     assert "resumed [from] x" in text
     last = text[text.rindex("train qmix") :]
     assert "100%" in last
-    assert "0:02 in all" in last
+    assert "2 s in all" in last
     assert "200/200  loss 0.5  100 steps/s" in last
     assert "step=" not in text
 

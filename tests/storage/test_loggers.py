@@ -9,9 +9,10 @@ import pytest
 from small import SMALL, assert_one_sentence
 
 from drigm.core.errors import UserError
+from drigm.core.metrics import COLUMNS
 from drigm.storage import loggers
 from drigm.storage.loggers import LOGGERS, Log, Logger, Slot, open_logs, parse_log
-from drigm.storage.run_directory import METRICS, RunDirectory
+from drigm.storage.run_directory import RunDirectory
 from drigm.training.runs import resume_run, train_run
 
 CONFIG = SMALL.replace(env="probe:recall", seeds=2, first_seed=3, shards=1)
@@ -74,7 +75,7 @@ def wandb_of(directory, seed):
 def assert_logged(directory, seed):
     """Both logs hold exactly the CSV's rows."""
     rows = directory.read_metrics(seed)
-    for name in METRICS[1:]:
+    for name in COLUMNS[1:]:
         values = {int(row["step"]): row[name] for row in rows if math.isfinite(row[name])}
         assert tensorboard_of(directory, seed).get(name, {}) == pytest.approx(values, rel=1e-5)
     ids, history = wandb_of(directory, seed)
@@ -84,7 +85,7 @@ def assert_logged(directory, seed):
         # Not the rate: the steps after a checkpoint are computed again at another one, and W&B keeps the first.
         values = {name: x for name, x in row.items() if name not in ("step", "steps_per_s") and math.isfinite(x)}
         assert {name: logged[name] for name in values} == pytest.approx(values, rel=1e-5)
-        assert set(METRICS) & set(logged) == {*values, "steps_per_s"}
+        assert set(COLUMNS) & set(logged) == {*values, "steps_per_s"}
 
 
 def interrupt_at(monkeypatch, count):
@@ -153,7 +154,7 @@ def test_a_logger_that_fails_is_dropped_with_one_line(at, monkeypatch, tmp_path)
     monkeypatch.setitem(LOGGERS, "failing", failing(at))
     directory, said = RunDirectory(tmp_path / "run"), []
     directory.create(CONFIG)
-    row = dict.fromkeys(METRICS, 1.0)
+    row = dict.fromkeys(COLUMNS, 1.0)
     with open_logs(("failing", "tensorboard"), [Slot(directory, CONFIG, 3, 0)], said.append) as write:
         write([{**row, "step": 4}])
         write([{**row, "step": 8}])
@@ -168,7 +169,7 @@ def test_the_csv_may_not_fail(tmp_path):
         pytest.raises(UserError, match="cannot be written"),
         open_logs((), [Slot(directory, CONFIG, 3, 0)], print) as write,
     ):
-        write([dict.fromkeys(METRICS, 1.0)])
+        write([dict.fromkeys(COLUMNS, 1.0)])
 
 
 def test_names(monkeypatch):

@@ -18,10 +18,11 @@ import pytest
 from small import SMALL, assert_close, assert_one_sentence, flags
 
 from drigm.core.errors import UserError
+from drigm.core.metrics import COLUMNS
 from drigm.envs import make_env
 from drigm.evaluation.evaluate import evaluate
 from drigm.storage.checkpoint import drop, load_metadata, load_tree, previous, save_tree
-from drigm.storage.run_directory import METRICS, RunDirectory
+from drigm.storage.run_directory import RunDirectory
 from drigm.training.programs import make_train
 from drigm.training.runs import load_run, resume_run, train_run
 
@@ -97,7 +98,7 @@ def metrics_of(directory, seed):
     """The CSV's rows without the one column that depends on the clock."""
     with open(directory.metrics_file(seed), newline="") as file:
         rows = list(csv.DictReader(file))
-    assert tuple(rows[0]) == METRICS
+    assert tuple(rows[0]) == COLUMNS
     return [{name: value for name, value in row.items() if name != "steps_per_s"} for row in rows]
 
 

@@ -1,4 +1,4 @@
-"""What training measures: the columns of metrics/*.csv. A new one of an update is one field here and its value there."""
+"""What training measures: the columns of metrics/*.csv. A new one of an update is a field here and its value there."""
 
 from __future__ import annotations
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from drigm.core.config import checked
@@ -38,14 +40,58 @@ TARGET_STEPS = 25_000  # between copies to the target networks
 STEPS_PER_UPDATE = 2
 TV_UPDATES = 4  # in a row, with TV
 # What a preset is about. The paper's settings are those of its buildings; of its battles it gives none.
-KINDS = {"paper": "building"}
+PRESET_KINDS = {"paper": "building"}
 # The released code fits GroupDR's reward estimators on the test cities too.
 LEAKY_PRESETS = ("paper",)
 PRESETS: dict[str, dict[str, Any]] = {"default": {}, "paper": PAPER}
 
 
+# Battles: long episodes with a reward at the end, sudden deaths, actions without an order.
+BATTLES = MappingProxyType(
+    {
+        "steps": 2_000_000,
+        "gamma": 0.99,
+        "share_parameters": True,
+        "num_envs": 64,
+        "epsilon_fraction": 0.1,
+        "window": 12,
+        "burn_in": 2,
+        "batch": 32,
+        "replay_size": 200_000,
+        "learning_starts": 10_000,
+        "update_every": 1,
+        "learning_rate": 3e-3,
+        "double_q": True,
+        "target_period": 100,
+    }
+)
+# Whatever comes: moderate settings that learn small tasks within a hundred thousand steps.
+PARALLEL = MappingProxyType(
+    {
+        "steps": 100_000,
+        "gamma": 0.99,
+        "num_envs": 16,
+        "epsilon_fraction": 0.3,
+        "window": 12,
+        "burn_in": 2,
+        "batch": 32,
+        "learning_starts": 2_000,
+        "learning_rate": 1e-3,
+        "double_q": True,
+        "target_period": 100,
+    }
+)
+# What a training uses by the kind of its environment, where neither the user nor the preset says otherwise.
+KIND_SETTINGS: Mapping[str, Mapping[str, Any]] = {
+    "mpe": PARALLEL,
+    "pettingzoo": PARALLEL,
+    "smac": {**BATTLES, "num_envs": 8, "update_every": 8},  # every environment is a game of its own
+    "smax": BATTLES,
+}
+
+
 def with_preset(settings: dict[str, Any]) -> dict[str, Any]:
-    """Return ``settings`` with what their ``preset`` adds; whatever is given explicitly stays.
+    """Return ``settings`` with what their ``preset`` and the kind of their environment add; what is given stays.
 
     The preset ``paper`` adds the radius of the paper's table for the factorization and uncertainty set, and their
     optimiser and schedule.
@@ -55,10 +101,11 @@ def with_preset(settings: dict[str, Any]) -> dict[str, Any]:
     """
     name = settings.get("preset", "default")
     choose("preset", name, tuple(PRESETS))
-    kind, env = KINDS.get(name, ""), str(settings.get("env", "building:"))
+    of_kind = KIND_SETTINGS.get(str(settings.get("env", "")).partition(":")[0], {})
+    kind, env = PRESET_KINDS.get(name, ""), str(settings.get("env", "building:"))
     told = f"its settings are those of a {kind}: give --env {kind}:..., or leave the preset out with {shown(env)}"
     check(not kind or env.startswith(f"{kind}:"), "preset", name, told)
-    filled = {**PRESETS[name], **settings}
+    filled = {**of_kind, **PRESETS[name], **settings}
     key = str(settings.get("factorization", "qmix")).removesuffix("-alt"), settings.get("uncertainty", "nominal")
     if name == "paper" and "rho" not in settings and key in PAPER_RHO:
         filled["rho"] = PAPER_RHO[key]

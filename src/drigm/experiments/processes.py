@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import queue
 import signal
@@ -22,6 +21,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from drigm.core.naming import duration
 from drigm.runtime import interrupts
 from drigm.runtime.devices import usable_cores
 
@@ -192,12 +192,12 @@ def _cells(child: _Child) -> list[Text | ProgressBar]:
     done, total = (int(x) for x in child.values.get("step", "0/1").split("/"))
     elapsed = child.seconds if child.seconds is not None else time.monotonic() - child.began
     if child.seconds is not None:
-        state = f"{clock(elapsed)} in all"
+        state = f"{duration(elapsed)} in all"
     elif child.note:
-        state = f"{clock(elapsed)}, {child.note}"
+        state = f"{duration(elapsed)}, {child.note}"
     else:
         left = float(child.values.get("eta_s", "nan")) - (time.monotonic() - child.known)
-        state = "finishing" if done >= total else f"{clock(max(left, 0.0))} left"
+        state = "finishing" if done >= total else f"{duration(max(left, 0.0))} left"
     shown = "  ".join(f"{name} {child.values[name]}" for name in SHOWN if name in child.values)
     bar = ProgressBar(total=max(1, total), completed=done, width=20, complete_style="cyan", finished_style="green")
     dim = {"style": "dim", "no_wrap": True}
@@ -208,11 +208,3 @@ def _cells(child: _Child) -> list[Text | ProgressBar]:
         Text(state, **dim),
         Text(shown, overflow="ellipsis", **dim),
     ]
-
-
-def clock(seconds: float) -> str:
-    """Return ``m:ss``."""
-    if math.isnan(seconds):
-        return "-:--"
-    minutes, s = divmod(round(seconds), 60)
-    return f"{minutes}:{s:02}"

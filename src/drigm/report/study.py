@@ -11,13 +11,13 @@ import numpy as np
 
 from drigm.core.config import FIELDS, TrainConfig
 from drigm.core.errors import UserError
+from drigm.core.naming import method_name
 from drigm.envs.api import Environment
 from drigm.envs.shifts import worlds
 from drigm.evaluation.evaluate import Evaluation, cached_evaluation
 from drigm.training.runs import Run
 from drigm.training.settings import settle
 
-SHORT = {"tv": "TV", "chi2": "χ²", "kl": "KL"}
 # What a method is called by, and what can differ without making it another one.
 NAMED = ("env", "factorization", "uncertainty", "rho", "baseline", "seeds", "first_seed")
 RUNNING = ("env_workers", "env_python", "env_timeout")
@@ -110,7 +110,7 @@ def labels(configs: Sequence[TrainConfig]) -> list[str]:
     """
     parts = [_without_named(config) for config in configs]
     differing = [name for name in parts[0] if any(p[name] != parts[0][name] for p in parts)] if parts else []
-    return [", ".join([_label(c), *_told(c, differing)]) for c in configs]
+    return [", ".join([method_name(c), *_told(c, differing)]) for c in configs]
 
 
 def changed(config: TrainConfig, but: Sequence[str] = NAMED) -> dict[str, object]:
@@ -186,16 +186,6 @@ def _unshifted(pool: list[Run]) -> np.ndarray:
 
 def _scores(evaluation: Evaluation) -> np.ndarray:
     return np.array([score.per_seed for score in evaluation.scores]).T  # [K, W]
-
-
-def _label(config: TrainConfig) -> str:
-    base = config.factorization.upper()
-    if config.uncertainty != "nominal":
-        base += f"-{SHORT.get(config.uncertainty, config.uncertainty)} {config.rho:g}"
-    if config.baseline == "none":
-        return base
-    radius = f" {config.rho:g}" if config.rho and config.uncertainty == "nominal" else ""
-    return f"{base}, {config.baseline.replace('_', ' ')}{radius}"
 
 
 def _told(config: TrainConfig, names: Sequence[str]) -> list[str]:

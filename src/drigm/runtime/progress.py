@@ -16,6 +16,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from drigm.core.naming import duration
+
 # The rate is that of the last half minute, so that the first chunk's compilation does not weigh on the time left.
 RATE_WINDOW_S = 30.0
 
@@ -121,7 +123,7 @@ class Progress:
         """Return the bar line and the metrics line; rich calls this at every refresh, so the clock goes on."""
         complete = self._done >= self._total
         elapsed = self._clock() - self._began
-        left = f"{_duration(elapsed)} in all" if complete else f"{_duration(self.eta_s)} left"
+        left = f"{duration(elapsed)} in all" if complete else f"{duration(self.eta_s)} left"
         bar = Table.grid(padding=(0, 1), expand=False)
         bar.add_row(
             Text(self._label, style="bold", no_wrap=True, overflow="ellipsis"),
@@ -133,7 +135,7 @@ class Progress:
                 finished_style="green",
             ),
             Text(f"{self._done / max(1, self._total):4.0%}"),
-            Text(left if self._metrics or self._done > self._start else f"{_duration(elapsed)}, starting", style="dim"),
+            Text(left if self._metrics or self._done > self._start else f"{duration(elapsed)}, starting", style="dim"),
         )
         fields = [f"{self._done}/{self._total}", *(f"{name} {_short(value)}" for name, value in self._metrics.items())]
         if not math.isnan(self.steps_per_s):
@@ -200,11 +202,3 @@ def _start_live(stream: _Unfailing, render: Callable[[], Group]) -> Live | None:
 def _short(x: float) -> str:
     """Return ``x`` in four digits, without an exponent while it is large: 0.01234, -812.3, 172800."""
     return f"{x:.0f}" if 1000 <= abs(x) < 1e15 else f"{x:.4g}"
-
-
-def _duration(seconds: float) -> str:
-    if math.isnan(seconds):
-        return "--:--"
-    minutes, s = divmod(round(seconds), 60)
-    hours, m = divmod(minutes, 60)
-    return f"{hours}:{m:02}:{s:02}" if hours else f"{m}:{s:02}"

@@ -32,6 +32,7 @@ from typing import Any, NamedTuple
 
 from drigm.core.config import TrainConfig, from_dict, validate
 from drigm.core.errors import UserError, check, parse_json, read_json, shown
+from drigm.core.metrics import COLUMNS
 from drigm.core.scales import Scales, from_text, to_text
 from drigm.core.types import EnvSpec, PyTree
 from drigm.runtime.files import append_text, file_errors, hold, make_folder, read_bytes, read_text, remove, write_text

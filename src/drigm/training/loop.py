@@ -21,6 +21,7 @@ from drigm.algorithms.baselines import BASELINES
 from drigm.algorithms.learner import LearnerState
 from drigm.core.config import TrainConfig
 from drigm.core.errors import UserError, check
+from drigm.core.naming import method_name
 from drigm.core.types import PyTree
 from drigm.runtime import interrupts
 from drigm.runtime.files import FileError, remove
@@ -230,17 +231,10 @@ def _advance(session: Session, standing: Standing, ticks: int) -> tuple[Any, Chu
 
 
 def label_of(session: Session) -> str:
-    """Return ``qmix tv rho 0.2 x5``, with every radius."""
-    radii = list(dict.fromkeys(f"{member.config.rho:g}" for member in session.members if member.config.rho))
-    name = method_name(session.config.replace(rho=0.0))
-    return f"{name}{' rho ' + ', '.join(radii) if radii else ''} x{len(session.slots)}"
-
-
-def method_name(config: TrainConfig) -> str:
-    """Return ``qmix tv rho 0.2``, and the baseline where there is one."""
-    baseline = "" if config.baseline == "none" else f" {config.baseline}"
-    radius = f" rho {config.rho:g}" if config.rho else ""
-    return f"{config.factorization} {config.uncertainty}{baseline}{radius}"
+    """Return ``QMIX-TV 0.2 x5``, or the first of several methods and how many more there are."""
+    names = list(dict.fromkeys(method_name(member.config) for member in session.members))
+    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    return f"{names[0]}{more} x{len(session.slots)}"
 
 
 def _metric_rows(session: Session, sums: ChunkSums, tick: int, rate: float) -> list[dict[str, float]]:

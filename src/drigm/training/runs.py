@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from drigm.algorithms.learner import make_learner
 from drigm.core.config import TrainConfig, validate
 from drigm.core.errors import UserError, as_path, warn
+from drigm.core.naming import method_name
 from drigm.core.scales import scales_of
 from drigm.envs.api import Environment
 from drigm.envs.calibration import calibrated, with_scales
@@ -24,7 +25,6 @@ from drigm.training.loop import (
     DivergedError,
     Weights,
     check_together,
-    method_name,
     refuse_diverged,
     stopped,
     train_session,

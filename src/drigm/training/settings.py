@@ -12,7 +12,7 @@ from drigm.algorithms.uncertainty import SETS
 from drigm.core.config import TrainConfig, validate
 from drigm.core.errors import check, choose
 from drigm.core.presets import PRESETS, with_preset
-from drigm.envs import HOSTED, KINDS, make_env
+from drigm.envs import SUBPROCESS_KINDS, make_env
 from drigm.envs.api import Environment
 from drigm.envs.shifts import SOURCES
 from drigm.envs.subprocess.origin import located
@@ -25,9 +25,7 @@ def settle(settings: dict[str, Any]) -> TrainConfig:
     Raises:
         UserError: a name is unknown, or an uncertainty set comes without its radius.
     """
-    kind = str(settings.get("env", "")).partition(":")[0]
-    of_kind = KINDS[kind].settings if kind in KINDS else {}
-    filled = {**of_kind, **with_preset(settings)}
+    filled = with_preset(settings)
     config = TrainConfig().replace(**filled)
     radius = config.uncertainty in SETS and SETS[config.uncertainty].max_rho > 0.0
     check(not radius or "rho" in filled, "rho", None, f"give the radius of {config.uncertainty}")
@@ -81,7 +79,7 @@ def _host_options(config: TrainConfig) -> dict[str, Any]:
     """What an environment in other processes is told about them."""
     kind = config.env.partition(":")[0]
     told = {"python": config.env_python, "workers": config.env_workers, "timeout": config.env_timeout}
-    return told if kind in HOSTED else {}
+    return told if kind in SUBPROCESS_KINDS else {}
 
 
 def _check_method(config: TrainConfig) -> None:

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from drigm.core.config import TrainConfig
 from drigm.core.errors import UserError, check, warn
-from drigm.envs import HOSTED
+from drigm.envs import SUBPROCESS_KINDS
 from drigm.envs.subprocess.origin import Origin, digest, located, origin
 
 KEY_BYTES = 32
@@ -101,7 +101,7 @@ def _asks(config: TrainConfig) -> dict[str, str]:
     """The settings by which making the environment runs something that does not come with drigm."""
     kind = config.env.partition(":")[0]
     asks = {"env": config.env} if kind == "pettingzoo" else {}
-    return asks | ({"env_python": config.env_python} if kind in HOSTED and config.env_python else {})
+    return asks | ({"env_python": config.env_python} if kind in SUBPROCESS_KINDS and config.env_python else {})
 
 
 def _chosen(env_id: str, named: str) -> str:

@@ -18,11 +18,9 @@ from drigm.core.errors import UserError
 from drigm.core.types import Declared, EnvSpec
 from drigm.envs.api import Environment
 from drigm.envs.subprocess.vector import STEP_SECONDS, HostSource, ask
+from drigm.envs.subprocess.worker.adapters import KINDS
 from drigm.envs.subprocess.worker.steps import Facts
 
-EVAL_EPISODES = {"pettingzoo": 64, "smac": 32}
-AT_ONCE = {"pettingzoo": 64, "smac": 8}  # every StarCraft environment is a game of its own
-SCALES_KNOWN = ("smac",)  # its readings lie in [-1, 1], its returns in [0, 20]
 SMALLEST = 1e-30  # scale; XLA takes what is much smaller for zero
 
 
@@ -40,7 +38,7 @@ def hosted(kind: str, name: str, *, python: str = "", workers: int = 0, timeout:
     Raises:
         UserError: it cannot be made or breaks the contract of a ParallelEnv; the message says where.
     """
-    source = HostSource(kind, name, python, workers, AT_ONCE[kind], timeout)
+    source = HostSource(kind, name, python, workers, KINDS[kind].at_once, timeout)
     opened = ask(source, {"do": "open", "seeds": [0]}, "while it made an environment")
     facts = Facts(**opened["facts"])
     return Environment(
@@ -48,7 +46,7 @@ def hosted(kind: str, name: str, *, python: str = "", workers: int = 0, timeout:
         params=(),
         reset=_refuse,
         step=_refuse,
-        num_eval_episodes=EVAL_EPISODES[kind],
+        num_eval_episodes=KINDS[kind].eval_episodes,
         host=source,
         notes=tuple(facts.notes),
     )
@@ -119,7 +117,7 @@ def spec_of(kind: str, facts: Facts) -> EnvSpec:
         state_offset=state.offset,
         state_scale=state.scale,
         reward_scale=1.0,
-        scales_known=kind in SCALES_KNOWN,
+        scales_known=KINDS[kind].scales_known,
         declared=Declared(obs.declared, state.declared, False),
         reward_range=(-math.inf if lowest is None else lowest, math.inf if highest is None else highest),
         readings=np.arange(facts.obs_size)[None, :] < np.array(facts.readings)[:, None],

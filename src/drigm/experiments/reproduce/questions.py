@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from drigm.core.naming import method_name
 from drigm.evaluation import statistics as st
 from drigm.evaluation.references import Reference, authors_score, reference_method
 from drigm.evaluation.statistics.student import student_ends
 from drigm.experiments.reproduce.compare import REPETITIONS, factorizations_of, find, matrix, worlds_of
 from drigm.experiments.reproduce.runner import Scored
-from drigm.experiments.reproduce.studies import title
 from drigm.report.html import Html, interval_html
 from drigm.report.sections.comparison import verdict_html
 
@@ -165,7 +165,7 @@ def counted(asked: Sequence[Against]) -> str:
 
 def untrained(scored: Sequence[Scored]) -> list[str]:
     """Return the robust methods whose plain discount gamma (1 - rho) was not trained."""
-    return [title(one.run.config) for one in filter(_robust, scored) if discount_of(scored, one) is None]
+    return [method_name(one.run.config) for one in filter(_robust, scored) if discount_of(scored, one) is None]
 
 
 def question_rows(asked: Sequence[Against], *, html: bool = False) -> list[dict[str, Any]]:

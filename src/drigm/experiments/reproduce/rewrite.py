@@ -12,10 +12,11 @@ import numpy as np
 
 from drigm.core.config import TrainConfig
 from drigm.core.errors import UserError, check, choose
+from drigm.core.naming import method_name
 from drigm.envs import make_env
 from drigm.evaluation.evaluate import Evaluation, shift_score
 from drigm.experiments.reproduce.runner import Outcome, Scored, Timing, folder_of
-from drigm.experiments.reproduce.studies import PARTS, SCALES, Group, groups, title
+from drigm.experiments.reproduce.studies import PARTS, SCALES, Group, groups
 from drigm.storage.run_directory import RunDirectory
 from drigm.training.runs import Run
 
@@ -57,14 +58,17 @@ def _scored(folder: Path, group: Group, config: TrainConfig, scores: Mapping[tup
     """The run of ``config`` in every suite that it was scored in; a method that was left out has none."""
     found = []
     for suite in (group.suite, *group.more):
-        worlds = scores.get((title(config), suite))
+        worlds = scores.get((method_name(config), suite))
         if worlds is None:
             continue
         seeds = sorted(next(iter(worlds.values())))
         whole = seeds == list(range(seeds[0], seeds[0] + len(seeds)))
         whole = whole and all(sorted(per_seed) == seeds for per_seed in worlds.values())
         check(
-            whole, "scores", title(config), "every world needs a score of every seed, and seeds that follow each other"
+            whole,
+            "scores",
+            method_name(config),
+            "every world needs a score of every seed, and seeds that follow each other",
         )
         mine = config.replace(seeds=len(seeds), first_seed=seeds[0])
         per_world = [shift_score(w, np.array([per_seed[k] for k in seeds])) for w, per_seed in worlds.items()]

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from drigm.core.config import TrainConfig
+from drigm.core.naming import duration, method_name
 from drigm.evaluation.evaluate import Evaluation, cached_evaluations
-from drigm.experiments.reproduce.studies import Group, title
+from drigm.experiments.reproduce.studies import Group
 from drigm.runtime import devices
 from drigm.runtime.files import FileError, append_text, file_errors, read_text
 from drigm.storage.run_directory import RunDirectory
@@ -29,7 +30,7 @@ class Scored(NamedTuple):
     @property
     def title(self) -> str:
         """What tables call the method."""
-        return title(self.run.config)
+        return method_name(self.run.config)
 
 
 class Timing(NamedTuple):
@@ -75,12 +76,12 @@ def plan_text(groups: Sequence[Group], runs: Path, verification: float = 0.0) ->
         done, seconds = seeds - missing, group.seconds(missing)
         left, total = left + seconds, total + seeds
         radii = [f"{config.rho:g}" for config in group.configs if config.rho]
-        state = "finished" if done == seeds else f"{_minutes(seconds)}{f', {done} finished' if done else ''}"
+        state = "finished" if done == seeds else f"{duration(seconds)}{f', {done} finished' if done else ''}"
         about = f"rho {', '.join(radii)}; " if radii else ""
         lines.append(f"  {group.name:<22} {seeds:>3} runs of {group.configs[0].steps:,} steps  ({about}{state})")
     if verification:
-        lines.append(f"  {'counterexample':<22} what drigm verify shows  ({_minutes(verification)})")
-    head = f"{total} runs, below {runs}; about {_minutes(left)} on two cores like those it was timed on:"
+        lines.append(f"  {'counterexample':<22} what drigm verify shows  ({duration(verification)})")
+    head = f"{total} runs, below {runs}; about {duration(left)} on two cores like those it was timed on:"
     return "\n".join([head, *lines])
 
 
@@ -108,7 +109,7 @@ def train_groups(groups: Sequence[Group], runs: Path, say: Callable[[str], None]
             due = _missing(runs, group)
             ratio = spent / expected if expected else 1.0  # how this machine compares with the one that was timed
             rest = sum(g.seconds(_missing(runs, g)) for g in groups[number - 1 :])
-            say(f"[{number}/{len(groups)}] {group.name}; about {_minutes(rest * ratio)} left")
+            say(f"[{number}/{len(groups)}] {group.name}; about {duration(rest * ratio)} left")
             scored[group.name], seconds = _train_and_score(group, runs, programs)
             if due:
                 spent, expected = spent + seconds, expected + group.seconds(due)
@@ -180,13 +181,3 @@ def _timing(runs: Path, group: Group) -> Timing:
 def _add_seconds(file: Path, seconds: float) -> None:
     with contextlib.suppress(FileError):  # not worth a stop
         append_text(file, f"{seconds:.1f}\n")
-
-
-def _minutes(seconds: float) -> str:
-    return (
-        f"{seconds:.0f} s"
-        if seconds < 90
-        else f"{seconds / 60:.0f} min"
-        if seconds < 5400
-        else f"{seconds / 3600:.1f} h"
-    )

@@ -10,8 +10,6 @@ from typing import Any, NamedTuple
 
 from drigm.core.config import TrainConfig
 from drigm.core.presets import PAPER_RHO
-from drigm.evaluation.references import reference_method
-from drigm.training.loop import method_name
 from drigm.training.settings import settle
 
 FACTORIZATIONS = ("vdn", "qmix", "qtran")
@@ -166,16 +164,3 @@ def _battle_groups(scale: Scale, seeds: int) -> list[Group]:
 
 def _configs(settings: dict[str, Any], radii: Sequence[float]) -> tuple[TrainConfig, ...]:
     return tuple(settle({**settings, "rho": rho}) for rho in radii)
-
-
-def title(config: TrainConfig) -> str:
-    """Return what a table calls a method: ``QMIX-TV 0.2``, ``VDN, gamma (1 - 0.5)``, ``QTRAN, GroupDR``, ``VDN``."""
-    team = config.factorization.upper()
-    if reference_method(config) == "nominal":
-        return team
-    if config.baseline == "short_horizon":
-        return f"{team}, gamma (1 - {config.rho:g})"
-    if config.baseline == "groupdr":
-        return f"{team}, GroupDR"
-    sets = {"tv": f"-TV {config.rho:g}", "contamination": f"-contamination {config.rho:g}"}
-    return team + sets[config.uncertainty] if config.baseline == "none" else method_name(config)

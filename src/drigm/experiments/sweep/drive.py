@@ -15,7 +15,8 @@ from rich.table import Table
 from rich.text import Text
 
 from drigm.core.errors import UserError
-from drigm.experiments.processes import clock, live_display
+from drigm.core.naming import duration
+from drigm.experiments.processes import live_display
 from drigm.experiments.sweep.engines import Engine
 from drigm.experiments.sweep.plan import Plan
 from drigm.storage.run_directory import seeds_of
@@ -147,4 +148,4 @@ class Display:
                 Text("" if math.isnan(status.score) else f"score {status.score:.4g}", style="dim"),
             )
         counts = self._summary().replace("=", " ")
-        return Group(table, Text(f"{counts}  {clock(time.monotonic() - self._began)}", style="dim"))
+        return Group(table, Text(f"{counts}  {duration(time.monotonic() - self._began)}", style="dim"))

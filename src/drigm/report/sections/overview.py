@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from drigm.core.errors import UserError
+from drigm.core.naming import duration
 from drigm.evaluation.statistics import per_world
 from drigm.report.figures.curves import Band, leaders, learning_bands
 from drigm.report.html import Html, Section, escape, figure_html, paragraph, slug, table_html
@@ -121,15 +122,6 @@ def training_time(rows: Sequence[dict[str, float]]) -> tuple[float, float]:
     known = np.isfinite(rates) & (rates > 0) & (done > 0)
     seconds = float((done[known] / rates[known]).sum())
     return seconds, float(done[known].sum() / seconds) if seconds else float("nan")
-
-
-def duration(seconds: float) -> str:
-    """Return ``1 min 52 s``."""
-    if np.isnan(seconds):
-        return "-"
-    minutes, s = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {s} s" if minutes else f"{s} s"
 
 
 def _curve(run: Run, seed: int, column: str) -> tuple[np.ndarray, np.ndarray]:

@@ -6,11 +6,12 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from drigm.core.naming import method_name
 from drigm.evaluation.statistics import VERDICT_SEEDS, Interval, interval, mean, per_world, worst_world
 from drigm.report.figures.aggregates import strengths
 from drigm.report.figures.curves import Band, leaders, radius_curves, world_intervals, world_name
 from drigm.report.html import Html, Section, figure_html, paragraph, table_html
-from drigm.report.study import SHORT, Method, Study, family
+from drigm.report.study import Method, Study, family
 
 
 def shifts_section(study: Study, suffix: str = "") -> Section:
@@ -108,7 +109,7 @@ def _families(methods: Sequence[Method]) -> dict[str, list[Method]]:
 
 def _family_title(method: Method) -> str:
     config = method.config
-    return f"{config.factorization.upper()}-{SHORT.get(config.uncertainty, config.uncertainty)}"
+    return method_name(config).removesuffix(f" {config.rho:g}")
 
 
 def _distinct(titles: dict[str, str], key: str) -> str:

@@ -1,30 +1,36 @@
-"""The kinds of environments that a worker can hold."""
+"""The kinds of environments that live in processes of their own. Adding one is one record in `KINDS`."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from .factory import factory
 from .faults import EnvError, describe
 from .parallel_env import ParallelAdapter
 from .smac_env import SmacAdapter, make_smac
 
-KINDS = ("pettingzoo", "smac")
 
+class SubprocessKind(NamedTuple):
+    """How environments of a library are made and evaluated.
 
-def load(kind: str, name: str) -> None:
-    """Import what makes the environment; raises `EnvError`."""
-    if kind == "pettingzoo":
-        factory(name)
-
-
-def adapt(kind: str, name: str, seed: int = 0) -> Any:
-    """Return a new environment with ``facts``, ``reset(seed)``, ``step(action)`` and ``close()``; raises `EnvError`.
-
-    StarCraft takes ``seed`` when it is made, the others at each reset.
+    Attributes:
+        adapt: ``adapt(name, seed)`` returns a new environment with ``facts``, ``reset(seed)``, ``step(action)`` and
+            ``close()``; StarCraft takes the seed when it is made, the others at each reset. Raises `EnvError`.
+        eval_episodes: how many episodes an evaluation plays.
+        at_once: how many environments it may hold at the same time.
+        scales_known: the environments' numbers are standardised already.
+        load: ``load(name)`` imports what makes the environment. Raises `EnvError`.
     """
-    if kind == "smac":
-        return SmacAdapter(make_smac(name, seed), name)
+
+    adapt: Callable[[str, int], Any]
+    eval_episodes: int
+    at_once: int
+    scales_known: bool = False
+    load: Callable[[str], object] = lambda name: None
+
+
+def _pettingzoo(name: str, seed: int) -> ParallelAdapter:
     make = factory(name)
     try:
         env = make()
@@ -33,3 +39,12 @@ def adapt(kind: str, name: str, seed: int = 0) -> Any:
     except (Exception, SystemExit) as error:
         raise EnvError(f"{name} cannot be made ({describe(error)})") from error
     return ParallelAdapter(env, name)
+
+
+KINDS = {
+    "pettingzoo": SubprocessKind(_pettingzoo, eval_episodes=64, at_once=64, load=factory),
+    # Every StarCraft environment is a game of its own; its readings lie in [-1, 1], its returns in [0, 20].
+    "smac": SubprocessKind(
+        lambda name, seed: SmacAdapter(make_smac(name, seed), name), eval_episodes=32, at_once=8, scales_known=True
+    ),
+}

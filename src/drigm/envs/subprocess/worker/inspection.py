@@ -27,7 +27,7 @@ def findings(
     that they do so where the environment says.
 
     Args:
-        make: makes the environment as arrays (see `adapters.adapt`).
+        make: makes the environment as arrays (see `adapters.SubprocessKind`).
         episodes: how many to play.
         limit: steps after which an episode counts as endless.
         seed: of the first episode and of the actions.

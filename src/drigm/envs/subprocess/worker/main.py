@@ -31,7 +31,7 @@ if __name__ == "__main__":  # become part of this folder's package, wherever it 
     found.loader.exec_module(sys.modules["drigm_host"])
     __package__ = "drigm_host"
 
-from .adapters import adapt, load
+from .adapters import KINDS
 from .chance import Chance, delegate
 from .faults import EnvError, describe
 from .inspection import findings
@@ -47,7 +47,7 @@ class Slot:
     def __init__(self, kind: str, name: str, seed: int) -> None:
         self.chance = Chance(seed)
         self.chance.use()
-        self.env = adapt(kind, name, seed)
+        self.env = KINDS[kind].adapt(name, seed)
         self.seeds = np.random.default_rng(seed)
         self.over = True
 
@@ -104,7 +104,7 @@ class Worker:
         del data
         kind, name = request["kind"], request["name"]
         Chance(0).use()  # what a module draws when it is imported is the same in every process
-        load(kind, name)
+        KINDS[kind].load(name)
         self.slots = []
         for i, seed in enumerate(request["seeds"]):
             self.slots.append(self._on(i, lambda seed: Slot(kind, name, seed), seed, patient=True))
@@ -114,7 +114,7 @@ class Worker:
         """Play at random and say what goes wrong."""
         del data
         found = findings(
-            lambda: adapt(request["kind"], request["name"]),
+            lambda: KINDS[request["kind"]].adapt(request["name"], 0),
             episodes=request["episodes"],
             limit=request["limit"],
             mark=self.mark,

@@ -1,0 +1,35 @@
+"""What people read: the names of methods, and durations."""
+
+from __future__ import annotations
+
+import math
+
+from drigm.core.config import TrainConfig
+
+SETS = {"tv": "TV", "chi2": "χ²", "kl": "KL"}
+BASELINES = {"groupdr": "GroupDR"}
+
+
+def method_name(config: TrainConfig) -> str:
+    """Return what tables and displays call a method.
+
+    ``QMIX-TV 0.2``, ``VDN, gamma (1 - 0.5)``, ``QTRAN, GroupDR``; ``VDN`` is the non-robust team,
+    which a set of radius 0 is too: it holds the nominal model alone.
+    """
+    name = config.factorization.upper()
+    if config.uncertainty != "nominal" and config.rho:
+        name += f"-{SETS.get(config.uncertainty, config.uncertainty)} {config.rho:g}"
+    if config.baseline == "none":
+        return name
+    if config.baseline == "short_horizon":
+        return f"{name}, gamma (1 - {config.rho:g})" if config.rho else name
+    return f"{name}, {BASELINES.get(config.baseline, config.baseline.replace('_', ' '))}"
+
+
+def duration(seconds: float) -> str:
+    """Return ``1 min 52 s``, ``2 h 5 min`` or ``8 s``; ``-`` where it is not known."""
+    if math.isnan(seconds):
+        return "-"
+    minutes, s = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {s} s" if minutes else f"{s} s"
