@@ -13,13 +13,13 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks.measure import CONFIG, Table, Work, interleaved, say
-from drigm.agents import rollout
 from drigm.algorithms import replay
 from drigm.algorithms.learner import Learner, make_learner
 from drigm.core.config import TrainConfig
 from drigm.core.types import Array
 from drigm.envs import make_env
 from drigm.envs.api import Environment
+from drigm.envs.play import advance
 from drigm.runtime.sharding import over_shards, shard_mesh, sharding_of
 from drigm.storage.run_directory import RunDirectory
 from drigm.training.loop import axes, train_session
@@ -74,7 +74,7 @@ def _environment(env: Environment) -> One:
         carry = state.rollout
         action = (carry.last_action + 1 + tick) % env.spec.num_actions
         key = jax.random.fold_in(jax.random.wrap_key_data(state.key), tick)
-        return state._replace(rollout=rollout.advance(env, carry, key, action, carry.memory)[0])
+        return state._replace(rollout=advance(env, carry, key, action, carry.memory)[0])
 
     return one
 

@@ -9,8 +9,9 @@ import parallel_envs
 import pytest
 
 from drigm.agents import rollout
+from drigm.agents.exploration import explore
 from drigm.agents.recurrent import Memory, make_agents
-from drigm.agents.subprocess_acting import HostTeam, Liar, before_reset, explore
+from drigm.agents.subprocess_acting import HostTeam, Liar, before_reset
 from drigm.core.types import NO_ACTION, StoredStep
 from drigm.envs.subprocess.environment import spec_of
 from drigm.envs.subprocess.worker.parallel_env import ParallelAdapter

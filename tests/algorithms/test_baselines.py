@@ -25,6 +25,7 @@ from drigm.core.errors import UserError
 from drigm.core.types import TimeStep
 from drigm.envs import make_env
 from drigm.envs.api import Environment, Shift
+from drigm.envs.play import advance
 from drigm.envs.shifts import shift_suite
 from drigm.evaluation.evaluate import evaluate
 from drigm.training.programs import make_train
@@ -243,12 +244,12 @@ def test_each_parallel_environment_has_its_own_source_world():
     action = jnp.array([[0, 2]] * 5)
     for step in range(LENGTH):
         x = carry.timestep.state[:, 0]
-        carry, _ = rollout.advance(env, carry, jax.random.key(2 + step), action, carry.memory)
+        carry, _ = advance(env, carry, jax.random.key(2 + step), action, carry.memory)
         np.testing.assert_allclose(carry.timestep.reward, toy_reward(env.params, x, action), rtol=1e-5)
     assert carry.timestep.truncated.all()
-    carry, _ = rollout.advance(env, carry, jax.random.key(9), action, carry.memory)  # resets keep the world
+    carry, _ = advance(env, carry, jax.random.key(9), action, carry.memory)  # resets keep the world
     x = carry.timestep.state[:, 0]
-    carry, _ = rollout.advance(env, carry, jax.random.key(10), action, carry.memory)
+    carry, _ = advance(env, carry, jax.random.key(10), action, carry.memory)
     np.testing.assert_allclose(carry.timestep.reward, toy_reward(env.params, x, action), rtol=1e-5)
 
 

@@ -17,6 +17,7 @@ from drigm.algorithms.value_bounds import Robustness
 from drigm.algorithms.windows import cut_batch
 from drigm.core.types import NO_ACTION, StoredStep, TimeStep
 from drigm.envs.api import Environment
+from drigm.envs.play import stored_step
 
 QUIT = 2  # any agent that picks this terminates the episode; without it, three steps truncate it
 LIMIT = 3
@@ -72,10 +73,10 @@ def story():
     """The rows [9, B] of both environments, the statistics of each tick, and the agents that were there."""
     agents = make_agents(jax.random.key(0), SPEC, 4, share_parameters=False, ordered=False)
     carry = rollout.start(ENV, agents, jax.random.key(1), 2)
-    advance = jax.jit(lambda *arguments: rollout.advance(ENV, *arguments))
+    advance = jax.jit(lambda *arguments: advance(ENV, *arguments))
     rows, stats = [], []
     for tick, actions in enumerate(zip(FIRST, SECOND, strict=True)):
-        rows.append(rollout.row_of(ENV, carry))
+        rows.append(stored_step(ENV, carry))
         carry, more = advance(carry, jax.random.key(10 + tick), jnp.array(actions, jnp.int32), carry.memory)
         stats.append(more)
     return jax.tree.map(lambda *x: jnp.stack(x), *rows), stats, agents

@@ -18,6 +18,7 @@ from drigm.algorithms.uncertainty import SETS
 from drigm.algorithms.value_bounds import make_robustness
 from drigm.core.types import NO_ACTION, StoredStep, standardise
 from drigm.envs import make_env
+from drigm.envs.play import advance, stored_step
 from drigm.runtime.sharding import SHARD_AXIS
 
 
@@ -27,7 +28,7 @@ def greedy_play(env, learner, state, robustness):
     carry = rollout.start(env, agents, jax.random.key(100), 16)
     values, total = [], jnp.zeros(16)
     for step in range(env.spec.episode_limit):
-        row = rollout.row_of(env, carry)
+        row = stored_step(env, carry)
         inputs = AgentInputs(row.obs[None], row.last_action[None], row.first[None])
         memory, features = agents.unroll(carry.memory, inputs)
         action = agents.greedy(features, None)
@@ -35,7 +36,7 @@ def greedy_play(env, learner, state, robustness):
         team = jax.tree.map(lambda x: x[0], team_of(agents, features, action, state_now[None], None))
         values.append(learner.method.factorization.joint_value(mixer, team))
         action = action[0]
-        carry, _ = rollout.advance(env, carry, jax.random.key(200 + step), action, memory)
+        carry, _ = advance(env, carry, jax.random.key(200 + step), action, memory)
         total += carry.timestep.reward
     offset = shift_of(learner.method, robustness)
     return jnp.stack(values) + offset, total

@@ -16,14 +16,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from drigm.agents import rollout
 from drigm.agents.heads import LinearHead
 from drigm.agents.lstm import gate_scale
 from drigm.agents.recurrent import Memory, RecurrentAgents
-from drigm.agents.rollout import EpisodeStats, RolloutState
 from drigm.core.types import NO_ACTION, Array, EnvSpec, PyTree, StoredStep, TimeStep
 from drigm.envs import perturbations
 from drigm.envs.api import Environment
+from drigm.envs.play import EpisodeStats, RolloutState, arrive, stored_step
 from drigm.envs.subprocess.vector import HostSteps
 
 Strengths = Mapping[str, Any]
@@ -102,29 +101,6 @@ class HostTeam:
         if self.shared:
             return x.reshape(x.shape[0], -1, self.num_agents, *x.shape[3:])
         return np.swapaxes(x, 1, 2)
-
-
-def explore(
-    draws: np.ndarray,
-    action: np.ndarray,
-    avail: np.ndarray | None,
-    epsilon: float,
-    num_actions: int,
-    *,
-    joint: bool = False,
-) -> np.ndarray:
-    """Replace each action [K, E, N], with probability ``epsilon`` each, by an available one drawn uniformly.
-
-    The law is that of `drigm.agents.rollout.explore` for actions without an order; ``draws`` [2, K, E, N] are uniform
-    in [0, 1).
-    """
-    tosses = draws[0, ..., :1] if joint else draws[0]
-    if avail is None:
-        other = (draws[1] * num_actions).astype(np.int32)
-    else:
-        rank = np.cumsum(avail, axis=-1)  # of each available action among them, from 1
-        other = np.argmax(rank > (draws[1] * rank[..., -1])[..., None], axis=-1).astype(np.int32)
-    return np.where(tosses < epsilon, other, action)
 
 
 class Lies(NamedTuple):
@@ -267,7 +243,7 @@ class Actor:
         Returns:
             The row to store [K, E, ...], and the joint actions [K, E, N] that really happen.
         """
-        row = rollout.row_of(self.env, self.carry)
+        row = stored_step(self.env, self.carry)
         memory, action = team.act(self.carry.memory, row)
         if choose is not None:
             action = choose(action, row.avail_actions)
@@ -282,5 +258,5 @@ class Actor:
         lies, shown = self._show(self.tick, lies, shown, self.over)
         self.tick += 1
         shown = jax.tree.map(np.asarray, shown) if lies else shown
-        self.carry, stats = rollout.arrive(carry, lies, shown, carry.last_action, carry.memory, np)
+        self.carry, stats = arrive(carry, lies, shown, carry.last_action, carry.memory, np)
         return stats

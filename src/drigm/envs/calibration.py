@@ -10,15 +10,16 @@ every seed.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from drigm.core.scales import Scales
-from drigm.core.types import Declared, EnvSpec
-from drigm.envs.api import Environment, reset_all, step_or_reset
+from drigm.core.types import Declared, EnvSpec, TimeStep
+from drigm.envs.api import Environment, reset_all
+from drigm.envs.play import RolloutState, begin, play
 
 STEPS = 4_000  # of random play, resets included
 SEED = 2_000_003  # of its episodes: the same for every run, so that all runs of an environment have the same units
@@ -104,23 +105,20 @@ def random_play(env: Environment, steps: int = STEPS) -> RandomPlay:
 def _random_play_jax(env: Environment, steps: int) -> RandomPlay:
     envs, agents = PARALLEL, env.spec.num_agents
 
-    def step(carry: Any, key: jax.Array) -> tuple[Any, Any]:
-        state, shown = carry
-        k_action, k_step = jax.random.split(key)
-        allowed = jnp.where(shown.avail_actions, 0.0, -jnp.inf)
-        action = jax.random.categorical(k_action, allowed).astype(jnp.int32)
-        over = shown.terminated | shown.truncated
-        alive = jnp.ones((envs, agents), bool) if shown.alive is None else shown.alive
-        carry = step_or_reset(env, k_step, state, action, over)
-        return carry, RandomPlay(shown.obs, shown.state, shown.reward, over, alive)  # type: ignore[arg-type]
+    def act(carry: RolloutState, key: jax.Array) -> tuple[None, jax.Array, None]:
+        allowed = jnp.where(carry.timestep.avail_actions, 0.0, -jnp.inf)
+        return None, jax.random.categorical(key, allowed).astype(jnp.int32), None
 
     @jax.jit
-    def play() -> Any:
+    def played() -> TimeStep:
         k_reset, k_steps = jax.random.split(jax.random.key(SEED))
         keys = jax.random.split(k_steps, -(-steps // envs))
-        return jax.lax.scan(step, reset_all(env, k_reset, envs), keys)[1]
+        k_act, k_env = jnp.moveaxis(jax.vmap(jax.random.split)(keys), 1, 0)
+        return play(env, act, begin(None, *reset_all(env, k_reset, envs)), k_env, k_act)[1].before
 
-    return jax.tree.map(np.asarray, play())
+    shown = jax.tree.map(np.asarray, played())
+    alive = np.ones((*shown.reward.shape, agents), bool) if shown.alive is None else shown.alive
+    return RandomPlay(shown.obs, shown.state, shown.reward, shown.terminated | shown.truncated, alive)
 
 
 def _random_play_host(env: Environment, steps: int) -> RandomPlay:

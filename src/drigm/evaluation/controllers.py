@@ -14,8 +14,9 @@ import numpy as np
 
 from drigm.core.errors import check
 from drigm.core.types import Array, TimeStep
-from drigm.envs.api import Environment
+from drigm.envs.api import Environment, reset_all
 from drigm.envs.building.simulator import FULL_PRECISION, BuildingParams, BuildingState
+from drigm.envs.play import RolloutState, begin, play
 from drigm.envs.shifts import shift_suite, stack_params
 
 Controller = Callable[[BuildingState, BuildingParams], Array]
@@ -93,15 +94,15 @@ def controlled_day(
     env: Environment, controller: Controller, params: BuildingParams, episode: Array
 ) -> tuple[TimeStep, Array]:
     """Play protocol episode number ``episode`` with ``controller``; returns as `rollout.greedy_episode`."""
-    params = env.episode(params, episode)
-    state, _ = env.reset(jax.random.key(0), params)
+    world = env._replace(params=env.episode(params, episode))
+    key = jax.random.key(0)  # no randomness: any will do
 
-    def body(state: BuildingState, _: None) -> tuple[BuildingState, tuple[TimeStep, Array]]:
-        action = controller(state, params)
-        state, timestep = env.step(jax.random.key(0), state, action, params)
-        return state, (timestep, action)
+    def act(carry: RolloutState, _: Array) -> tuple[None, Array, None]:
+        return None, controller(jax.tree.map(lambda x: x[0], carry.env_state), world.params)[None], None
 
-    return jax.lax.scan(body, state, None, env.spec.episode_limit)[1]
+    carry = begin(None, *reset_all(world, key, 1))
+    _, played = play(world, act, carry, jax.random.split(key, env.spec.episode_limit))
+    return jax.tree.map(lambda x: x[:, 0], (played.after, played.action))
 
 
 def _levels(env: Environment) -> np.ndarray:

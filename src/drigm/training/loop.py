@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from drigm.agents.exploration import epsilon_at
 from drigm.agents.recurrent import RecurrentAgents
 from drigm.algorithms.baselines import BASELINES
 from drigm.algorithms.learner import LearnerState
@@ -29,7 +30,7 @@ from drigm.runtime.progress import Progress
 from drigm.storage.checkpoint import drop
 from drigm.storage.loggers import Slot, open_logs
 from drigm.storage.run_directory import Diverged, divergence, metrics_row, seeds_of
-from drigm.training.programs import ChunkSums, RunState, StoppedError, epsilon_at, first_update, row_ticks
+from drigm.training.programs import ChunkSums, RunState, StoppedError, first_update, row_ticks
 from drigm.training.session import Member, Session, Standing, finite_slots, restore, save
 
 __all__ = ["Member", "Session", "Weights", "axes", "check_together", "train_session"]

@@ -11,8 +11,8 @@ import jax.numpy as jnp
 from jax.sharding import NamedSharding
 
 from drigm.agents import rollout
+from drigm.agents.exploration import exploration_at, explore
 from drigm.agents.recurrent import Memory, RecurrentAgents
-from drigm.agents.rollout import EpisodeStats, Exploration, RolloutState
 from drigm.algorithms import replay
 from drigm.algorithms.learner import Learner, LearnerState, make_learner
 from drigm.algorithms.value_bounds import Robustness, make_robustness
@@ -23,6 +23,7 @@ from drigm.core.presets import LEAKY_PRESETS
 from drigm.core.types import Array, PyTree, StoredStep
 from drigm.envs.api import Environment
 from drigm.envs.perturbations import parse_grid, split, wrap
+from drigm.envs.play import EpisodeStats, RolloutState, advance, stored_step
 from drigm.runtime import devices
 from drigm.runtime.sharding import SHARD_AXIS, Layout, layout_of
 
@@ -169,7 +170,7 @@ def initial_state(
         k_reset, k_loop = jax.random.split(jax.random.fold_in(k_run, shard))
         state = learner.init(k_learner)
         carry = start(state.params.agents, k_reset)
-        ring = replay.make_replay(rollout.row_of(env, carry), config.replay_size // config.num_envs)
+        ring = replay.make_replay(stored_step(env, carry), config.replay_size // config.num_envs)
         robustness = make_robustness(config, env.spec, rho)
         return RunState(state, carry, ring, jax.random.key_data(k_loop), robustness, no_sums())
 
@@ -198,24 +199,6 @@ def training_strengths(text: str) -> dict[str, float]:
     return {name: strengths[0] for name, strengths in grid.items()}
 
 
-def epsilon_at(config: TrainConfig, tick: Any, xp: Any = jnp) -> Any:
-    """Return exploration's epsilon: linear from start to end over the first ``epsilon_fraction`` of the run.
-
-    ``xp``: ``jax.numpy``, or ``numpy`` where the tick is known.
-    """
-    span = max(1.0, config.epsilon_fraction * config.ticks)
-    share = xp.minimum(xp.float32(tick) / span, 1.0)
-    return config.epsilon_start + share * (config.epsilon_end - config.epsilon_start)
-
-
-def exploration_at(learner: Learner, tick: Array) -> Exploration:
-    """Return how to explore at ``tick``; only ordered, unmasked actions have neighbours to explore."""
-    config, spec, ordered = learner.method.config, learner.method.spec, learner.method.ordered
-    local = config.local_exploration if ordered and not spec.masks_actions else 0.0
-    width = config.local_width * (spec.num_actions - 1) / 2.0
-    return Exploration(epsilon_at(config, tick), local, width, config.joint_exploration)
-
-
 class Decision(NamedTuple):
     """What the agents do at a tick, one shard of one seed."""
 
@@ -230,9 +213,10 @@ def decide(
 ) -> tuple[Array, StoredStep, Decision]:
     """Choose what to do at the present time-steps; returns the next key, the row to store and the decision."""
     next_key, k_explore, k_env, k_sample = jax.random.split(jax.random.wrap_key_data(key), 4)
-    row = rollout.row_of(env, carry)
+    row = stored_step(env, carry)
     memory, action = rollout.act(agents, carry.memory, row)
-    action = rollout.explore(k_explore, action, row.avail_actions, exploration_at(learner, tick), env.spec.num_actions)
+    how = exploration_at(learner.method.config, env.spec, tick, ordered=learner.method.ordered)
+    action = explore(k_explore, action, row.avail_actions, how, env.spec.num_actions)
     return jax.random.key_data(next_key), row, Decision(action, memory, k_env, k_sample)
 
 
@@ -317,7 +301,7 @@ def _tick(
     decided = jax.vmap(lambda carry, key: decide(learner, env, agents, carry, key, tick))
     key, row, decision = decided(state.rollout, state.key)
     ring = jax.vmap(lambda rows, row: replay.insert(rows, row, tick, place))(state.ring, row)
-    step = jax.vmap(lambda carry, d: rollout.advance(env, carry, d.env_key, d.action, d.memory))
+    step = jax.vmap(lambda carry, d: advance(env, carry, d.env_key, d.action, d.memory))
     carry, episodes = step(state.rollout, decision)
 
     def update() -> tuple[LearnerState, Metrics, Array]:

@@ -21,8 +21,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
+from drigm.agents.exploration import epsilon_at, explore_in_numpy
 from drigm.agents.recurrent import RecurrentAgents
-from drigm.agents.subprocess_acting import Actor, HostTeam, Liar, explore
+from drigm.agents.subprocess_acting import Actor, HostTeam, Liar
 from drigm.algorithms.learner import Learner, LearnerState, make_learner
 from drigm.core.config import TrainConfig
 from drigm.core.errors import UserError, check
@@ -39,7 +40,6 @@ from drigm.training.programs import (
     StoppedError,
     Train,
     compiled_start,
-    epsilon_at,
     first_update,
     initial_state,
     learn,
@@ -258,7 +258,7 @@ class HostRun:
     def _explore(self, action: np.ndarray, avail: np.ndarray | None) -> np.ndarray:
         config, epsilon = self.config, float(epsilon_at(self.config, self.tick, np))
         joint, count = config.joint_exploration, self.programs.env.spec.num_actions
-        return explore(self._drawn(action.shape), action, avail, epsilon, count, joint=joint)
+        return explore_in_numpy(self._drawn(action.shape), action, avail, epsilon, count, joint=joint)
 
     def _drawn(self, shape: tuple[int, ...]) -> np.ndarray:
         """Return the numbers [2, K, E, N] that the present tick explores with: they follow from its number alone."""

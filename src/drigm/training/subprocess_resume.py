@@ -16,9 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from drigm.agents.recurrent import Memory, RecurrentAgents
-from drigm.agents.rollout import RolloutState
 from drigm.agents.subprocess_acting import Strengths, before_reset
 from drigm.core.types import Array, EnvSpec, PyTree
+from drigm.envs.play import RolloutState
 from drigm.envs.subprocess.vector import HostSteps, HostVector
 from drigm.envs.subprocess.worker.steps import checksums
 

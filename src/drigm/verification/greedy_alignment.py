@@ -16,6 +16,7 @@ from drigm.algorithms.windows import of_the_living
 from drigm.core.errors import UserError, check
 from drigm.core.types import Array, PyTree, standardise
 from drigm.envs.api import Environment
+from drigm.envs.play import play
 from drigm.runtime.devices import use_cores
 from drigm.training.runs import Run
 
@@ -109,19 +110,12 @@ def _points(env: Environment, agents: RecurrentAgents, key: Array) -> Point:
     def episode(index: Array) -> Point:
         world = env._replace(params=env.episode(env.params, index))
         carry = rollout.start(world, agents, jax.random.fold_in(key, index), 1)
-
-        def body(state: tuple[rollout.RolloutState, Array], k: Array):
-            carry, inside = state
-            row = rollout.row_of(world, carry)
-            memory, features, action = rollout.perceive(agents, carry.memory, row)
-            now = standardise(row.state[0], spec.state_offset, spec.state_scale)
-            alive = None if row.alive is None else row.alive[0]
-            point = Point(features[0], now, carry.timestep.avail_actions[0], inside, alive)
-            carry, _ = rollout.advance(world, carry, k, action, memory)
-            return (carry, inside & ~(carry.timestep.terminated | carry.timestep.truncated)[0]), point
-
         keys = jax.random.split(jax.random.fold_in(key, 1000 + index), spec.episode_limit)
-        return jax.lax.scan(body, (carry, jnp.bool_(True)), keys)[1]
+        _, played = play(world, rollout.greedy(world, agents), carry, keys)
+        now = jax.tree.map(lambda x: x[:, 0], played.before)
+        state = standardise(now.state, spec.state_offset, spec.state_scale)
+        alive = now.alive if spec.agents_die else None
+        return Point(played.noted, state, now.avail_actions, played.inside[:, 0], alive)
 
     episodes = max(EPISODES, -(-POINTS // spec.episode_limit))
     points = jax.lax.map(episode, jnp.arange(episodes, dtype=jnp.int32))

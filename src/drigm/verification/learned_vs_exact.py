@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from drigm.agents import rollout
-from drigm.agents.rollout import Exploration
+from drigm.agents.exploration import Exploration, explore
+from drigm.agents.recurrent import Memory
 from drigm.algorithms.learner import make_learner
 from drigm.algorithms.robust_target import team_of
 from drigm.algorithms.uncertainty.kullback_leibler import MAX_RATIO
@@ -17,6 +18,7 @@ from drigm.algorithms.value_bounds import make_robustness, nature_of
 from drigm.core.config import TrainConfig
 from drigm.core.types import Array, standardise
 from drigm.envs.api import Environment
+from drigm.envs.play import RolloutState, play, stored_step
 from drigm.envs.toy.tabular import Tables, make_tabular
 from drigm.runtime.devices import use_cores
 from drigm.training.programs import make_train
@@ -135,24 +137,24 @@ def _learned(config: TrainConfig, env: Environment) -> tuple[np.ndarray, np.ndar
     learner = make_learner(config, env.spec)
     spec, (agents, mixer) = env.spec, learnt.average
 
-    def body(carry: rollout.RolloutState, key: Array):
-        row = rollout.row_of(env, carry)
-        memory, features, action = rollout.perceive(agents, carry.memory, row)
-        now = standardise(row.state, spec.state_offset, spec.state_scale)
+    def act(carry: RolloutState, key: Array) -> tuple[Memory, Array, tuple[Array, Array, Array]]:
+        """Act at random, and note the state, the greedy team's value and its joint action."""
+        step = stored_step(env, carry)
+        memory, features, action = rollout.perceive(agents, carry.memory, step)
+        now = standardise(step.state, spec.state_offset, spec.state_scale)
         team = team_of(agents, features, action[None], now[None], None)
         value = learner.method.factorization.joint_value(mixer, team)[0]
-        k_explore, k_env = jax.random.split(key)
-        taken = rollout.explore(k_explore, action, None, Exploration(jnp.float32(1.0)), spec.num_actions)
-        after, _ = rollout.advance(env, carry, k_env, taken, memory)
-        return after, (jnp.argmax(row.state, axis=-1), value, action)
+        taken = explore(key, action, None, Exploration(jnp.float32(1.0)), spec.num_actions)
+        return memory, taken, (jnp.argmax(step.state, axis=-1), value, action)
 
     @jax.jit
-    def play(key: Array):
+    def played(key: Array) -> tuple[Array, Array, Array]:
         k_start, k_steps = jax.random.split(key)
         carry = rollout.start(env, agents, k_start, PLAY_ENVS)
-        return jax.lax.scan(body, carry, jax.random.split(k_steps, PLAY_STEPS))[1]
+        k_act, k_env = jnp.moveaxis(jax.vmap(jax.random.split)(jax.random.split(k_steps, PLAY_STEPS)), 1, 0)
+        return play(env, act, carry, k_env, k_act)[1].noted
 
-    where, value, action = (np.asarray(x) for x in play(jax.random.key(1)))  # [L, B], [L, B], [L, B, N]
+    where, value, action = (np.asarray(x) for x in played(jax.random.key(1)))  # [L, B], [L, B], [L, B, N]
     joint = np.asarray(np.ravel_multi_index(tuple(np.moveaxis(action, -1, 0)), (spec.num_actions,) * spec.num_agents))
     offset = float(nature_of(learner.method, robustness).offset)
     values, actions = np.full(spec.state_size, np.nan), np.zeros(spec.state_size, int)

@@ -20,8 +20,9 @@ import optax
 from drigm.algorithms.baselines.api import Baseline, RewardModels
 from drigm.algorithms.dual_network import DualNetwork, make_dual
 from drigm.algorithms.optimizer import descend, start_of
-from drigm.core.types import Array, EnvSpec, PyTree, TimeStep, standardise
-from drigm.envs.api import Environment, reset_all, step_or_reset
+from drigm.core.types import Array, EnvSpec, PyTree, standardise
+from drigm.envs.api import Environment, reset_all
+from drigm.envs.play import RolloutState, begin, play
 from drigm.envs.shifts import SOURCES, shift_suite, stack_params
 from drigm.runtime import devices
 
@@ -97,17 +98,16 @@ def collect(env: Environment, key: Array, params: PyTree) -> Data:
     spec, world = env.spec, env._replace(params=params)
     k_reset, k_steps = jax.random.split(key)
 
-    def body(carry: tuple[PyTree, TimeStep, Array], k: Array):
-        env_state, now, action = carry
-        k_env, k_act = jax.random.split(k)
-        action = _explore(k_act, action, now.avail_actions, spec)
-        over = now.terminated | now.truncated
-        env_state, after = step_or_reset(world, k_env, env_state, action, over)
-        return (env_state, after, action), (now.state, action, after.reward, ~over)  # after an end: a reset
+    def act(carry: RolloutState, key: Array) -> tuple[Array, Array, None]:
+        action = _explore(key, carry.memory, carry.timestep.avail_actions, spec)
+        return action, action, None
 
-    start = (*reset_all(world, k_reset, NUM_ENVS), jnp.zeros((NUM_ENVS, spec.num_agents), jnp.int32))
-    _, (state, action, reward, real) = jax.lax.scan(body, start, jax.random.split(k_steps, STEPS))
-    state, action, reward, real = (x.reshape(-1, *x.shape[2:]) for x in (state, action, reward, real))
+    carry = begin(jnp.zeros((NUM_ENVS, spec.num_agents), jnp.int32), *reset_all(world, k_reset, NUM_ENVS))
+    k_env, k_act = jnp.moveaxis(jax.vmap(jax.random.split)(jax.random.split(k_steps, STEPS)), 1, 0)
+    _, played = play(world, act, carry, k_env, k_act)
+    real = ~(played.before.terminated | played.before.truncated)  # after an end: a reset
+    each = (played.before.state, played.action, played.after.reward, real)
+    state, action, reward, real = (x.reshape(-1, *x.shape[2:]) for x in each)
     keep = jnp.argsort(~real, stable=True)  # real transitions first; the rest, a small share, wraps onto them
     index = keep[jnp.arange(real.shape[0]) % jnp.sum(real.astype(jnp.int32))]
     state = standardise(state, spec.state_offset, spec.state_scale)

@@ -22,8 +22,9 @@ import numpy as np
 from drigm.core.errors import UserError, check
 from drigm.core.types import Array
 from drigm.envs import make_env
-from drigm.envs.api import Environment, Shift
+from drigm.envs.api import Environment, Shift, reset_all
 from drigm.envs.building.simulator import PROTOCOL_DAYS, BuildingParams
+from drigm.envs.play import RolloutState, begin, play
 from drigm.envs.shifts import shift_suite, stack_params
 from drigm.experiments.reproduce.studies import BUILDING_ENV
 from drigm.runtime.devices import cache_compilations, use_cores
@@ -112,21 +113,18 @@ def grouped(scores: list[AuthorsScore]) -> dict[str, list[AuthorsScore]]:
 def team_return(env: Environment, network: Network, params: BuildingParams, day: Array) -> Array:
     """Return the sum of the team's rewards over the episode that starts at ``day``."""
     key = jax.random.key(0)  # nothing is random
-    state, first = env.reset(key, params._replace(days=day[None]))
-    agents = env.spec.num_agents
+    world = env._replace(params=params._replace(days=day[None]))
     nothing = jax.vmap(_gates, in_axes=(0, None, None))(network, jnp.zeros(OBSERVATION), 0)
     window = jnp.repeat(nothing[:, None], HISTORY, axis=1)
 
-    def step(carry, _):
-        state, obs, previous, window = carry
-        newest = jax.vmap(_gates)(network, obs, previous)
-        window = jnp.concatenate([window[:, 1:], newest[:, None]], axis=1)
-        action = jax.vmap(_greedy)(network, window)
-        state, timestep = env.step(key, state, action, params)
-        return (state, timestep.obs, action, window), timestep.reward
+    def act(carry: RolloutState, _: Array) -> tuple[Array, Array, None]:
+        previous = jnp.maximum(carry.last_action[0], 0)  # theirs is 0 at the start
+        newest = jax.vmap(_gates)(network, carry.timestep.obs[0], previous)
+        window = jnp.concatenate([carry.memory[:, 1:], newest[:, None]], axis=1)
+        return window, jax.vmap(_greedy)(network, window)[None], None
 
-    start = (state, first.obs, jnp.zeros(agents, jnp.int32), window)
-    return jax.lax.scan(step, start, length=env.spec.episode_limit)[1].sum()
+    carry = begin(window, *reset_all(world, key, 1))
+    return play(world, act, carry, jax.random.split(key, env.spec.episode_limit))[1].after.reward.sum()
 
 
 def _gates(network: Network, obs: Array, previous_action: Array | int) -> Array:

@@ -13,9 +13,9 @@ from matplotlib.patches import Circle
 
 from drigm.agents import rollout
 from drigm.agents.recurrent import RecurrentAgents
-from drigm.agents.rollout import row_of
 from drigm.core.types import Array, PyTree
 from drigm.envs.api import Environment
+from drigm.envs.play import play
 from drigm.report.figures.style import FAINT_INK, RULE, color, drawing
 from drigm.report.html import Html, Section, data_html, escape, paragraph
 from drigm.report.study import Study
@@ -210,16 +210,11 @@ def _trace(env: Environment, agents: RecurrentAgents, episode: Array) -> Traces:
     world = env._replace(params=env.episode(env.params, episode))
     key_reset, key_steps = jax.random.split(jax.random.key(episode))
     carry = rollout.start(world, agents, key_reset, 1)
-    first = carry.env_state.state
-
-    def body(carry: rollout.RolloutState, key: Array) -> tuple[rollout.RolloutState, tuple[PyTree, Array, Array]]:
-        memory, action = rollout.act(agents, carry.memory, row_of(world, carry))
-        carry, _ = rollout.advance(world, carry, key, action, memory)
-        step = carry.timestep
-        return carry, (carry.env_state.state, step.terminated | step.truncated, jnp.asarray(step.won))
-
-    _, (states, ended, won) = jax.lax.scan(body, carry, jax.random.split(key_steps, env.spec.episode_limit))
-    return Traces(jax.tree.map(lambda x: x[0], first), *jax.tree.map(lambda x: x[:, 0], (states, ended, won)))
+    keys = jax.random.split(key_steps, env.spec.episode_limit)
+    _, played = play(world, rollout.greedy(world, agents), carry, keys)
+    ended, won = played.after.terminated | played.after.truncated, jnp.asarray(played.after.won)
+    steps = jax.tree.map(lambda x: x[:, 0], (played.env_state.state, ended, won))
+    return Traces(jax.tree.map(lambda x: x[0], carry.env_state.state), *steps)
 
 
 def _length(ended: np.ndarray) -> int:
