@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from drigm.experiments.reproduce.studies import BATTLE_SCHEDULE
+
 GAMMA = 0.997
 Settings = dict[str, Any]
 
@@ -142,7 +144,7 @@ STARCRAFT = Spec(
         **{f"contamination {rho}": ({"uncertainty": "contamination", "rho": rho}, 5) for rho in RADII},
         "gamma (1 - 0.03)": ({"baseline": "short_horizon", "rho": 0.03}, 5),
     },
-    settings={"env": "smax:3s_vs_5z", "factorization": "vdn", "steps": 1_200_000},
+    settings={"env": "smax:3s_vs_5z", "factorization": "vdn", "steps": 1_200_000, **BATTLE_SCHEDULE},
     suite="noise",
     comparisons=(
         *((f"{name} {rho}", "non-robust") for name in ("TV", "contamination") for rho in RADII),
@@ -167,7 +169,7 @@ SPREAD = Spec(
 # Battles won in SMAX by each factorization, with the wall time that training took.
 BATTLES = Spec(
     methods={name.upper(): ({"factorization": name}, 1) for name in ("vdn", "qmix", "qtran")},
-    settings={"env": "smax:3s_vs_5z"},
+    settings={"env": "smax:3s_vs_5z", **BATTLE_SCHEDULE},
     suite="nominal",
     block=1,
     timed=True,

@@ -233,8 +233,8 @@ def test_a_small_scenario_is_learnt(learnt):
     agents = jax.tree.map(lambda x: jnp.asarray(np.asarray(x[0])), state.learner.average.agents)
     wins = episode_scores(env, agents, [Shift("nominal", env.params)])
     assert wins.shape == (1, len(seeds), 512)
-    # Ten seeds (0 to 3, 100 to 105): 0.806 ± 0.029, the worst 0.750.
-    learnt("battles won", wins[0].mean(axis=-1), at_least=0.65)
+    # Four seeds: 0.891 ± 0.007 (with half the updates ten were 0.806 ± 0.029).
+    learnt("battles won", wins[0].mean(axis=-1), at_least=0.75)
 
 
 def test_greedy_outcome_counts_a_win_once():
