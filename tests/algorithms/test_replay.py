@@ -17,7 +17,7 @@ from drigm.algorithms.value_bounds import Robustness
 from drigm.algorithms.windows import cut_batch
 from drigm.core.types import NO_ACTION, StoredStep, TimeStep
 from drigm.envs.api import Environment
-from drigm.envs.play import stored_step
+from drigm.envs.play import advance, stored_step
 
 QUIT = 2  # any agent that picks this terminates the episode; without it, three steps truncate it
 LIMIT = 3
@@ -73,11 +73,11 @@ def story():
     """The rows [9, B] of both environments, the statistics of each tick, and the agents that were there."""
     agents = make_agents(jax.random.key(0), SPEC, 4, share_parameters=False, ordered=False)
     carry = rollout.start(ENV, agents, jax.random.key(1), 2)
-    advance = jax.jit(lambda *arguments: advance(ENV, *arguments))
+    take = jax.jit(lambda *arguments: advance(ENV, *arguments))
     rows, stats = [], []
     for tick, actions in enumerate(zip(FIRST, SECOND, strict=True)):
         rows.append(stored_step(ENV, carry))
-        carry, more = advance(carry, jax.random.key(10 + tick), jnp.array(actions, jnp.int32), carry.memory)
+        carry, more = take(carry, jax.random.key(10 + tick), jnp.array(actions, jnp.int32), carry.memory)
         stats.append(more)
     return jax.tree.map(lambda *x: jnp.stack(x), *rows), stats, agents
 

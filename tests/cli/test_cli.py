@@ -12,6 +12,7 @@ from drigm.algorithms.factorizations import FACTORIZATIONS
 from drigm.algorithms.optimizer import OPTIMIZERS
 from drigm.algorithms.uncertainty import SETS
 from drigm.cli import main as cli
+from drigm.cli import train
 from drigm.core.config import FIELDS, TrainConfig, validate
 from drigm.core.presets import PAPER_RHO, PRESETS
 from drigm.envs.toy.probe import RULES
@@ -111,7 +112,7 @@ def asked(monkeypatch):
         def stop(config, path, *, quiet, log):
             raise AskedError(config, path)
 
-        monkeypatch.setattr(cli, "train_run", stop)
+        monkeypatch.setattr(train, "train_run", stop)
         with pytest.raises(AskedError) as asked:
             cli.main(["train", *arguments])
         return asked.value.args
@@ -288,7 +289,7 @@ def test_interrupted(monkeypatch, out, capsys):
     def interrupted(config, path, *, quiet, log):
         raise KeyboardInterrupt(f"stopped; continue with drigm train --resume {path}")
 
-    monkeypatch.setattr(cli, "train_run", interrupted)
+    monkeypatch.setattr(train, "train_run", interrupted)
     assert run("train", "--out", out) == 130
     assert capsys.readouterr().err == f"drigm: stopped; continue with drigm train --resume {out}\n"
 
@@ -307,5 +308,5 @@ def test_a_finished_run_says_what_it_is(finished):
 
     loaded = load_run(finished)
     assert isinstance(loaded, Run)
-    assert str(loaded) == f"vdn nominal on probe:levels, 3 seeds of 160 steps, in {finished}"
+    assert str(loaded) == f"VDN on probe:levels, 3 seeds of 160 steps, in {finished}"
     assert loaded.seeds == [0, 1, 2]

@@ -311,7 +311,7 @@ def test_discretisation_equals_the_textbooks():
 
 
 def test_shipped_data_is_small_and_needs_no_pickle():
-    folder = resources.files("drigm") / "data" / "building"
+    folder = resources.files("drigm.envs.building") / "data"
     sizes = {file.name: len(file.read_bytes()) for file in folder.iterdir() if file.is_file()}
     assert {"ATTRIBUTION.md", "buildings.npz", "weather.npz", "ground.csv"} <= set(sizes)
     assert sum(sizes.values()) < 1_500_000

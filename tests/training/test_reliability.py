@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from small import SMALL, assert_one_sentence
 
+from drigm.cli import list as listing
 from drigm.cli import main as cli
 from drigm.core.errors import UserError
 from drigm.core.scales import scales_of
@@ -113,7 +114,7 @@ def test_no_interruption_is_without_words(monkeypatch, capsys):
     def interrupted(options):
         os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(cli, "_list", interrupted)
+    monkeypatch.setattr(listing, "_list", interrupted)
     assert cli.main(["list"]) == 128 + signal.SIGTERM
     assert capsys.readouterr().err == f"drigm: stopped; {interrupts.SAME_COMMAND}\n"
 
@@ -357,6 +358,6 @@ def test_what_the_system_refuses_is_one_sentence(error, told, monkeypatch, capsy
     def fail(options):
         raise error
 
-    monkeypatch.setattr(cli, "_list", fail)
+    monkeypatch.setattr(listing, "_list", fail)
     assert cli.main(["list"]) == 2
     assert capsys.readouterr().err == f"drigm: {told}\n"
