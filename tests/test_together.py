@@ -10,7 +10,7 @@ from small import SMALL
 
 from drigm.core.errors import UserError
 from drigm.evaluation.evaluate import cached_evaluation, cached_evaluations, evaluate
-from drigm.storage.checkpoint import load_metadata
+from drigm.storage.checkpoint import load_arrays
 from drigm.training.runs import train_run, train_together
 
 CONFIG = SMALL.replace(env="probe:recall", uncertainty="tv", rho=0.3, seeds=2)
@@ -68,7 +68,7 @@ def test_stopped_and_called_again_is_bitwise_the_uninterrupted_session(together,
         train_together(configs(tmp_path, 0.0, 0.3), tmp_path, quiet=True)
     monkeypatch.setattr(training, "save", save)
     newest, before = sorted(tmp_path.glob("checkpoint*"), key=lambda file: "previous" in file.name)
-    assert [load_metadata(file)["tick"] for file in (newest, before)] == [str(tick) for tick in (saved[-1], saved[-2])]
+    assert [load_arrays(file)[1]["tick"] for file in (newest, before)] == [str(tick) for tick in (saved[-1], saved[-2])]
     for run, other in zip(train_together(configs(tmp_path, 0.0, 0.3), tmp_path, quiet=True), together, strict=True):
         for seed in run.seeds:
             assert run.directory.weights_file(seed).read_bytes() == other.directory.weights_file(seed).read_bytes()

@@ -32,7 +32,7 @@ from drigm.core.errors import UserError
 from drigm.core.scales import scales_of, to_text
 from drigm.envs import make_env
 from drigm.evaluation.evaluate import cached_evaluation, kept_evaluation
-from drigm.report.sections.overview import system_facts_of
+
 from drigm.storage.checkpoint import load_arrays, previous, save_tree
 from drigm.storage.run_directory import RunDirectory
 from drigm.training.loop import axes, weights_of
@@ -106,7 +106,7 @@ def read_finished(subject: Subject, path: Path) -> dict[str, Any]:
     # None is no number: it is computed anew from the weights.
     seen["scores"] = kept_evaluation(run.directory, run.config, "nominal")
     seen["alignment"] = stored_alignment(run)
-    system_facts_of(run)
+    run.directory.load_system()
     run.directory.is_finished(run.config)
     return seen
 

@@ -22,7 +22,7 @@ from drigm.core.config import TrainConfig
 from drigm.core.errors import UserError, check, warn
 from drigm.envs import HOSTED
 from drigm.envs.subprocess.origin import installed, located, origin, root_of, source_file
-from drigm.runtime.files import file_digest
+from drigm.runtime.files import file_digest, is_own
 
 KEY_BYTES = 32
 TRIES, WAIT_S = 20, 0.05  # until another process has written the key that it is making
@@ -176,5 +176,4 @@ def _read_own(file: Path) -> bytes | None:
     """The content of a file that is this user's and that nobody else can read; else None."""
     with open(os.open(file, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)), "rb") as found:
         facts = os.fstat(found.fileno())
-        own = not hasattr(os, "getuid") or (facts.st_uid == os.getuid() and not facts.st_mode & 0o077)
-        return found.read(KEY_BYTES + 1) if own and stat.S_ISREG(facts.st_mode) else None
+        return found.read(KEY_BYTES + 1) if is_own(facts, 0o077) and stat.S_ISREG(facts.st_mode) else None

@@ -105,12 +105,6 @@ def alignment_section(studies: Sequence[Study]) -> Section:
     return Section("Do greedy agents make the greedy team?", "alignment", note + table_html(rows, columns))
 
 
-def system_facts_of(run: Run) -> dict:
-    """Return what system.json says, or nothing where it cannot be read."""
-    facts = run.directory.load_system()
-    return facts if isinstance(facts, dict) else {}
-
-
 def training_time(rows: Sequence[dict[str, float]]) -> tuple[float, float]:
     """Return a run's training time in seconds and its mean speed in steps per second and seed, by its metrics."""
     steps = np.array([row["step"] for row in rows])
@@ -139,7 +133,7 @@ def _curve(run: Run, seed: int, column: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _run_row(method: Method, run: Run) -> dict[str, object]:
-    facts = system_facts_of(run)
+    facts = run.directory.load_system()
     seconds, rate = training_time(run.directory.read_metrics(run.seeds[0]))
     told = changed(run.config, but=(*NAMED, "steps"))
     settings = ", ".join(f"{k} {v:g}" if isinstance(v, float) else f"{k} {v}" for k, v in told.items())
