@@ -32,7 +32,6 @@ from drigm.core.errors import UserError
 from drigm.core.scales import scales_of, to_text
 from drigm.envs import make_env
 from drigm.evaluation.evaluate import cached_evaluation, kept_evaluation
-
 from drigm.storage.checkpoint import load_arrays, previous, save_tree
 from drigm.storage.run_directory import RunDirectory
 from drigm.training.loop import axes, weights_of

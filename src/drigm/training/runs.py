@@ -84,19 +84,16 @@ def with_known_scales(runs: Sequence[Run], quiet: bool = False) -> list[Run]:
     """
     env = runs[0].env
     stored = [run.directory.load_scales(env.spec) for run in runs]
-    known = [scales for scales in stored if scales is not None]
-    for run, scales in zip(runs, stored, strict=True):
-        if scales is not None and to_text(scales) != to_text(known[0]):
-            first = runs[next(k for k, one in enumerate(stored) if one is not None)]
-            told = f"holds other scales than {first.directory.scales_file}, so the two runs cannot train together"
-            raise UserError(f"{run.directory.scales_file}: {told}; train them by themselves, or delete one.")
+    known = [
+        (run.directory.scales_file, scales) for run, scales in zip(runs, stored, strict=True) if scales is not None
+    ]
+    for file, scales in known:
+        if to_text(scales) != to_text(known[0][1]):
+            raise UserError(f"{file}: holds other scales than {known[0][0]}; train these two runs by themselves.")
     if not known and any(run.directory.has_started() for run in runs):
         return list(runs)
-    env = (
-        with_scales(env, known[0])
-        if known
-        else calibrated(env, runs[0].config.gamma, most=runs[0].config.num_envs, quiet=quiet)
-    )
+    config = runs[0].config
+    env = with_scales(env, known[0][1]) if known else calibrated(env, config.gamma, most=config.num_envs, quiet=quiet)
     for run, scales in zip(runs, stored, strict=True):
         if scales is None:
             run.directory.save_scales(scales_of(env.spec))
@@ -182,7 +179,7 @@ def _resumed(run: Run, quiet: bool, log: tuple[str, ...]) -> Run:
     _say_damaged(run)
     [run] = with_known_scales([run], quiet)  # it may have been stopped before it had any
     programs = programs_of(run.config, run.env)
-    if essential(run.directory.load_config()) != essential(run.config):
+    if run.directory.load_config() != run.config:
         remove(run.directory.checksums_file)  # the files are about to change
         write_text(run.directory.config_file, run.config.to_json())
     train_session(_alone(run, programs, quiet, log))
