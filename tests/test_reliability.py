@@ -22,6 +22,7 @@ from drigm.core.errors import UserError
 from drigm.core.scales import scales_of
 from drigm.envs import make_env
 from drigm.evaluation.evaluate import Evaluation, cached_evaluation, kept_evaluation, shift_score
+from drigm.report.sections.overview import ran_on
 from drigm.runtime import interrupts
 from drigm.runtime.files import FileError, append_text, write_text
 from drigm.storage.checkpoint import load_arrays, previous, save_tree
@@ -258,11 +259,26 @@ def test_damaged_files_never_give_a_traceback_or_a_silent_number():
     damage = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(damage)
     counts = damage.run(60, seed=3)
-    assert counts["TRACEBACK"] == counts["SILENT"] == 0
+    assert not any(counts[name] for name in damage.WRONG)
     assert counts["refused"] > 10
 
 
 # One run, one process
+
+
+def test_a_taken_directory_is_refused_before_anything_is_measured(finished, tmp_path, monkeypatch, capsys):
+    module = importlib.import_module("drigm.training.runs")
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "resolve", None)
+        refused(train_run, LONG, finished.path)
+
+    def measure(env, gamma, most, quiet):
+        assert (most, quiet) == (LONG.num_envs, False)
+        raise UserError("measured: that is enough.")
+
+    monkeypatch.setattr(module, "calibrated", measure)
+    assert refused(train_run, LONG, tmp_path / "new") == "measured: that is enough."
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_run_is_trained_by_one_process(finished, tmp_path):
@@ -359,6 +375,19 @@ def test_a_seed_that_diverges_stops_alone(whole, tmp_path, monkeypatch):
     monkeypatch.setattr(training, "_start", lambda session: pytest.fail("tried again"))
     assert refused(resume_run, path, quiet=True) == message
     assert "seed 4" in refused(load_run(path).weights)
+
+
+@pytest.mark.parametrize("step", ["1e999", "9" * 5000, '"many"', "null"])
+def test_damaged_records_of_divergence(finished, step):
+    finished.diverged_file.write_text(f'{{"3": {{"step": {step}, "why": "so"}}}}')
+    assert str(finished.diverged_file) in refused(finished.diverged)
+
+
+@pytest.mark.parametrize("facts", ['{"versions": 3}', '{"devices": 5, "python": []}', "[]", '{"devices": [[]]}', "{"])
+def test_facts_of_another_kind_are_left_out(finished, whole, facts):
+    finished.checksums_file.unlink()
+    finished.system_file.write_text(facts)
+    assert ran_on(whole._replace(directory=finished)) == ("1 × []" if "[[" in facts else "")
 
 
 def test_the_environment_is_blamed_for_what_it_returned(whole):

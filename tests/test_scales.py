@@ -1,6 +1,7 @@
 """Units do not matter: what networks see, what the learner is paid, and what is learnt."""
 
 import functools
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -48,6 +49,22 @@ def seen(env):
     played, s = random_play(env, 640), env.spec
     obs = (played.obs - s.obs_offset) / s.obs_scale
     return obs, (played.state - s.state_offset) / s.state_scale, played.reward * s.reward_scale
+
+
+def test_measuring_is_said_and_opens_no_more_environments_than_the_run(capsys):
+    calibrated(in_units(1.0), 0.8, quiet=False)
+    assert "measuring scales of" in capsys.readouterr().err
+
+    class Opened(Exception):  # noqa: N818 (no error)
+        pass
+
+    def opened(seeds):
+        raise Opened(len(seeds))
+
+    for most, there in ((2, 64), (64, 3)):
+        env = in_units(1.0)._replace(host=SimpleNamespace(most=there, open=opened))
+        with pytest.raises(Opened, match=str(min(most, there))):
+            random_play(env, most=most)
 
 
 @pytest.mark.parametrize("bounds", [False, True])

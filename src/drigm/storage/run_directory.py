@@ -295,7 +295,7 @@ class RunDirectory:
 
     def finish(self, config: TrainConfig) -> None:
         """Write down what the finished run's files hold, and drop its checkpoints."""
-        files = [self.config_file, self.system_file, self.scales_file]
+        files = [self.config_file, self.system_file, self.scales_file, self.diverged_file]
         files += [file for seed in seeds_of(config) for file in (self.metrics_file(seed), self.weights_file(seed))]
         sums = {file.relative_to(self.path).as_posix(): file_digest(file) for file in files if file.exists()}
         write_text(self.checksums_file, json.dumps(sums, indent=2))
@@ -318,7 +318,7 @@ class RunDirectory:
         """Return the seeds whose training diverged."""
         if not self.diverged_file.exists():
             return {}
-        found = read_object(self.diverged_file)
+        found = parse_object(self._checked(self.diverged_file), self.diverged_file)
         try:
             return {int(seed): Diverged(int(one["step"]), str(one["why"])) for seed, one in found.items()}
         except (ValueError, KeyError, TypeError, OverflowError):
