@@ -111,7 +111,7 @@ def asked(monkeypatch):
         def stop(config, path, *, quiet, log):
             raise AskedError(config, path)
 
-        monkeypatch.setattr(cli, "train_run", stop)
+        monkeypatch.setattr(cli.train, "train_run", stop)
         with pytest.raises(AskedError) as asked:
             cli.main(["train", *arguments])
         return asked.value.args
@@ -288,7 +288,7 @@ def test_interrupted(monkeypatch, out, capsys):
     def interrupted(config, path, *, quiet, log):
         raise KeyboardInterrupt(f"stopped; continue with drigm train --resume {path}")
 
-    monkeypatch.setattr(cli, "train_run", interrupted)
+    monkeypatch.setattr(cli.train, "train_run", interrupted)
     assert run("train", "--out", out) == 130
     assert capsys.readouterr().err == f"drigm: stopped; continue with drigm train --resume {out}\n"
 
