@@ -192,7 +192,10 @@ def try_line(arguments: list[str]) -> bool:
     """Whether the command line was taken: everything up to where the command's work would begin."""
     out, err = io.StringIO(), io.StringIO()
     stubs = [
-        mock.patch.multiple(cli, train_run=_train, verify=_stop, check_env=_check, _list=_stop),
+        mock.patch.object(cli.train, "train_run", _train),
+        mock.patch.object(cli.verify, "verify", _stop),
+        mock.patch.object(cli.check_env, "check_env", _check),
+        mock.patch.object(cli.listing, "_list", _stop),
         mock.patch.multiple(reproduce, reproduce_paper=_stop, reproduce_authors=_stop),
         mock.patch.object(sweep_command, "sweep", _sweep),
     ]

@@ -152,7 +152,11 @@ def test_scales_come_back_exactly_or_not_at_all(tmp_path):
         with pytest.raises(UserError, match=r"^scales\.json: damaged"):
             from_text(damaged.encode(), spec, Path("scales.json"))
     with pytest.raises(UserError, match=r"obs_offset has shape \[2, 2\], but probe:matrix needs"):
-        from_text(text.encode(), spec._replace(name="probe:matrix", obs_offset=np.zeros((3, 2), np.float32)), Path("scales.json"))
+        from_text(
+            text.encode(),
+            spec._replace(name="probe:matrix", obs_offset=np.zeros((3, 2), np.float32)),
+            Path("scales.json"),
+        )
     assert scales_of(spec).reward_scale == 1.0
 
 
