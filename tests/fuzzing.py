@@ -16,9 +16,8 @@ from hypothesis import strategies as st
 from small import SMALL, assert_one_sentence
 
 import drigm.report.figures.learning_curve  # noqa: F401 (its import takes a second, which is no command line's fault)
-from drigm.cli import check_env, reproduce, train, verify
-from drigm.cli import list as listing
 from drigm.cli import main as cli
+from drigm.cli import reproduce
 from drigm.cli import sweep as sweep_command
 from drigm.core.config import FIELDS, validate
 from drigm.core.errors import UserError, as_path
@@ -193,10 +192,10 @@ def try_line(arguments: list[str]) -> bool:
     """Whether the command line was taken: everything up to where the command's work would begin."""
     out, err = io.StringIO(), io.StringIO()
     stubs = [
-        mock.patch.object(train, "train_run", _train),
-        mock.patch.object(verify, "verify", _stop),
-        mock.patch.object(check_env, "check_env", _check),
-        mock.patch.object(listing, "_list", _stop),
+        mock.patch.object(cli.train, "train_run", _train),
+        mock.patch.object(cli.verify, "verify", _stop),
+        mock.patch.object(cli.check_env, "check_env", _check),
+        mock.patch.object(cli.listing, "_list", _stop),
         mock.patch.multiple(reproduce, reproduce_paper=_stop, reproduce_authors=_stop),
         mock.patch.object(sweep_command, "sweep", _sweep),
     ]

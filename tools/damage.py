@@ -1,11 +1,13 @@
-"""Damage copies of a small finished and a small unfinished run, read them back, and count what is told and what is not.
+"""Damage copies of small runs, read them back, and count what is told and what is not.
 
 ::
 
     python tools/damage.py --files 2000 --seed 0
 
-Every reading must end in the same numbers, in one sentence (`UserError`), or in other numbers that a line announces: an
-older checkpoint. It prints one line of counts, and each traceback and each number that differs in silence.
+One run has finished, one was stopped, and of one a seed diverged. Every reading must end in the same numbers, in one
+sentence (`UserError`), or in other numbers that a line announces: an older checkpoint, which is always used where only
+the newest one is damaged. It prints one line of counts, and each traceback, each number that differs in silence and
+each checkpoint that was not used.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import contextlib
 import io
 import math
 import random
+import re
 import shutil
 import sys
 import tempfile
@@ -32,9 +35,9 @@ from drigm.core.errors import UserError
 from drigm.core.scales import scales_of, to_text
 from drigm.envs import make_env
 from drigm.evaluation.evaluate import cached_evaluation, kept_evaluation
-from drigm.report.sections.overview import system_facts_of
+from drigm.report.sections.overview import ran_on
 from drigm.storage.checkpoint import load_arrays, previous, save_tree
-from drigm.storage.run_directory import RunDirectory
+from drigm.storage.run_directory import Diverged, RunDirectory, divergence
 from drigm.training.loop import axes, weights_of
 from drigm.training.runs import Run, load_run, train_run, with_stored_scales
 from drigm.training.runs import programs_of as make_programs
@@ -53,6 +56,8 @@ CONFIG = TrainConfig().replace(
     learning_starts=24,
     shards=1,
 )
+WRONG = ("SILENT", "TRACEBACK", "UNUSED")
+BAD_VALUES = ("3", "1e999", "null", "[5]", "{}", '"text"', "true")
 BAD_NUMBERS = ("NaN", "Infinity", "-1e400", "1" * 400, "1e30", "-7", "[" * 30_000)
 
 
@@ -61,6 +66,7 @@ class Subject(NamedTuple):
 
     finished: Path
     unfinished: Path
+    diverged: Path
     like: Any
     session: Session
     state: Any
@@ -87,26 +93,32 @@ def prepare(folder: Path) -> Subject:
             train_run(CONFIG, folder / "unfinished", quiet=True)
     finally:
         training.CHECKPOINT_SECONDS, training.SAVING_SHARE, training.save = before
+    other = RunDirectory(shutil.copytree(folder / "finished", folder / "diverged"))
+    other.weights_file(1).unlink()
+    other.record_diverged({1: Diverged(24, "learning_rate: 0.003 is not allowed; {seeds} by step {steps}")})
+    other.finish(run.config)
     programs = make_programs(CONFIG, run.env)
     state = programs.init(*axes([CONFIG]))
     shapes = jax.eval_shape(lambda s: weights_of(s.learner), programs.shapes(*axes([CONFIG])))
     like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[2:], x.dtype), shapes)
     # Without stored scales it would be the environment as it is made.
     session = Session([], make_env(CONFIG.env), programs, Path(), "")
-    return Subject(folder / "finished", folder / "unfinished", like, session, state)
+    return Subject(folder / "finished", folder / "unfinished", other.path, like, session, state)
 
 
 def read_finished(subject: Subject, path: Path) -> dict[str, Any]:
-    """Return every number that commands show of a finished run."""
+    """Return every number that commands show of a run that has ended."""
     run = load_run(path)
+    diverged = run.directory.diverged()
     seen: dict[str, Any] = {"config": run.config, "scales": to_text(scales_of(run.env.spec))}
-    for seed in run.seeds:
+    seen["diverged"] = (diverged, divergence(diverged)) if diverged else None
+    for seed in (seed for seed in run.seeds if seed not in diverged):
         seen[f"weights {seed}"] = run.directory.load_weights(seed, subject.like)
         seen[f"metrics {seed}"] = run.directory.read_metrics(seed)
     # None is no number: it is computed anew from the weights.
     seen["scores"] = kept_evaluation(run.directory, run.config, "nominal")
-    seen["alignment"] = stored_alignment(run)
-    system_facts_of(run)
+    seen["alignment"] = None if diverged else stored_alignment(run)
+    ran_on(run)
     run.directory.is_finished(run.config)
     return seen
 
@@ -191,6 +203,12 @@ def damages(rng: random.Random) -> dict[str, Callable[[Path], None]]:
             save_tree(file, arrays, metadata)
             return
         text = file.read_text()
+        if file.suffix == ".json" and rng.random() < 0.5:  # a value of another kind
+            values = list(re.finditer(r'(?<=": )(\{[^{}]*\}|\[[^][]*\]|"[^"]*"|[-0-9.e]+)', text))
+            if values:
+                one = rng.choice(values)
+                file.write_text(text[: one.start()] + rng.choice(BAD_VALUES) + text[one.end() :], newline="")
+                return
         digits = [i for i, letter in enumerate(text) if letter.isdigit()]
         if digits:
             at = rng.choice(digits)
@@ -243,7 +261,8 @@ def run(files: int, seed: int) -> Counter[str]:
     rng, counts = random.Random(seed), Counter[str]()
     with tempfile.TemporaryDirectory() as folder:
         subject = prepare(Path(folder))
-        cases = [(subject.finished, read_finished), (subject.unfinished, read_unfinished)]
+        ended = [(subject.finished, read_finished), (subject.diverged, read_finished)]
+        cases = [ended[0], (subject.unfinished, read_unfinished), ended[1]]
         copy = Path(folder) / "copy"
         known = []
         for source, read in cases:
@@ -256,29 +275,31 @@ def run(files: int, seed: int) -> Counter[str]:
         known[1].append(read_unfinished(subject, copy))
         shutil.rmtree(copy)
         for _ in range(files):
-            which = rng.randrange(2)
+            which = rng.randrange(len(cases))
             source, read = cases[which]
             shutil.copytree(source, copy)
             file = rng.choice(sorted(path for path in copy.rglob("*") if path.is_file() and path.stat().st_size))
             kind, damage = rng.choice(list(damages(rng).items()))
             damage(file)
             result, text = outcome(lambda read=read: read(subject, copy), known[which])
+            if source == subject.unfinished and file.name == "checkpoint.safetensors" and result == "refused":
+                result = "UNUSED"  # the checkpoint before it is whole
             counts[result] += 1
-            if result in ("SILENT", "TRACEBACK"):
+            if result in WRONG:
                 print(f"{source.name}/{file.relative_to(copy)} {kind}: {result} {text}")
             shutil.rmtree(copy)
     return counts
 
 
 def main() -> int:
-    """Exit code 1 where anything was silent or a traceback."""
+    """Exit code 1 where anything was wrong."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--files", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     counts = run(options.files, options.seed)
-    print(" ".join(f"{name}={counts[name]}" for name in ("same", "older", "refused", "said", "SILENT", "TRACEBACK")))
-    return 1 if counts["SILENT"] or counts["TRACEBACK"] else 0
+    print(" ".join(f"{name}={counts[name]}" for name in ("same", "older", "refused", "said", *WRONG)))
+    return 1 if any(counts[name] for name in WRONG) else 0
 
 
 if __name__ == "__main__":

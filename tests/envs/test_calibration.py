@@ -1,6 +1,8 @@
 """Units do not matter: what networks see, what the learner is paid, and what is learnt."""
 
 import functools
+from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -48,6 +50,22 @@ def seen(env):
     played, s = random_play(env, 640), env.spec
     obs = (played.obs - s.obs_offset) / s.obs_scale
     return obs, (played.state - s.state_offset) / s.state_scale, played.reward * s.reward_scale
+
+
+def test_measuring_is_said_and_opens_no_more_environments_than_the_run(capsys):
+    calibrated(in_units(1.0), 0.8, quiet=False)
+    assert "measuring scales of" in capsys.readouterr().err
+
+    class Opened(Exception):  # noqa: N818 (no error)
+        pass
+
+    def opened(seeds):
+        raise Opened(len(seeds))
+
+    for most, there in ((2, 64), (64, 3)):
+        env = in_units(1.0)._replace(host=SimpleNamespace(most=there, open=opened))
+        with pytest.raises(Opened, match=str(min(most, there))):
+            random_play(env, most=most)
 
 
 @pytest.mark.parametrize("bounds", [False, True])
@@ -128,13 +146,17 @@ def test_scales_come_back_exactly_or_not_at_all(tmp_path):
         0.1 + 0.2,
     )
     text = to_text(scales)
-    for name, value in from_text(text, spec, "scales.json")._asdict().items():
+    for name, value in from_text(text.encode(), spec, Path("scales.json"))._asdict().items():
         np.testing.assert_array_equal(value, getattr(scales, name), err_msg=name)
     for damaged in ("", "[]", "{}", text[:-3], text.replace("0.3", "0.4"), text.replace("[", "", 1), "[" * 40_000):
         with pytest.raises(UserError, match=r"^scales\.json: damaged"):
-            from_text(damaged, spec, "scales.json")
+            from_text(damaged.encode(), spec, Path("scales.json"))
     with pytest.raises(UserError, match=r"obs_offset has shape \[2, 2\], but probe:matrix needs"):
-        from_text(text, spec._replace(name="probe:matrix", obs_offset=np.zeros((3, 2), np.float32)), "scales.json")
+        from_text(
+            text.encode(),
+            spec._replace(name="probe:matrix", obs_offset=np.zeros((3, 2), np.float32)),
+            Path("scales.json"),
+        )
     assert scales_of(spec).reward_scale == 1.0
 
 

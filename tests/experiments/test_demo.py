@@ -98,7 +98,7 @@ def test_the_day_is_the_coldest(tmp_path):
     assert save(figure, tmp_path / "day.png").stat().st_size > 10_000
 
 
-def test_fresh_directory(tmp_path, capsys):
+def test_fresh_directory(tmp_path, capsys, monkeypatch):
     assert demo.fresh_directory(tmp_path / "new") == tmp_path / "new"
     (tmp_path / "empty").mkdir()
     assert demo.fresh_directory(tmp_path / "empty") == tmp_path / "empty"
@@ -110,6 +110,13 @@ def test_fresh_directory(tmp_path, capsys):
     assert other.name.startswith("taken-")
     assert str(other) in capsys.readouterr().out
     assert demo.fresh_directory(None).parent == Path("runs")
+    monkeypatch.chdir(tmp_path / "taken")
+    assert demo.fresh_directory(Path()).parent == tmp_path
+    assert demo.main(["--smoke", "--out", ""]) == 2
+    assert (
+        capsys.readouterr().err
+        == "drigm demo: out: '' is not allowed; give a path; the folder that you are in is '.'.\n"
+    )
 
 
 def test_arguments_leave_the_rest_to_the_defaults():

@@ -254,6 +254,7 @@ def test_a_finished_study_is_written_anew_from_its_scores(outcome, tmp_path):
     [
         (None, "cannot be read"),
         ("VDN,vdn,nominal,none,0,climate,Tucson,0,high", "is not what drigm reproduce paper writes"),
+        ("V" * 200_000 + ",vdn,nominal,none,0,climate,Tucson,0,0.5", "is not what drigm reproduce paper writes"),
         ("Mine,vdn,nominal,none,0,climate,Tucson,0,0.5", "no such method"),
         (
             "VDN,vdn,nominal,none,0,climate,Tucson,0,0.5\nVDN,vdn,nominal,none,0,climate,Tucson,2,0.5",

@@ -21,7 +21,7 @@ from small import SMALL, assert_one_sentence
 from drigm.cli.main import main
 from drigm.core.errors import UserError
 from drigm.evaluation.evaluate import shift_score
-from drigm.experiments import sweep
+from drigm.experiments.sweep import sweep
 from drigm.experiments.sweep.drive import drive
 from drigm.experiments.sweep.engines import Ended, Engine, Options, local_engine
 from drigm.experiments.sweep.plan import Plan, load_plan, make_plan
@@ -144,6 +144,11 @@ def test_runs_that_stand_there_keep_their_names(tmp_path):
     names = list(make_plan(more, tmp_path).points)
     assert names[0::2] == ["tv-rho-0.1", "tv-rho-0.2", "contamination-rho-0.1", "contamination-rho-0.2"]
     assert names[1] == "tv-rho-0.1-gamma-0.5"
+    limited = [config.replace(env_timeout=9.0, env_workers=2) for config in first.configs]  # the same runs
+    assert list(make_plan(Sweep("tiny", limited, None, 0), tmp_path).points) == names[0::2]
+    (tmp_path / "tv-rho-0.1" / "config.json").unlink()  # killed before it stood: system.json is no run
+    assert next(iter(make_plan(first, tmp_path).points)) == "tv-rho-0.1"
+    RunDirectory(tmp_path / "tv-rho-0.1").create(first.configs[0])
     others = [config.replace(steps=241) for config in first.configs]  # the same names, but not the same runs
     assert next(iter(make_plan(Sweep("tiny", others, None, 0), tmp_path).points)) == "tv-rho-0.1-2"
 

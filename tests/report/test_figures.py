@@ -1,6 +1,7 @@
 """Figures: that what is drawn is the data, and that labels stay clear of it."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -265,6 +266,20 @@ def test_saved_files_are_complete_and_the_same_each_time(draw, suffix, tmp_path)
     start = b"\x89PNG" if suffix == "png" else b"<?xml"
     assert first.read_bytes().startswith(start)
     assert first.read_bytes() == second.read_bytes()
+
+
+def test_a_figure_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch):
+    (tmp_path / "a.png").write_text("old")
+
+    def full(file, **options):
+        Path(file).write_text("half")
+        raise OSError(28, "No space left on device")
+
+    figure = learning_curves(curves())
+    monkeypatch.setattr(figure, "savefig", full)
+    with pytest.raises(UserError, match="No space left"):
+        save(figure, tmp_path / "a.png")
+    assert [file.read_text() for file in tmp_path.iterdir()] == ["old"]
 
 
 def test_save_refuses_other_formats(tmp_path):

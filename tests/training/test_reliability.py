@@ -1,5 +1,6 @@
 """Nothing is lost and nothing damaged is used: signals, locks, diverging seeds, full disks, files that were changed."""
 
+import contextlib
 import importlib
 import importlib.util
 import json
@@ -15,12 +16,13 @@ import numpy as np
 import pytest
 from small import SMALL, assert_one_sentence
 
-from drigm.cli import list as listing
 from drigm.cli import main as cli
+from drigm.core.config import RUNNING, TrainConfig, essential
 from drigm.core.errors import UserError
 from drigm.core.scales import scales_of
 from drigm.envs import make_env
 from drigm.evaluation.evaluate import Evaluation, cached_evaluation, kept_evaluation, shift_score
+from drigm.report.sections.overview import ran_on
 from drigm.runtime import interrupts
 from drigm.runtime.files import FileError, append_text, write_text
 from drigm.storage.checkpoint import load_arrays, previous, save_tree
@@ -114,7 +116,7 @@ def test_no_interruption_is_without_words(monkeypatch, capsys):
     def interrupted(options):
         os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(listing, "_list", interrupted)
+    monkeypatch.setattr(cli.listing, "_list", interrupted)
     assert cli.main(["list"]) == 128 + signal.SIGTERM
     assert capsys.readouterr().err == f"drigm: stopped; {interrupts.SAME_COMMAND}\n"
 
@@ -145,6 +147,24 @@ def test_a_damaged_checkpoint_falls_back_with_a_word(whole, tmp_path, monkeypatc
     directory.checkpoint_file.write_bytes(content)
     assert_same(resume_run(directory.path, quiet=True).directory, whole.directory)
     assert "checksum" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["config", "tick", "not_finite", "members"])
+def test_damaged_metadata_falls_back_too(tmp_path, monkeypatch, name):
+    """It says nothing, not even whose the checkpoint is, before the checksum has said that it is whole."""
+    directory = stopped_at(tmp_path / "run", 100, monkeypatch)
+    shutil.copy(directory.checkpoint_file, previous(directory.checkpoint_file))
+    file = directory.checkpoint_file
+    arrays, metadata = load_arrays(file)
+    if name == "tick":  # whole, but nothing that drigm wrote
+        save_tree(file, arrays, metadata | {"tick": "9" * 5000})
+    else:
+        save_tree(file, arrays, metadata | {name: "9" * 5000})
+        file.write_bytes(file.read_bytes().replace(b"9" * 5000, b"8" * 5000))
+    directory.weights_file(3).parent.mkdir(exist_ok=True)
+    session = training.Session([training.Member(LONG, directory)], make_env(LONG.env), None, file, "")
+    found = training.restore(session._replace(env=load_run(directory.path).env), training_state(LONG))
+    assert found.tick == 100
 
 
 def test_rows_of_metrics_come_with_the_checkpoint(whole, tmp_path, monkeypatch, capsys):
@@ -239,11 +259,26 @@ def test_damaged_files_never_give_a_traceback_or_a_silent_number():
     damage = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(damage)
     counts = damage.run(60, seed=3)
-    assert counts["TRACEBACK"] == counts["SILENT"] == 0
+    assert not any(counts[name] for name in damage.WRONG)
     assert counts["refused"] > 10
 
 
 # One run, one process
+
+
+def test_a_taken_directory_is_refused_before_anything_is_measured(finished, tmp_path, monkeypatch, capsys):
+    module = importlib.import_module("drigm.training.runs")
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "resolve", None)
+        refused(train_run, LONG, finished.path)
+
+    def measure(env, gamma, most, quiet):
+        assert (most, quiet) == (LONG.num_envs, False)
+        raise UserError("measured: that is enough.")
+
+    monkeypatch.setattr(module, "calibrated", measure)
+    assert refused(train_run, LONG, tmp_path / "new") == "measured: that is enough."
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_run_is_trained_by_one_process(finished, tmp_path):
@@ -255,12 +290,56 @@ def test_a_run_is_trained_by_one_process(finished, tmp_path):
     assert not (finished.path / ".lock").exists()
 
 
+def test_a_run_that_another_process_has_just_finished_is_not_trained_again(finished, monkeypatch):
+    """It was unfinished before the lock was there to be taken."""
+    weights, locked = finished.weights_file(3).read_bytes(), RunDirectory.locked
+    finished.weights_file(3).unlink()
+
+    @contextlib.contextmanager
+    def after_the_other(directory):
+        directory.weights_file(3).write_bytes(weights)
+        shutil.copy(directory.weights_file(3), directory.checkpoint_file)  # it was killed before it removed its own
+        with locked(directory):
+            yield
+
+    monkeypatch.setattr(RunDirectory, "locked", after_the_other)
+    monkeypatch.setattr(importlib.import_module("drigm.training.runs"), "train_session", None)
+    resume_run(finished.path, quiet=True)
+    assert not finished.has_leftovers()
+    shutil.copy(finished.weights_file(3), previous(finished.checkpoint_file))
+    resume_run(finished.path, quiet=True)  # it was finished from the beginning
+    assert not finished.has_leftovers()
+
+
+def test_a_run_goes_on_with_another_time_limit(whole, tmp_path, monkeypatch, capsys):
+    """As does any setting that says how, not what, is computed."""
+    directory = stopped_at(tmp_path / "run", 100, monkeypatch)
+    assert cli.main(["train", "--resume", str(directory.path), "--steps", "5"]) == 2
+    assert "leave out --steps" in capsys.readouterr().err
+    assert cli.main(["train", "--resume", str(directory.path), "--env-timeout", "0"]) == 2
+    assert "env_timeout: 0" in capsys.readouterr().err
+    changes = ["--env-timeout", "7", "--env-workers", "1", "--quiet"]
+    assert cli.main(["train", "--resume", str(directory.path), *changes]) == 0
+    assert directory.load_config() == LONG.replace(env_timeout=7.0, env_workers=1)
+    assert_same(directory, whole.directory)
+
+
+def test_a_checkpoint_does_not_depend_on_settings_that_did_not_exist():
+    assert essential(TrainConfig()) == {}
+    assert essential(TrainConfig().replace(rho=0.1, **dict.fromkeys(RUNNING, 3))) == {"rho": 0.1}
+
+
 def test_a_run_killed_before_its_config_stood_begins_anew(tmp_path):
     for folder in ("metrics", "weights"):
         (tmp_path / "run" / folder).mkdir(parents=True)
     (tmp_path / "run" / "config.json.part").write_text("{")
-    (tmp_path / "run" / ".lock").touch()
+    for name in (".lock", "system.json", "scales.json"):  # which are written before and after the config
+        (tmp_path / "run" / name).touch()
     RunDirectory(tmp_path / "run").create(LONG)
+    assert not (tmp_path / "run" / "scales.json").exists()
+    assert f"continue it with --resume {tmp_path}/run" in refused(RunDirectory(tmp_path / "run").create, LONG)
+    (tmp_path / "mine.txt").touch()
+    assert "--resume" not in refused(RunDirectory(tmp_path).refuse_taken)
     assert not list(tmp_path.rglob("*.part"))
 
 
@@ -296,6 +375,19 @@ def test_a_seed_that_diverges_stops_alone(whole, tmp_path, monkeypatch):
     monkeypatch.setattr(training, "_start", lambda session: pytest.fail("tried again"))
     assert refused(resume_run, path, quiet=True) == message
     assert "seed 4" in refused(load_run(path).weights)
+
+
+@pytest.mark.parametrize("step", ["1e999", "9" * 5000, '"many"', "null"])
+def test_damaged_records_of_divergence(finished, step):
+    finished.diverged_file.write_text(f'{{"3": {{"step": {step}, "why": "so"}}}}')
+    assert str(finished.diverged_file) in refused(finished.diverged)
+
+
+@pytest.mark.parametrize("facts", ['{"versions": 3}', '{"devices": 5, "python": []}', "[]", '{"devices": [[]]}', "{"])
+def test_facts_of_another_kind_are_left_out(finished, whole, facts):
+    finished.checksums_file.unlink()
+    finished.system_file.write_text(facts)
+    assert ran_on(whole._replace(directory=finished)) == ("1 × []" if "[[" in facts else "")
 
 
 def test_the_environment_is_blamed_for_what_it_returned(whole):
@@ -358,6 +450,6 @@ def test_what_the_system_refuses_is_one_sentence(error, told, monkeypatch, capsy
     def fail(options):
         raise error
 
-    monkeypatch.setattr(listing, "_list", fail)
+    monkeypatch.setattr(cli.listing, "_list", fail)
     assert cli.main(["list"]) == 2
     assert capsys.readouterr().err == f"drigm: {told}\n"

@@ -21,7 +21,7 @@ from drigm.core.errors import UserError
 from drigm.core.metrics import COLUMNS
 from drigm.envs import make_env
 from drigm.evaluation.evaluate import evaluate
-from drigm.storage.checkpoint import drop, load_metadata, load_tree, previous, save_tree
+from drigm.storage.checkpoint import drop, load_arrays, load_tree, previous, save_tree
 from drigm.storage.run_directory import RunDirectory
 from drigm.training.programs import make_train
 from drigm.training.runs import load_run, resume_run, train_run
@@ -129,10 +129,10 @@ def test_the_same_seed_gives_the_same_run(whole, folder):
 
 
 def test_a_kill_while_writing_leaves_the_old_checkpoint(killed):
-    assert load_metadata(killed.checkpoint_file)["tick"] == "2"
-    assert load_metadata(previous(killed.checkpoint_file))["tick"] == "2"  # the same file, about to be replaced
+    assert load_arrays(killed.checkpoint_file)[1]["tick"] == "2"
+    assert load_arrays(previous(killed.checkpoint_file))[1]["tick"] == "2"  # the same file, about to be replaced
     with pytest.raises(UserError):
-        load_metadata(killed.checkpoint_file.with_name("checkpoint.safetensors.part"))
+        load_arrays(killed.checkpoint_file.with_name("checkpoint.safetensors.part"))[1]
     assert [len(metrics_of(killed, seed)) for seed in (3, 4)] == [3, 3]  # one row too many
 
 
@@ -163,8 +163,8 @@ def test_killed_later_in_the_run_and_resumed(whole, copy, monkeypatch):
     for tick in (40, 41):
         with pytest.raises(KeyboardInterrupt):
             resume_run(copy.path, quiet=True)
-        assert load_metadata(copy.checkpoint_file)["tick"] == str(tick)
-        assert load_metadata(previous(copy.checkpoint_file))["tick"] == str(tick - 1)
+        assert load_arrays(copy.checkpoint_file)[1]["tick"] == str(tick)
+        assert load_arrays(previous(copy.checkpoint_file))[1]["tick"] == str(tick - 1)
     assert_same_run(whole, resume_run(copy.path, quiet=True))
     assert saved == list(range(3, 60))
 
@@ -312,7 +312,7 @@ def test_a_damaged_checkpoint(copy, damage):
 @pytest.mark.parametrize("tick", ["", "-1", "61", "soon", "1.5"])
 def test_a_checkpoint_that_does_not_say_when(copy, tick):
     previous(copy.checkpoint_file).unlink()
-    metadata = load_metadata(copy.checkpoint_file)
+    metadata = load_arrays(copy.checkpoint_file)[1]
     save_tree(copy.checkpoint_file, load_checkpoint(copy), metadata | {"tick": tick})
     assert "tick" in refused(resume_run, copy.path)
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import importlib
+import shutil
 
 import numpy as np
 import pytest
 from small import SMALL
 
 from drigm.core.errors import UserError
+from drigm.core.scales import scales_of
 from drigm.evaluation.evaluate import cached_evaluation, cached_evaluations, evaluate
-from drigm.storage.checkpoint import load_metadata
-from drigm.training.runs import train_run, train_together
+from drigm.storage.checkpoint import load_arrays
+from drigm.storage.run_directory import RunDirectory
+from drigm.training.runs import train_run, train_together, with_known_scales
 
 CONFIG = SMALL.replace(env="probe:recall", uncertainty="tv", rho=0.3, seeds=2)
 
@@ -68,12 +71,77 @@ def test_stopped_and_called_again_is_bitwise_the_uninterrupted_session(together,
         train_together(configs(tmp_path, 0.0, 0.3), tmp_path, quiet=True)
     monkeypatch.setattr(training, "save", save)
     newest, before = sorted(tmp_path.glob("checkpoint*"), key=lambda file: "previous" in file.name)
-    assert [load_metadata(file)["tick"] for file in (newest, before)] == [str(tick) for tick in (saved[-1], saved[-2])]
+    assert [load_arrays(file)[1]["tick"] for file in (newest, before)] == [str(tick) for tick in (saved[-1], saved[-2])]
     for run, other in zip(train_together(configs(tmp_path, 0.0, 0.3), tmp_path, quiet=True), together, strict=True):
         for seed in run.seeds:
             assert run.directory.weights_file(seed).read_bytes() == other.directory.weights_file(seed).read_bytes()
             assert len(run.directory.read_metrics(seed)) == len(other.directory.read_metrics(seed))
     assert not list(tmp_path.glob("checkpoint*"))
+
+
+class Killed(BaseException):
+    """What no handler of drigm's takes for an end of its own."""
+
+
+@pytest.mark.parametrize("kills", [0, 1, 2])  # after so many of the two runs' ends
+def test_killed_while_weights_are_written(together, tmp_path, monkeypatch, kills):
+    """Runs that were begun together, beside one that had finished, go on together from their checkpoint."""
+    training = importlib.import_module("drigm.training.loop")
+    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
+    shutil.copytree(together[0].path, tmp_path / "rho-0.0")
+    finish, done, ticks = RunDirectory.finish, [], []
+
+    def killed(directory, config=None):
+        if len(done) == kills:
+            raise Killed
+        done.append(directory)
+        finish(directory, config)
+
+    monkeypatch.setattr(RunDirectory, "finish", killed)
+    if kills == 2:
+        monkeypatch.setattr(training, "drop", killed)
+    with pytest.raises(Killed):
+        train_together(configs(tmp_path, 0.0, 0.3, 0.6), tmp_path, quiet=True)
+    assert list(tmp_path.glob("checkpoint*"))
+    monkeypatch.undo()
+    advance = training._advance
+    monkeypatch.setattr(training, "_advance", lambda *now: ticks.append(now[1].tick) or advance(*now))
+    again = train_together(configs(tmp_path, 0.0, 0.3, 0.6), tmp_path, quiet=True)
+    assert ticks[:1] != [0]
+    assert bool(ticks) == (kills < 2)
+    assert all(run.directory.is_finished(run.config) for run in again)
+    assert not list(tmp_path.glob("checkpoint*"))
+    for run in again[1:]:
+        assert [row["step"] for row in run.directory.read_metrics(0)] == [
+            row["step"] for row in again[0].directory.read_metrics(0)
+        ]
+
+
+def test_runs_that_another_process_has_just_finished_are_not_trained_again(together, tmp_path, monkeypatch):
+    shutil.copytree(together[0].path, tmp_path / "rho-0.0")
+    weights, locked = (tmp_path / "rho-0.0" / "weights").rename(tmp_path / "aside"), RunDirectory.locked
+
+    def after_the_other(directory):
+        shutil.copytree(weights, directory.path / "weights")
+        return locked(directory)
+
+    monkeypatch.setattr(RunDirectory, "locked", after_the_other)
+    monkeypatch.setattr(importlib.import_module("drigm.training.runs"), "train_session", None)
+    train_together(configs(tmp_path, 0.0), tmp_path, quiet=True)
+
+
+def test_members_with_other_scales_are_refused(together):
+    run, other = together
+    scales = scales_of(run.env.spec)
+    try:
+        run.directory.save_scales(scales)
+        other.directory.save_scales(scales._replace(reward_scale=3.0))
+        for one in together:
+            one.directory.checksums_file.unlink()
+        with pytest.raises(UserError, match=r"holds other scales than .*rho-0\.0/scales\.json"):
+            with_known_scales(together)
+    finally:
+        other.directory.save_scales(scales)
 
 
 def test_runs_that_differ_in_more_are_refused(tmp_path):

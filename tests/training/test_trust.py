@@ -4,6 +4,7 @@ import importlib
 import json
 import os
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from small import SMALL, assert_one_sentence
 import drigm
 from drigm.cli import main as cli
 from drigm.core.errors import UserError
-from drigm.envs.subprocess.origin import located, origin
+from drigm.envs.subprocess.origin import installed, located, origin, source_file
 from drigm.experiments.sweep.worker import own_cores
 from drigm.runtime.devices import cache_compilations, own_folder
 from drigm.storage.run_directory import RunDirectory, default_path
@@ -135,6 +136,51 @@ def test_an_old_run_with_a_relative_name_still_opens(copy, monkeypatch, capsys):
     assert f"taking 'pettingzoo:{copy}/env.py:Env'" in capsys.readouterr().err
 
 
+def test_a_module_on_the_path_is_the_same_from_everywhere(tmp_path, monkeypatch, capsys):
+    """It has no folder in its name, so its file stands in the record; the working directory takes no part."""
+    for name in ("library", "p1", "p2"):
+        (tmp_path / name / "package").mkdir(parents=True)
+        (tmp_path / name / "package" / "__init__.py").write_text("raise SystemExit('imported')")
+        (tmp_path / name / "package" / "env.py").write_text(f"# {name}")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "library"))
+    monkeypatch.chdir(tmp_path / "p1")
+    config = SMALL.replace(env=located("pettingzoo:package.env:Env"))
+    assert config.env == "pettingzoo:package.env:Env"
+    record = provenance(config)
+    assert record["environment"]["file"] == str(tmp_path / "library" / "package" / "env.py")
+    assert open_environment(tmp_path, config, record, Named(), exactly=True) == config.env
+    monkeypatch.chdir(tmp_path / "p2")
+    monkeypatch.delenv("PYTHONPATH")
+    kept = f"pettingzoo:{tmp_path}/library/package.env:Env"
+    assert open_environment(tmp_path, config, record, Named(), exactly=True) == kept
+    assert capsys.readouterr().err == ""
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "p1"))
+    assert open_environment(tmp_path, config, record, Named()) == config.env
+    assert f"{tmp_path}/p1/package/env.py has changed" in capsys.readouterr().err
+    with pytest.raises(UserError, match="has changed since the run began"):
+        open_environment(tmp_path, config, record, Named(), exactly=True)
+    monkeypatch.delenv("PYTHONPATH")
+    (tmp_path / "library" / "package" / "env.py").unlink()
+    with pytest.raises(UserError, match="its file is not there any more"):
+        open_environment(tmp_path, config, record, Named())
+    here = open_environment(tmp_path, config, {}, Named(trust=True))  # an older run has no record
+    assert here == f"pettingzoo:{tmp_path}/p2/package.env:Env"
+    assert "has no folder" in capsys.readouterr().err
+
+
+def test_an_interpreter_is_the_same_from_everywhere(tmp_path, monkeypatch):
+    (tmp_path / "venv").mkdir()
+    (tmp_path / "venv" / "python").symlink_to(sys.executable)  # what it points to has none of the venv's packages
+    monkeypatch.chdir(tmp_path)
+    config, _ = resolve(SMALL.replace(env_python="./venv/python"))
+    assert config.env_python == str(tmp_path / "venv" / "python")
+    assert resolve(SMALL.replace(env_python="python3"))[0].env_python == "python3"  # found by PATH
+    older = SMALL.replace(env="pettingzoo:json:loads", env_python="venv/python")
+    with pytest.raises(UserError, match="env_python: 'venv/python' is not allowed") as error:
+        open_environment(tmp_path, older, provenance(older), Named())
+    assert_one_sentence(str(error.value))
+
+
 def foreign(path, **changes):
     """The directory of a run that somebody sent."""
     RunDirectory(path).create(SMALL, provenance(SMALL))
@@ -204,7 +250,7 @@ def test_without_a_key_runs_are_trained_all_the_same(tmp_path, monkeypatch, harm
         assert key.stat().st_mode & 0o777 == 0o600
         open_environment(directory.path, config, directory.load_system(), Named())
         return
-    assert directory.load_system()["environment"] == {}
+    assert "signature" not in directory.load_system()["environment"]
     with pytest.raises(UserError, match="--trust"):
         open_environment(directory.path, config, directory.load_system(), Named())
 
@@ -226,9 +272,17 @@ def test_places(tmp_path, monkeypatch):
     assert located("pettingzoo:json.tool:f") == "pettingzoo:json.tool:f"  # installed
     assert located("probe:levels") == "probe:levels"
     assert located("pettingzoo:nothing") == "pettingzoo:nothing"
-    assert origin(located("pettingzoo:inner.rooms:f")).file == tmp_path / "inner" / "rooms.py"
-    assert origin(located("pettingzoo:inner:f")).file == tmp_path / "inner" / "__init__.py"
-    assert origin("pettingzoo:json.tool:f").file is None
+    assert source_file(origin(located("pettingzoo:inner.rooms:f"))) == tmp_path / "inner" / "rooms.py"
+    assert source_file(origin(located("pettingzoo:inner:f"))) == tmp_path / "inner" / "__init__.py"
+    json_of_python = importlib.import_module("json.tool").__file__
+    (tmp_path / "json").mkdir()
+    (tmp_path / "json" / "tool.py").touch()
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert located("pettingzoo:json.tool:f") == "pettingzoo:json.tool:f"  # what lies here takes no installed place
+    assert str(source_file(origin("pettingzoo:json.tool:f"))) == json_of_python
+    assert source_file(origin("pettingzoo:sys:f")) is None
+    assert installed("sys") == "built-in"
+    assert installed("json.nothing") == installed("inner.rooms") == ""
     (tmp_path / "a?b").mkdir()
     monkeypatch.chdir(tmp_path / "a?b")
     with pytest.raises(UserError, match="must not hold"):

@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from drigm.cli import opening
-from drigm.core.config import FIELDS
+from drigm.core.config import FIELDS, RUNNING
 from drigm.core.errors import UserError, as_path, check, shown
 from drigm.runtime.devices import cache_compilations, use_cores
 from drigm.training.runs import resume_run, train_run
@@ -71,7 +71,7 @@ def _train(options: argparse.Namespace) -> int:
     use_cores()
     cache_compilations()
     if hasattr(options, "resume"):
-        others = [f"--{name.replace('_', '-')}" for name in settings if name not in ("env", "env_python")]
+        others = [f"--{name.replace('_', '-')}" for name in settings if name not in ("env", *RUNNING)]
         others += ["--out"] if hasattr(options, "out") else []
         check(
             not others,
@@ -80,7 +80,9 @@ def _train(options: argparse.Namespace) -> int:
             f"it continues with the run's own settings, so leave out {', '.join(others)}",
         )
         named = opening.named(options)
-        run = resume_run(as_path("resume", options.resume), quiet=options.quiet, log=options.log, named=named)
+        running = {name: value for name, value in settings.items() if name in RUNNING and name != "env_python"}
+        path = as_path("resume", options.resume)
+        run = resume_run(path, quiet=options.quiet, log=options.log, named=named, running=running)
     else:
         path = as_path("out", options.out) if hasattr(options, "out") else None
         run = train_run(settle(settings), path, quiet=options.quiet, log=options.log)

@@ -108,6 +108,13 @@ class TrainConfig:
 
 
 FIELDS = {f.name: f for f in dataclasses.fields(TrainConfig)}
+RUNNING = ("env_workers", "env_python", "env_timeout")  # what a run may be continued with others of: no result depends
+
+
+def essential(config: TrainConfig) -> dict[str, Any]:
+    """Return the settings that results depend on, but for those at their default: of an earlier version they match."""
+    settings = dataclasses.asdict(config)
+    return {k: value for k, value in settings.items() if k not in RUNNING and value != FIELDS[k].default}
 
 
 def refuse_unknown(settings: dict[str, Any]) -> None:

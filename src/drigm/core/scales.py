@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from drigm.core.errors import UserError
+from drigm.core.json_files import json_digest, parse_object
 from drigm.core.types import EnvSpec
 
 
@@ -30,22 +31,22 @@ def scales_of(spec: EnvSpec) -> Scales:
 def to_text(scales: Scales) -> str:
     """Return ``scales`` as JSON, exactly, with a digest of the numbers."""
     content = {name: np.asarray(value).tolist() for name, value in scales._asdict().items()}
-    return json.dumps({**content, "digest": _digest(content)}, indent=1)
+    return json.dumps({**content, "digest": json_digest(content)}, indent=1)
 
 
-def from_text(text: str, spec: EnvSpec, where: str) -> Scales:
+def from_text(text: bytes, spec: EnvSpec, where: Path) -> Scales:
     """Return the scales that `to_text` wrote, for an environment with ``spec``.
 
     Raises:
         UserError: the text was changed, or belongs to another environment; the message names ``where`` it stood.
     """
     try:
-        content = json.loads(text)
+        content = parse_object(text, where)
         digest = content.pop("digest")
         arrays = [np.array(content[name], np.float32) for name in Scales._fields[:-1]]
         scales = Scales(*arrays, reward_scale=float(content["reward_scale"]))
-        whole = digest == _digest(content) and all(np.isfinite(x).all() for x in scales)
-    except (AttributeError, KeyError, TypeError, ValueError, OverflowError, RecursionError):
+        whole = digest == json_digest(content) and all(np.isfinite(x).all() for x in scales)
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError):
         whole, scales = False, scales_of(spec)
     if not whole:
         raise UserError(f"{where}: damaged; it must hold the scales that were measured when training began.")
@@ -54,7 +55,3 @@ def from_text(text: str, spec: EnvSpec, where: str) -> Scales:
         if shape != wanted:
             raise UserError(f"{where}: {name} has shape {list(shape)}, but {spec.name} needs {list(wanted)}.")
     return scales
-
-
-def _digest(content: Any) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -9,7 +9,7 @@ every seed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import jax
@@ -20,6 +20,7 @@ from drigm.core.scales import Scales
 from drigm.core.types import Declared, EnvSpec, TimeStep
 from drigm.envs.api import Environment, reset_all
 from drigm.envs.play import RolloutState, begin, play
+from drigm.runtime.progress import Progress
 
 STEPS = 4_000  # of random play, resets included
 SEED = 2_000_003  # of its episodes: the same for every run, so that all runs of an environment have the same units
@@ -44,11 +45,16 @@ class RandomPlay(NamedTuple):
     alive: np.ndarray  # [T, B, N] bool
 
 
-def calibrated(env: Environment, gamma: float) -> Environment:
+def calibrated(env: Environment, gamma: float, *, most: int = PARALLEL, quiet: bool = True) -> Environment:
     """Return ``env`` with scales that fit what random play shows, and a note that says what was measured.
 
-    An environment whose scales are known (`EnvSpec.scales_known`) is returned as it is. ``gamma`` is the discount of
-    the returns whose size the scale of rewards is chosen by.
+    An environment whose scales are known (`EnvSpec.scales_known`) is returned as it is.
+
+    Args:
+        env: the environment.
+        gamma: the discount of the returns whose size the scale of rewards is chosen by.
+        most: how many of an environment in other processes there may be at once.
+        quiet: show no progress.
 
     Raises:
         UserError: an environment in another process failed.
@@ -57,7 +63,9 @@ def calibrated(env: Environment, gamma: float) -> Environment:
     if spec.scales_known:
         return env
     everything = Declared(np.ones(spec.obs_offset.shape, bool), np.ones(spec.state_size, bool), True)
-    played, declared = random_play(env), spec.declared or everything
+    declared = spec.declared or everything
+    with Progress(f"measuring scales of {spec.name} by random play", STEPS, quiet=quiet) as progress:
+        played = random_play(env, most=most, done=progress.update)
     agents, width = spec.obs_offset.shape
     readings = np.ones((agents, width), bool) if spec.readings is None else np.asarray(spec.readings)
     columns = [
@@ -97,9 +105,18 @@ def _root_mean_square(x: np.ndarray) -> float:
     return float(np.sqrt(np.mean(x.astype(np.float64) ** 2)))
 
 
-def random_play(env: Environment, steps: int = STEPS) -> RandomPlay:
-    """Return ``steps`` steps of uniformly random play in the nominal world; raises `UserError` as `calibrated` does."""
-    return _random_play_host(env, steps) if env.host is not None else _random_play_jax(env, steps)
+def random_play(
+    env: Environment, steps: int = STEPS, *, most: int = PARALLEL, done: Callable[[int], None] = lambda steps: None
+) -> RandomPlay:
+    """Return ``steps`` steps of uniformly random play in the nominal world; raises `UserError` as `calibrated` does.
+
+    ``most`` is as for `calibrated`; ``done`` is called with the number of steps that have been played.
+    """
+    if env.host is not None:
+        return _random_play_host(env, steps, most, done)
+    played = _random_play_jax(env, steps)
+    done(steps)
+    return played
 
 
 def _random_play_jax(env: Environment, steps: int) -> RandomPlay:
@@ -121,18 +138,20 @@ def _random_play_jax(env: Environment, steps: int) -> RandomPlay:
     return RandomPlay(shown.obs, shown.state, shown.reward, shown.terminated | shown.truncated, alive)
 
 
-def _random_play_host(env: Environment, steps: int) -> RandomPlay:
+def _random_play_host(env: Environment, steps: int, most: int, done: Callable[[int], None]) -> RandomPlay:
     assert env.host is not None
     draw, shown = np.random.default_rng(SEED), []
-    vector = env.host.open([SEED + k for k in range(min(PARALLEL, env.host.most))])
+    vector = env.host.open([SEED + k for k in range(min(PARALLEL, most, env.host.most))])
     try:
         now = vector.reset()
-        for _ in range(-(-steps // vector.size)):
+        for tick in range(-(-steps // vector.size)):
+            done(min(tick * vector.size, steps))
             over = now.terminated | now.truncated
             shown.append(RandomPlay(now.obs, now.state, now.reward, over, now.alive))
             chances = np.where(now.avail_actions, draw.random(now.avail_actions.shape), -1.0)
             vector.send(np.argmax(chances, axis=-1).astype(np.int32))
             now = vector.receive()
+        done(steps)
     finally:
         vector.close()
     return RandomPlay(*(np.stack(column) for column in zip(*shown, strict=True)))

@@ -19,10 +19,10 @@ from drigm.core.errors import warn
 from drigm.core.types import Array, PyTree, TimeStep
 from drigm.envs.api import Environment, Shift
 from drigm.envs.shifts import Grid, default_suite, worlds
-from drigm.envs.subprocess.origin import digest, origin
+from drigm.envs.subprocess.origin import origin, source_file
 from drigm.evaluation.subprocess_play import host_outcomes
 from drigm.runtime.devices import use_cores
-from drigm.runtime.files import FileError
+from drigm.runtime.files import FileError, file_digest
 from drigm.runtime.progress import Progress
 from drigm.storage.results import load_result, store_result, to_json
 from drigm.storage.run_directory import RunDirectory
@@ -156,9 +156,9 @@ def _kept(
     strengths = "".join(f"-{name}={','.join(f'{x:g}' for x in values)}" for name, values in named.items())
     weights = directory.weights_digest(config)
     key: dict[str, object] = {"suite": suite, "perturb": named, "version": version("drigm"), "weights": weights}
-    source = origin(env_id)
-    if source is not None and source.file is not None:
-        key["source"] = digest(source.file)
+    parts = origin(env_id)
+    if parts is not None and (source := source_file(parts, config.env_python)) is not None:
+        key["source"] = file_digest(source)
     return directory.path / "scores" / f"{suite}{strengths}.json", key
 
 

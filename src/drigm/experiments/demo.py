@@ -25,7 +25,7 @@ import jax
 import numpy as np
 
 from drigm.core.config import TrainConfig
-from drigm.core.errors import UserError
+from drigm.core.errors import UserError, as_path
 from drigm.envs.building import dataset, simulator
 from drigm.envs.shifts import shift_suite
 from drigm.evaluation.evaluate import Evaluation, evaluate, greedy_day
@@ -70,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the demo; returns 0, 1 if a training failed, 2 for bad input, 130 when interrupted."""
     parser = argparse.ArgumentParser(prog="python -m drigm.demo", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--smoke", action="store_true", help=f"only {SMOKE_STEPS} steps: shows that every part works")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="where to write (default: a new folder under runs/)")
+    parser.add_argument("--out", metavar="DIR", help="where to write (default: a new folder under runs/)")
     options = parser.parse_args(arguments)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # an ASCII terminal has no degree sign
@@ -78,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         interrupts.leave_in_time()
     try:
         with interrupts.as_interrupts(), interrupts.advice("both trainings have stopped with it"):
-            run_demo(fresh_directory(options.out), smoke=options.smoke)
+            run_demo(fresh_directory(None if options.out is None else as_path("out", options.out)), smoke=options.smoke)
     except TaskError as failure:
         print(f"drigm demo: {failure}", file=sys.stderr)
         return 2 if failure.code == 2 else 1
@@ -144,7 +144,9 @@ def train_arguments(team: Team, out: Path, steps: int) -> list[str]:
 def fresh_directory(asked: Path | None) -> Path:
     """Return a path that does not exist or is empty: ``asked``, one named after it, or a new one under runs/."""
     now = time.strftime("%Y%m%d-%H%M%S")
-    dated = Path("runs") / f"demo-{now}" if asked is None else asked.with_name(f"{asked.name}-{now}")
+    dated = Path("runs") / f"demo-{now}"
+    if asked is not None:
+        dated = asked.parent / f"{asked.name}-{now}" if asked.name else Path(f"{os.path.abspath(asked)}-{now}")
     numbered = (dated.with_name(f"{dated.name}-{i}") for i in itertools.count(2))
     free = (p for p in itertools.chain([asked] if asked else [], [dated], numbered) if _is_free(p))
     path = next(free)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from drigm.core.config import FIELDS, TrainConfig
+from drigm.core.config import FIELDS, RUNNING, TrainConfig
 from drigm.core.errors import UserError
 from drigm.core.naming import method_name
 from drigm.envs.api import Environment
@@ -20,7 +20,6 @@ from drigm.training.settings import settle
 
 # What a method is called by, and what can differ without making it another one.
 NAMED = ("env", "factorization", "uncertainty", "rho", "baseline", "seeds", "first_seed")
-RUNNING = ("env_workers", "env_python", "env_timeout")
 # A team without robustness that differs in these alone is the non-robust team of another.
 DUAL = ("dual_hidden", "dual_learning_rate", "dual_learning_rate_end", "dual_updates")
 # The preset paper updates as often with TV as without, but four times in a row.

@@ -11,6 +11,7 @@ from pathlib import Path
 import jax
 
 from drigm.core.errors import UserError, warn
+from drigm.runtime.files import is_own
 
 
 def usable_cores() -> int:
@@ -88,8 +89,7 @@ def own_folder(path: Path) -> bool:
         facts = path.lstat()  # not what a link points to
     except (OSError, ValueError):
         return False
-    own = not hasattr(os, "getuid") or (facts.st_uid == os.getuid() and not facts.st_mode & 0o022)
-    return own and stat.S_ISDIR(facts.st_mode)
+    return is_own(facts, 0o022) and stat.S_ISDIR(facts.st_mode)
 
 
 def require_backend() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,6 +34,16 @@ def read_bytes(path: Path) -> bytes:
     """Return the content of ``path``; `FileError` if it cannot be read."""
     with file_errors(path, "read"):
         return path.read_bytes()
+
+
+def is_own(facts: os.stat_result, forbidden: int) -> bool:
+    """Return whether a file is this user's, and nobody has the rights ``forbidden`` of its mode; true without users."""
+    return not hasattr(os, "getuid") or (facts.st_uid == os.getuid() and not facts.st_mode & forbidden)
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of the content of ``path``; `FileError` if it cannot be read."""
+    return hashlib.sha256(read_bytes(path)).hexdigest()
 
 
 def read_text(path: Path) -> str:

@@ -80,8 +80,12 @@ def load_tree(path: Path, like: PyTree) -> PyTree:
         DamagedError: the file is missing or damaged.
         UserError: it holds other names, shapes or types than ``like``.
     """
-    arrays = load_arrays(path)[0]
-    leaves = []
+    return as_tree(load_arrays(path)[0], like, path)
+
+
+def as_tree(arrays: dict[str, np.ndarray], like: PyTree, path: Path) -> PyTree:
+    """Return ``arrays``, those at ``path``, in the structure of ``like``; see `load_tree`."""
+    arrays, leaves = dict(arrays), []
     for name, leaf in _named_leaves(like):
         if name not in arrays:
             raise UserError(f"{path}: {name} is missing; the file belongs to another configuration.")
@@ -95,12 +99,6 @@ def load_tree(path: Path, like: PyTree) -> PyTree:
     if arrays:
         raise UserError(f"{path}: {', '.join(sorted(arrays))} not known to this configuration.")
     return jax.tree.unflatten(jax.tree.structure(like), leaves)
-
-
-def load_metadata(path: Path) -> dict[str, str]:
-    """Return the text metadata of the file at ``path``; `DamagedError` if it is missing or damaged."""
-    with _reading(path), safe_open(path, framework="numpy") as file:
-        return file.metadata() or {}
 
 
 def load_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:

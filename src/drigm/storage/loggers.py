@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 from drigm.core.config import TrainConfig
 from drigm.core.errors import UserError, check, choose
+from drigm.core.json_files import read_object
 from drigm.runtime.files import write_text
 from drigm.storage.run_directory import RunDirectory
 
@@ -125,8 +126,7 @@ def open_logs(
 
 
 def _open_csv(slot: Slot) -> Log:
-    """``metrics/seed_K.csv``; rows that were written after the checkpoint are forgotten."""
-    slot.directory.drop_metrics_after(slot.seed, slot.done)
+    """``metrics/seed_K.csv``; rows that were written after the checkpoint are forgotten when it is restored."""
     return Log(lambda row: slot.directory.append_metrics(slot.seed, row), lambda finished: None)
 
 
@@ -203,9 +203,9 @@ def wandb_mode() -> str:
 def _wandb_state(file: Path) -> dict[str, Any]:
     """Return id and last logged step of the W&B run that ``file`` remembers, or those of a new run."""
     try:
-        known = json.loads(file.read_text())
+        known = read_object(file)
         return {"id": str(known["id"]), "step": int(known["step"])}
-    except (OSError, ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError):
         file.parent.mkdir(parents=True, exist_ok=True)  # W&B falls back to /tmp where there is no such folder
         return {"id": uuid.uuid4().hex[:12], "step": -1}
 

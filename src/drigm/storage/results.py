@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from drigm.runtime.files import FileError, make_folder, read_text, write_text
+from drigm.core.errors import UserError
+from drigm.core.json_files import json_digest, read_object
+from drigm.runtime.files import FileError, make_folder, write_text
 
 
 def load_result(file: Path, key: Mapping[str, Any]) -> Any | None:
     """Return the result that `store_result` wrote to ``file`` under this ``key``; None if there is no such."""
     try:
-        found = json.loads(read_text(file))
-        if found["key"] == key and found["sha256"] == _checksum(key, found["result"]):
+        found = read_object(file, finite=False)  # a score may be NaN
+        if found["key"] == key and found["sha256"] == json_digest([key, found["result"]]):
             return found["result"]
-    except (FileError, ValueError, KeyError, TypeError, RecursionError):
+    except (UserError, KeyError):
         pass  # not there, damaged, or not ours: it is computed again
     return None
 
@@ -28,7 +29,7 @@ def store_result(file: Path, key: Mapping[str, Any], result: Any) -> bool:
 
     A result need not be kept to be shown, as that of a run in a folder that only others may write to.
     """
-    content = {"key": key, "sha256": _checksum(key, result), "result": result}
+    content = {"key": key, "sha256": json_digest([key, result]), "result": result}
     try:
         make_folder(file.parent)
         write_text(file, json.dumps(content, indent=2))
@@ -48,7 +49,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(one) for one in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _checksum(key: Mapping[str, Any], result: Any) -> str:
-    return hashlib.sha256(json.dumps([key, result], sort_keys=True).encode()).hexdigest()

@@ -31,13 +31,23 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from drigm.core.config import TrainConfig, from_dict, validate
-from drigm.core.errors import UserError, check, parse_json, read_json, shown
+from drigm.core.errors import UserError, check, shown
+from drigm.core.json_files import parse_object, read_object
 from drigm.core.metrics import COLUMNS
 from drigm.core.scales import Scales, from_text, to_text
 from drigm.core.types import EnvSpec, PyTree
-from drigm.runtime.files import append_text, file_errors, hold, make_folder, read_bytes, read_text, remove, write_text
+from drigm.runtime.files import (
+    append_text,
+    file_digest,
+    file_errors,
+    hold,
+    make_folder,
+    read_bytes,
+    remove,
+    write_text,
+)
 from drigm.runtime.system import system_facts
-from drigm.storage.checkpoint import DamagedError, drop, load_arrays, load_tree, not_finite, save_tree
+from drigm.storage.checkpoint import DamagedError, drop, load_arrays, load_tree, not_finite, previous, save_tree
 
 LONGEST_PLACE = 80  # characters of an environment's name in a folder's
 
@@ -78,12 +88,21 @@ class RunDirectory:
 
         Empty folders and half-written files are nothing: a run that was killed before its config stood begins anew.
         """
+        if self.is_taken():
+            hint = f"continue it with --resume {self.path}, or " if self.config_file.exists() else ""
+            raise UserError(f"out: {str(self.path)!r} is not empty; {hint}give another directory.")
+
+    def is_taken(self) -> bool:
+        """Return whether something is there that a new run must not take the place of."""
+        leftovers = (self.system_file, self.scales_file)  # these are written before the config, and with it
         with file_errors(self.path, "read"):
-            taken = self.path.exists() and not self.path.is_dir()
-            taken = taken or any(map(_is_something, self.path.rglob("*")))
-        if taken:
-            hint = f"continue it with --resume {self.path}, or give another directory"
-            raise UserError(f"out: {str(self.path)!r} is not empty; {hint}.")
+            if not self.path.is_dir():
+                return self.path.exists()
+            return any(_is_something(path) for path in self.path.rglob("*") if path not in leftovers)
+
+    def has_leftovers(self) -> bool:
+        """Return whether a checkpoint is there, which a finished run has no use for."""
+        return self.checkpoint_file.exists() or previous(self.checkpoint_file).exists()
 
     def create(self, config: TrainConfig, provenance: Mapping[str, Any] = MappingProxyType({})) -> None:
         """Make the directory of ``config``, whose environment has ``provenance`` (`drigm.training.trust`).
@@ -99,6 +118,7 @@ class RunDirectory:
             why = (error.strerror if isinstance(error, OSError) else None) or error
             raise UserError(f"out: {shown(str(self.path))} cannot be created ({why}).") from None
         self.clean()
+        remove(self.scales_file)
         write_text(self.system_file, json.dumps({**system_facts(), **provenance}, indent=2))
         write_text(self.config_file, config.to_json())  # the last: from here on it is a run
 
@@ -129,16 +149,16 @@ class RunDirectory:
             known = False
         if not known:
             raise UserError(f"run: {str(self.path)!r} is not a run directory (it has no config.json).")
-        settings = parse_json(self._checked(self.config_file), self.config_file)
-        check(isinstance(settings, dict), str(self.config_file), settings, "it must hold one JSON object")
-        return validate(from_dict(settings))
+        return validate(from_dict(parse_object(self._checked(self.config_file), self.config_file)))
 
-    def load_system(self) -> Any:
-        """Return what system.json holds; None if it is missing or damaged, for no result depends on it."""
+    def load_system(self) -> dict[str, Any]:
+        """Return what system.json holds of what drigm writes there; no result depends on it, so damage is no error."""
+        kinds = {"versions": dict, "devices": list, "environment": dict}
         try:
-            return read_json(self.system_file)
-        except (OSError, UserError):
-            return None
+            found = read_object(self.system_file)
+        except UserError:
+            return {}
+        return {name: value for name, value in found.items() if isinstance(value, kinds.get(name, str))}
 
     def save_scales(self, scales: Scales) -> None:
         """Write how readings, state and rewards are standardised."""
@@ -153,7 +173,7 @@ class RunDirectory:
         file = self.scales_file
         if not file.exists() and not self._has_written(file):
             return None
-        return from_text(self._checked(file).decode("utf-8", "replace"), spec, str(file))
+        return from_text(self._checked(file), spec, file)
 
     def has_started(self) -> bool:
         """Return whether anything was learnt that is on disk."""
@@ -200,15 +220,6 @@ class RunDirectory:
         whole = all(row.keys() == set(COLUMNS) for row in found)
         check(whole, str(path), list(next(iter(rows), {})), f"its columns must be {', '.join(COLUMNS)}")
         return found
-
-    def drop_metrics_after(self, seed: int, step: int) -> None:
-        """Forget rows beyond ``step``: they were written after the checkpoint that a run resumes from."""
-        path = self.metrics_file(seed)
-        rows = [row for row in self.read_metrics(seed) if row["step"] <= step]
-        if rows:
-            write_text(path, METRICS_HEADER + "".join(map(metrics_row, rows)).removesuffix("\n"))
-        else:
-            remove(path)
 
     def save_weights(self, seed: int, weights: PyTree) -> None:
         """Write the weights of a seed that has finished."""
@@ -267,21 +278,21 @@ class RunDirectory:
         """Return the SHA-256 of the files of weights of all seeds: what scores belong to."""
         found = hashlib.sha256()
         for seed in seeds_of(config):
-            found.update(hashlib.sha256(read_bytes(self.weights_file(seed))).digest())
+            found.update(bytes.fromhex(file_digest(self.weights_file(seed))))
         return found.hexdigest()
 
     def finish(self, config: TrainConfig) -> None:
         """Write down what the finished run's files hold, and drop its checkpoints."""
-        files = [self.config_file, self.system_file, self.scales_file]
+        files = [self.config_file, self.system_file, self.scales_file, self.diverged_file]
         files += [file for seed in seeds_of(config) for file in (self.metrics_file(seed), self.weights_file(seed))]
-        sums = {file.relative_to(self.path).as_posix(): _sha256(read_bytes(file)) for file in files if file.exists()}
+        sums = {file.relative_to(self.path).as_posix(): file_digest(file) for file in files if file.exists()}
         write_text(self.checksums_file, json.dumps(sums, indent=2))
         drop(self.checkpoint_file)
 
     def _checked(self, file: Path) -> bytes:
         """Return the content of a file; `UserError` if it is not what the run had written when it finished."""
         content = read_bytes(file)
-        if self._has_written(file) not in ("", _sha256(content)):
+        if self._has_written(file) not in ("", hashlib.sha256(content).hexdigest()):
             hint = f"restore it, or delete {self.checksums_file.name} if the change is meant"
             raise UserError(f"{file}: is not what the finished run had written; {hint}.")
         return content
@@ -289,16 +300,16 @@ class RunDirectory:
     def _has_written(self, file: Path) -> object:
         """Return the SHA-256 of what the run had written to a file when it finished; "" if that is not known."""
         known = self.checksums_file.exists()
-        return _json_object(self.checksums_file).get(file.relative_to(self.path).as_posix(), "") if known else ""
+        return read_object(self.checksums_file).get(file.relative_to(self.path).as_posix(), "") if known else ""
 
     def diverged(self) -> dict[int, Diverged]:
         """Return the seeds whose training diverged."""
         if not self.diverged_file.exists():
             return {}
-        found = _json_object(self.diverged_file)
+        found = parse_object(self._checked(self.diverged_file), self.diverged_file)
         try:
             return {int(seed): Diverged(int(one["step"]), str(one["why"])) for seed, one in found.items()}
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, OverflowError):
             raise UserError(f"{self.diverged_file}: is damaged; delete it, and resume the run.") from None
 
     def record_diverged(self, found: dict[int, Diverged]) -> None:
@@ -321,23 +332,6 @@ def divergence(found: dict[int, Diverged], others: str = "") -> str:
 
 def _is_something(path: Path) -> bool:
     return not path.is_dir() and path.name != ".lock" and path.suffix != ".part"
-
-
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
-
-
-def _json_object(file: Path) -> dict[str, Any]:
-    """Return the JSON object in a file that drigm has written; `UserError` if it is damaged."""
-    try:
-        found = json.loads(read_text(file))
-    except (ValueError, RecursionError) as error:
-        if isinstance(error, UserError):
-            raise
-        found = None
-    if not isinstance(found, dict):
-        raise UserError(f"{file}: is damaged; delete it to go on without it.")
-    return found
 
 
 def seeds_of(config: TrainConfig) -> list[int]:

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from drigm.algorithms.learner import make_learner
-from drigm.core.config import TrainConfig, validate
+from drigm.core.config import TrainConfig, essential, validate
 from drigm.core.errors import UserError, as_path, warn
 from drigm.core.naming import method_name
-from drigm.core.scales import scales_of
+from drigm.core.scales import scales_of, to_text
 from drigm.envs.api import Environment
 from drigm.envs.calibration import calibrated, with_scales
 from drigm.runtime.devices import require_backend, use_cores
+from drigm.runtime.files import remove, write_text
+from drigm.storage.checkpoint import drop
 from drigm.storage.loggers import parse_log
 from drigm.storage.run_directory import RunDirectory, default_path, seeds_of
 from drigm.training.loop import (
@@ -31,12 +35,13 @@ from drigm.training.loop import (
     weights_of,
 )
 from drigm.training.programs import Train, make_train
-from drigm.training.session import Member, Session
+from drigm.training.session import Member, Session, recorded_members
 from drigm.training.settings import check_replay, make_run_env, resolve
 from drigm.training.subprocess_loop import make_host_train
 from drigm.training.trust import Named, check_unchanged, open_environment, provenance
 
 NOBODY = Named()
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 Log = str | Sequence[str]  # as `parse_log` reads it
 ProgramSource = Callable[[Sequence[TrainConfig], Environment], Train]  # as `programs_together`
 
@@ -68,18 +73,27 @@ class Run(NamedTuple):
         return f"{method_name(c)} on {c.env}, {c.seeds} seeds of {c.steps} steps, in {self.path}"
 
 
-def with_known_scales(runs: Sequence[Run]) -> list[Run]:
+def with_known_scales(runs: Sequence[Run], quiet: bool = False) -> list[Run]:
     """Return ``runs`` of one environment, about to be trained, with scales that are known and stored in each.
 
-    They are those that one of them has stored; where none has, they are measured now
+    They are those that they have stored; where none has, they are measured now
     (`drigm.envs.calibration.calibrated`), but for runs that an older drigm began.
+
+    Raises:
+        UserError: two of them have stored different ones.
     """
-    env, gamma = runs[0].env, runs[0].config.gamma
+    env = runs[0].env
     stored = [run.directory.load_scales(env.spec) for run in runs]
-    known = [scales for scales in stored if scales is not None]
+    known = [
+        (run.directory.scales_file, scales) for run, scales in zip(runs, stored, strict=True) if scales is not None
+    ]
+    for file, scales in known:
+        if to_text(scales) != to_text(known[0][1]):
+            raise UserError(f"{file}: holds other scales than {known[0][0]}; train these two runs by themselves.")
     if not known and any(run.directory.has_started() for run in runs):
         return list(runs)
-    env = with_scales(env, known[0]) if known else calibrated(env, gamma)
+    config = runs[0].config
+    env = with_scales(env, known[0][1]) if known else calibrated(env, config.gamma, most=config.num_envs, quiet=quiet)
     for run, scales in zip(runs, stored, strict=True):
         if scales is None:
             run.directory.save_scales(scales_of(env.spec))
@@ -115,12 +129,13 @@ def train_run(config: TrainConfig, path: Path | None, *, quiet: bool = False, lo
     use_cores(validate(config).shards)  # before `resolve`, which makes arrays
     require_backend()
     log = parse_log(log)
+    if path is not None:
+        RunDirectory(path).refuse_taken()
     config, env = resolve(config)
-    env = calibrated(env, config.gamma)
     check_replay([config], env)
+    env = calibrated(env, config.gamma, most=config.num_envs, quiet=quiet)
     programs = programs_of(config, env)  # before anything is written: it may refuse
     run = Run(RunDirectory(default_path(config) if path is None else path), config, env)
-    run.directory.refuse_taken()
     with run.directory.locked():
         run.directory.create(config, provenance(config))
         run.directory.save_scales(scales_of(env.spec))
@@ -128,11 +143,14 @@ def train_run(config: TrainConfig, path: Path | None, *, quiet: bool = False, lo
     return run
 
 
-def resume_run(path: Path, *, quiet: bool = False, log: Log = (), named: Named = NOBODY) -> Run:
+def resume_run(
+    path: Path, *, quiet: bool = False, log: Log = (), named: Named = NOBODY, running: Mapping[str, Any] = NOTHING
+) -> Run:
     """Continue the run at ``path`` from its last checkpoint; a finished run is returned as it is.
 
     Its loggers (``log``) are no part of its settings: they are named again, and go on with the same curves. For
-    ``named`` see `load_run`.
+    ``named`` see `load_run`; ``running`` are settings of `drigm.core.config.RUNNING` that an unfinished run goes on
+    with from now on.
 
     On CPU the result is bitwise that of a run that was never interrupted, given the same number of devices.
     """
@@ -141,15 +159,30 @@ def resume_run(path: Path, *, quiet: bool = False, log: Log = (), named: Named =
     use_cores(config.shards)
     require_backend()
     unfinished = not directory.is_finished(config)
+    if unfinished:
+        config = validate(config.replace(**running))
     env_id = open_environment(directory.path, config, directory.load_system(), named, exactly=unfinished)
     run, log = with_stored_scales(Run(directory, config, make_run_env(config, env_id))), parse_log(log)
-    if unfinished:
+    if unfinished or directory.has_leftovers():
         check_replay([config], run.env)
         with directory.locked():
-            _say_damaged(run)
-            [run] = with_known_scales([run])  # it may have been stopped before it had any
-            train_session(_alone(run, programs_of(config, run.env), quiet, log))
+            if directory.is_finished(config):  # perhaps by another process, before it let go of the lock
+                drop(directory.checkpoint_file)
+            else:
+                run = _resumed(run, quiet, log)
     refuse_diverged([Member(config, directory)])
+    return run
+
+
+def _resumed(run: Run, quiet: bool, log: tuple[str, ...]) -> Run:
+    """Train on a run that this process holds."""
+    _say_damaged(run)
+    [run] = with_known_scales([run], quiet)  # it may have been stopped before it had any
+    programs = programs_of(run.config, run.env)
+    if run.directory.load_config() != run.config:
+        remove(run.directory.checksums_file)  # the files are about to change
+        write_text(run.directory.config_file, run.config.to_json())
+    train_session(_alone(run, programs, quiet, log))
     return run
 
 
@@ -183,16 +216,21 @@ def train_together(
     resolved = {path: resolve(config) for path, config in configs.items()}
     runs = [Run(RunDirectory(path), config, env) for path, (config, env) in resolved.items()]
     check_together([run.config for run in runs])
-    missing = [run for run in runs if not run.directory.is_finished(run.config)]
-    if _together_file(runs, folder).exists():  # stopped while the finished weights were written
-        missing = runs
+    file = _together_file(runs, folder)
     with contextlib.ExitStack() as locks:
-        for run in missing:
+        begun = _begun(runs, file)
+        held = [run for run in runs if run in begun or not _is_finished(run) or run.directory.has_leftovers()]
+        for run in held:
             locks.enter_context(run.directory.locked())
         for run in runs:
             _claim(run)
-        if missing:
-            _train_missing(with_known_scales(missing), folder, quiet, log, programs)
+        # Now that nobody else trains them. Those that were begun together go on together, and the others after them.
+        if begun := _begun(runs, file):
+            _train_missing(begun, file, quiet, log, programs)
+        if missing := [run for run in held if not _is_finished(run)]:
+            _train_missing(missing, file, quiet, log, programs)
+        for leftover in (file, *(run.directory.checkpoint_file for run in held)):
+            drop(leftover)
     try:
         refuse_diverged([Member(run.config, run.directory) for run in runs])
     except DivergedError as error:
@@ -201,10 +239,22 @@ def train_together(
     return [with_stored_scales(run) for run in runs]
 
 
-def _train_missing(missing: Sequence[Run], folder: Path, quiet: bool, log: Log, programs: ProgramSource | None) -> None:
+def _is_finished(run: Run) -> bool:
+    return run.directory.is_finished(run.config)
+
+
+def _begun(runs: Sequence[Run], file: Path) -> list[Run]:
+    """Return those of ``runs`` that the checkpoint ``file`` holds, unless nothing is left to be written of any."""
+    names = recorded_members(file)
+    begun = [run for run in runs if os.path.relpath(run.path, file.parent) in names]
+    return [] if all(_is_finished(run) and run.directory.checksums_file.exists() for run in begun) else begun
+
+
+def _train_missing(missing: Sequence[Run], file: Path, quiet: bool, log: Log, programs: ProgramSource | None) -> None:
     """Train runs that this process holds, all at once; seeds that diverge are left to the caller."""
+    missing = with_known_scales(missing, quiet)
     members = [Member(run.config, run.directory) for run in missing]
-    again = f"the same command (the checkpoint is in {folder})"
+    again = f"the same command (the checkpoint is in {file.parent})"
     check_replay([run.config for run in missing], missing[0].env)
     for run in missing:
         _say_damaged(run)
@@ -212,7 +262,6 @@ def _train_missing(missing: Sequence[Run], folder: Path, quiet: bool, log: Log, 
         made = (programs or programs_together)([run.config for run in missing], missing[0].env)
     except KeyboardInterrupt:
         raise stopped(again) from None
-    file = _together_file(missing, folder)
     with contextlib.suppress(DivergedError):
         train_session(Session(members, missing[0].env, made, file, again, quiet, parse_log(log)))
 
@@ -252,8 +301,8 @@ def _alone(run: Run, programs: Train, quiet: bool, log: tuple[str, ...]) -> Sess
 
 
 def _together_file(runs: Sequence[Run], folder: Path) -> Path:
-    """The checkpoint of all ``runs``: a different set of them has a different one."""
-    together = "\n".join(str(run.path) for run in runs)
+    """The checkpoint of whichever of ``runs`` are trained: a different call has a different one."""
+    together = "\n".join(os.path.relpath(run.path, folder) for run in runs)
     return folder / f"checkpoint-{hashlib.sha256(together.encode()).hexdigest()[:12]}.safetensors"
 
 
@@ -262,7 +311,7 @@ def _claim(run: Run) -> None:
     if not run.directory.config_file.exists():
         run.directory.create(run.config, provenance(run.config))
         return
-    if run.directory.load_config() != run.config:
+    if essential(run.directory.load_config()) != essential(run.config):
         raise UserError(f"run: {str(run.path)!r} has other settings; move it away or give another directory.")
-    exactly = not run.directory.is_finished(run.config)
+    exactly = not _is_finished(run)
     check_unchanged(run.path, run.config, run.directory.load_system(), exactly=exactly)

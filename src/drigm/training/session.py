@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
+import contextlib
 import json
+import os
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -13,17 +13,18 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from drigm.core.config import TrainConfig
-from drigm.core.errors import UserError, check, warn
+from drigm.core.config import TrainConfig, essential
+from drigm.core.errors import UserError, check, shown, warn
+from drigm.core.json_files import json_digest
 from drigm.core.scales import scales_of, to_text
 from drigm.envs.api import Environment
 from drigm.runtime import interrupts
-from drigm.storage.checkpoint import DamagedError, load_metadata, load_tree, previous, save_tree
+from drigm.storage.checkpoint import DamagedError, as_tree, load_arrays, previous, save_tree
 from drigm.storage.run_directory import RunDirectory, seeds_of
 from drigm.training.programs import RunState, Train
 
 FORMAT = "drigm-checkpoint-2"
-FREE = ("env_workers", "env_python")  # settings that a run may be continued with others of
+LONGEST_COUNT = 10  # digits; Python reads no number of thousands of them
 
 
 class Member(NamedTuple):
@@ -80,6 +81,7 @@ def save(session: Session, standing: Standing) -> None:
     metadata = {
         "format": FORMAT,
         "config": _identity(session),
+        "members": json.dumps(_names(session)),
         "seeds": ",".join(str(seed) for _, seed in session.slots),
         "drigm": version("drigm"),
         "tick": str(standing.tick),
@@ -88,6 +90,21 @@ def save(session: Session, standing: Standing) -> None:
     }
     with interrupts.finishing():
         save_tree(session.checkpoint_file, state, metadata, keep=True)
+
+
+def _names(session: Session) -> list[str]:
+    """Return where the members lie, as seen from the checkpoint."""
+    return [os.path.relpath(member.directory.path, session.checkpoint_file.parent) for member in session.members]
+
+
+def recorded_members(checkpoint_file: Path) -> list[str]:
+    """Return where the runs lie that the checkpoint belongs to, as seen from it; [] if there is no whole one."""
+    for file in (checkpoint_file, previous(checkpoint_file)):
+        with contextlib.suppress(DamagedError, ValueError):
+            found = json.loads(load_arrays(file)[1].get("members", ""))
+            if isinstance(found, list):
+                return found
+    return []
 
 
 def restore(session: Session, state: RunState) -> Standing:
@@ -101,7 +118,9 @@ def restore(session: Session, state: RunState) -> Standing:
     newest = session.checkpoint_file
     there = [file for file in (newest, previous(newest)) if file.exists()]
     if not there:
-        return Standing(state, 0, ["" for _ in session.slots])
+        found = Standing(state, 0, ["" for _ in session.slots])
+        _restore_metrics(session, found.rows)
+        return found
     said = "" if there[0] == newest else f"{newest}: is missing."
     for file in there:
         try:
@@ -133,7 +152,7 @@ def finite_slots(tree: Any, count: int) -> np.ndarray:
 
 
 def _read(session: Session, file: Path, state: RunState) -> Standing:
-    metadata, slots = load_metadata(file), session.slots
+    (arrays, metadata), slots = load_arrays(file), session.slots  # whole, or its metadata says nothing
     if metadata.get("format") != FORMAT:
         raise DamagedError(f"{file}: format: {metadata.get('format')!r} is not allowed; it must be {FORMAT}.")
     if metadata.get("config") != _identity(session):
@@ -141,15 +160,13 @@ def _read(session: Session, file: Path, state: RunState) -> Standing:
         raise UserError(
             f"{file}: belongs to another configuration (of the seeds {seeds}); move it away, or restore config.json."
         )
-    text = metadata.get("tick", "")
-    known = text.isdecimal() and int(text) <= session.config.ticks
-    if not known:
-        raise DamagedError(
-            f"{file}: tick: {text!r} is not allowed; it must be a whole number from 0 to {session.config.ticks}."
-        )
-    saved = load_tree(file, state)
+    tick, ticks = _count(metadata.get("tick", "")), session.config.ticks
+    if not 0 <= tick <= ticks:
+        given = shown(metadata.get("tick", ""))
+        raise DamagedError(f"{file}: tick: {given} is not allowed; it must be a whole number from 0 to {ticks}.")
+    saved = as_tree(arrays, state, file)
     rows = _rows(file, metadata, len(slots))
-    diverged = {int(k) for k in metadata.get("not_finite", "").split(",") if k.isdecimal()}
+    diverged = set(map(_count, metadata.get("not_finite", "").split(",")))
     for k, fine in enumerate(finite_slots(_numbers(saved), len(slots))):
         if not fine and k not in diverged:
             raise DamagedError(f"{file}: numbers of seed {slots[k][1]} are not finite.")
@@ -159,7 +176,12 @@ def _read(session: Session, file: Path, state: RunState) -> Standing:
     if metadata.get("drigm") != version("drigm"):
         by = f"{file}: was written by drigm {metadata.get('drigm')}"
         warn(f"{by}; with {version('drigm')} the rest may come out differently.")
-    return Standing(jax.tree.map(lambda x, like: jax.device_put(x, like.sharding), saved, state), int(text), rows)
+    return Standing(jax.tree.map(lambda x, like: jax.device_put(x, like.sharding), saved, state), tick, rows)
+
+
+def _count(text: str) -> int:
+    """Return the whole number that ``text`` is, -1 if it is none of drigm's."""
+    return int(text) if text.isdecimal() and len(text) <= LONGEST_COUNT else -1
 
 
 def _rows(file: Path, metadata: dict[str, str], count: int) -> list[str]:
@@ -180,9 +202,5 @@ def _restore_metrics(session: Session, rows: list[str]) -> None:
 
 def _identity(session: Session) -> str:
     """Return a digest of everything that a checkpoint depends on."""
-    settings = [
-        {name: value for name, value in dataclasses.asdict(member.config).items() if name not in FREE}
-        for member in session.members
-    ]
     scales = to_text(scales_of(session.env.spec))  # a lost or exchanged scales.json is another configuration
-    return hashlib.sha256(json.dumps([settings, scales], sort_keys=True).encode()).hexdigest()
+    return json_digest([[essential(member.config) for member in session.members], scales])

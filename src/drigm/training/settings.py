@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -35,10 +36,13 @@ def settle(settings: dict[str, Any]) -> TrainConfig:
 def resolve(config: TrainConfig) -> tuple[TrainConfig, Environment]:
     """Check the config as a whole, names and combinations included, and make its environment.
 
-    In the config that is returned, an environment's file has its absolute path.
+    In the config that is returned, an environment's file and its interpreter have their absolute paths.
     """
     config = validate(config)
-    config = config.replace(env=located(config.env))
+    python = config.env_python
+    if os.path.dirname(python):  # a link of a venv stays one: what it points to has none of the venv's packages
+        config = config.replace(env_python=os.path.abspath(python))
+    config = config.replace(env=located(config.env, config.env_python))
     return config, make_run_env(config, config.env)
 
 

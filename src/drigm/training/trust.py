@@ -21,7 +21,8 @@ from typing import Any, NamedTuple
 from drigm.core.config import TrainConfig
 from drigm.core.errors import UserError, check, warn
 from drigm.envs import SUBPROCESS_KINDS
-from drigm.envs.subprocess.origin import Origin, digest, located, origin
+from drigm.envs.subprocess.origin import installed, located, origin, root_of, source_file
+from drigm.runtime.files import file_digest, is_own
 
 KEY_BYTES = 32
 TRIES, WAIT_S = 20, 0.05  # until another process has written the key that it is making
@@ -50,8 +51,8 @@ def provenance(config: TrainConfig) -> dict[str, Any]:
     if not _asks(config):
         return {}
     parts = origin(config.env)
-    file = None if parts is None else parts.file
-    record = {} if file is None else {"file": str(file), "sha256": digest(file)}
+    file = None if parts is None else source_file(parts, config.env_python)
+    record = {} if file is None else {"file": str(file), "sha256": file_digest(file)}
     key = _key(create=True)
     return {"environment": record if key is None else {**record, "signature": _signature(key, config, record)}}
 
@@ -71,7 +72,6 @@ def open_environment(path: Path, config: TrainConfig, facts: Any, named: Named, 
     """
     record = facts.get("environment") if isinstance(facts, dict) else None
     record = record if isinstance(record, dict) else {}
-    env, parts = _chosen(config.env, named.env), origin(config.env)
     check(
         named.env_python in ("", config.env_python),
         "env_python",
@@ -86,9 +86,13 @@ def open_environment(path: Path, config: TrainConfig, facts: Any, named: Named, 
                 f"--{field.replace('_', '-')}, or give --trust if you trust whoever made the run"
             )
             check(getattr(named, field) != "", field, value, told)
-    if parts is not None and not named.env and parts != origin(env):
+    python = asks.get("env_python", "")
+    told = f"it means another file in every folder: write its absolute path into {path / 'config.json'}"
+    check(not os.path.dirname(python) or os.path.isabs(python), "env_python", python, told)
+    env = _chosen(config, named.env, record)
+    if not named.env and "file" not in record and env != config.env:
         warn(f"env: {config.env!r} has no folder in {path}; taking {env!r}.")
-    _check_source(origin(env), config.env, record, refuse=exactly and not named.env)
+    _check_source(config, env, record, refuse=exactly and not named.env)
     return env
 
 
@@ -104,33 +108,32 @@ def _asks(config: TrainConfig) -> dict[str, str]:
     return asks | ({"env_python": config.env_python} if kind in SUBPROCESS_KINDS and config.env_python else {})
 
 
-def _chosen(env_id: str, named: str) -> str:
-    """The run's environment, or the same one where the caller says that it lies."""
-    if not named or named == env_id:
-        return located(env_id) if os.path.dirname(_module(env_id)) or _module(env_id).endswith(".py") else env_id
-    ours, theirs = origin(located(named)), origin(env_id)
-    same = ours is not None and theirs is not None and ours[1:] == theirs[1:]
-    check(same, "env", named, f"the run's is {env_id!r}, whose file may lie in another folder now")
-    return str(ours)
+def _chosen(config: TrainConfig, named: str, record: dict[str, Any]) -> str:
+    """The run's environment where it lies: where the caller says, or else where it lay when the run began."""
+    theirs, python, file = origin(config.env), config.env_python, record.get("file")
+    if named not in ("", config.env):
+        ours = origin(located(named, python))
+        same = ours is not None and theirs is not None and ours[1:] == theirs[1:]
+        check(same, "env", named, f"the run's is {config.env!r}, whose file may lie in another folder now")
+        return str(ours)
+    if theirs is None or theirs.folder or not isinstance(file, str) or installed(theirs.module, python):
+        return located(config.env, python)
+    return str(theirs._replace(folder=root_of(file, theirs.module)))  # not found by its name any more
 
 
-def _module(env_id: str) -> str:
-    parts = origin(env_id)
-    return "" if parts is None else os.path.join(parts.folder, parts.module)
-
-
-def _check_source(parts: Origin | None, env_id: str, record: dict[str, Any], *, refuse: bool) -> None:
-    """Say in one line, or refuse, that the source is not the one that the run began with."""
+def _check_source(config: TrainConfig, env: str, record: dict[str, Any], *, refuse: bool) -> None:
+    """Say in one line, or refuse, that the source ``env`` is not the one that the run began with."""
+    parts = origin(env)
     if parts is None or not (parts.folder or "file" in record):
         return
-    file = parts.file
+    file = source_file(parts, config.env_python)
     again = "name the environment where it lies now, with --env"
-    check(file is not None, "env", env_id, f"its file is not there any more: {again}")
-    if file is None or not isinstance(record.get("sha256"), str) or digest(file) == record["sha256"]:
+    check(file is not None, "env", config.env, f"its file is not there any more: {again}")
+    if file is None or not isinstance(record.get("sha256"), str) or file_digest(file) == record["sha256"]:
         return
     if refuse:
         told = f"{file} has changed since the run began: give the file back, or name it with --env to go on with it"
-        raise UserError(f"env: {env_id!r} is not allowed; {told}.")
+        raise UserError(f"env: {config.env!r} is not allowed; {told}.")
     warn(f"env: {file} has changed since this run was trained; what follows is of the file as it is now.")
 
 
@@ -173,5 +176,4 @@ def _read_own(file: Path) -> bytes | None:
     """The content of a file that is this user's and that nobody else can read; else None."""
     with open(os.open(file, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)), "rb") as found:
         facts = os.fstat(found.fileno())
-        own = not hasattr(os, "getuid") or (facts.st_uid == os.getuid() and not facts.st_mode & 0o077)
-        return found.read(KEY_BYTES + 1) if own and stat.S_ISREG(facts.st_mode) else None
+        return found.read(KEY_BYTES + 1) if is_own(facts, 0o077) and stat.S_ISREG(facts.st_mode) else None

@@ -45,7 +45,7 @@ def check_env(
     check(0.0 < timeout < math.inf, "timeout", timeout, "a number of seconds above 0")
     if not isinstance(env, str | type) and (_has(env, "possible_agents") or not callable(env)):
         return findings(_maker(env), episodes=episodes, limit=limit)
-    text = located(env if isinstance(env, str) else name_of(env))
+    text = located(env if isinstance(env, str) else name_of(env), python)
     kind, colon, name = text.partition(":")
     ok = bool(colon) and kind in ("pettingzoo", "smac")
     check(ok, "env", text, "give pettingzoo:package.module:factory or smac:MAP; drigm's own are checked by its tests")

@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
-import hashlib
+import functools
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
-from drigm.core.errors import UserError, check
+from drigm.core.errors import check
+
+# Says where the module sys.argv[2] is found by this interpreter, without importing anything, its packages included;
+# the working directory, sys.argv[1], is not looked at.
+FIND = """
+import importlib.machinery, importlib.util, os, sys
+sys.path[:] = [entry for entry in sys.path if entry and os.path.abspath(entry) != sys.argv[1]]
+names = sys.argv[2].split(".")
+spec = importlib.util.find_spec(names[0])
+for end in range(2, len(names) + 1):
+    folders = spec and spec.submodule_search_locations
+    spec = importlib.machinery.PathFinder.find_spec(".".join(names[:end]), folders) if folders else None
+print(spec.origin or "namespace" if spec else "")
+"""
+FIND_SECONDS = 60.0
 
 
 class Origin(NamedTuple):
@@ -20,17 +36,6 @@ class Origin(NamedTuple):
     def __str__(self) -> str:
         return f"pettingzoo:{os.path.join(self.folder, self.module)}:{self.rest}"
 
-    @property
-    def file(self) -> Path | None:
-        """The source file that the name means; None where the module is installed, or nowhere."""
-        if not self.folder:
-            return None
-        if self.module.endswith(".py"):
-            file = os.path.join(self.folder, self.module)
-            return Path(file) if _is_file(file) else None
-        stem = os.path.join(self.folder, *self.module.split("."))
-        return next((Path(name) for name in (f"{stem}.py", os.path.join(stem, "__init__.py")) if _is_file(name)), None)
-
 
 def origin(env_id: str) -> Origin | None:
     """Return the parts of a PettingZoo environment's id; None for another kind, or an id that names nothing."""
@@ -42,8 +47,10 @@ def origin(env_id: str) -> Origin | None:
     return Origin(*os.path.split(place), factory + mark + options)
 
 
-def located(env_id: str) -> str:
-    """Return ``env_id`` with the absolute folder of its file, or of a module that lies in the working directory.
+def located(env_id: str, python: str = "") -> str:
+    """Return ``env_id`` with the absolute folder of its file, or of a module that only the working directory has.
+
+    ``python`` is the interpreter that runs the environment, if not this one: what it has installed comes first.
 
     Raises:
         UserError: the folder's name has a character that ids give a meaning to.
@@ -52,18 +59,50 @@ def located(env_id: str) -> str:
     if parts is None:
         return env_id
     here = parts._replace(folder=os.path.abspath(parts.folder))
-    if not (parts.folder or parts.module.endswith(".py") or here.file is not None):
+    named = parts.folder or parts.module.endswith(".py")
+    if not (named or (source_file(here) is not None and not installed(parts.module, python))):
         return env_id
     check("?" not in here.folder, "env", env_id, "the path of its folder must not hold '?'")
     return str(here)
 
 
-def digest(file: Path) -> str:
-    """Return the SHA-256 of the file's content; `UserError` if it cannot be read."""
+def source_file(parts: Origin, python: str = "") -> Path | None:
+    """Return the source file that the name means to the interpreter ``python``; None if it has none."""
+    if parts.module.endswith(".py"):
+        files = [os.path.join(parts.folder, parts.module)]
+    elif parts.folder:
+        stem = os.path.join(parts.folder, *parts.module.split("."))
+        files = [os.path.join(stem, "__init__.py"), f"{stem}.py"]
+    else:
+        files = [installed(parts.module, python)]
+    return next((Path(name) for name in files if _is_file(name)), None)
+
+
+def installed(module: str, python: str = "") -> str:
+    """Return the file of the module that the interpreter ``python`` has installed, or what kind it is of; "" if none.
+
+    Nothing is imported.
+    """
+    return _installed(module, python or sys.executable, os.getcwd(), os.environ.get("PYTHONPATH", ""))
+
+
+@functools.cache
+def _installed(module: str, python: str, here: str, python_path: str) -> str:
+    command = [python, "-c", FIND, here, module]
     try:
-        return hashlib.sha256(file.read_bytes()).hexdigest()
-    except OSError as error:
-        raise UserError(f"env: {str(file)!r} cannot be read ({error.strerror}).") from None
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=FIND_SECONDS, check=True, text=True
+        )
+    except (OSError, ValueError, subprocess.SubprocessError):  # whoever starts it says what is wrong with it
+        return ""
+    return done.stdout.rpartition("\n")[0].rpartition("\n")[2]  # what a site prints comes before
+
+
+def root_of(file: str, module: str) -> str:
+    """Return the folder in which ``module`` is ``file``."""
+    for _ in range(1 + module.count(".") + (os.path.basename(file) == "__init__.py")):
+        file = os.path.dirname(file)
+    return file
 
 
 def _is_file(name: str) -> bool:

@@ -95,5 +95,5 @@ def _read(file: Path, parse: Callable[[list[dict[str, str]]], T]) -> T:
             return parse(list(csv.DictReader(opened)))
     except OSError as error:
         raise UserError(f"directory: {str(file)!r} cannot be read ({error.strerror}).") from None
-    except (KeyError, ValueError, TypeError) as error:
+    except (KeyError, ValueError, TypeError, csv.Error) as error:
         raise UserError(f"directory: {str(file)!r} is not what drigm reproduce paper writes ({error}).") from None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import os
+import io
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,7 +15,8 @@ from drigm.core.naming import duration, method_name
 from drigm.evaluation.evaluate import Evaluation, cached_evaluations
 from drigm.experiments.reproduce.studies import Group
 from drigm.runtime import devices
-from drigm.runtime.files import FileError, append_text, file_errors, read_text
+from drigm.runtime.devices import usable_cores
+from drigm.runtime.files import FileError, append_text, read_text, write_text
 from drigm.storage.run_directory import RunDirectory
 from drigm.training.precompile import Ahead
 from drigm.training.runs import Run, train_together
@@ -139,27 +140,28 @@ def folder_of(runs: Path, group: Group, config: TrainConfig) -> Path:
 
 def write_scores(outcome: Outcome, file: Path) -> None:
     """Write every score as CSV: one row for each method, world and seed."""
-    with file_errors(file), open(file, "w", newline="") as out:
-        writer = csv.writer(out)
-        writer.writerow(
-            ["method", "factorization", "uncertainty", "baseline", "rho", "suite", "world", "seed", "score"]
-        )
-        for one in (one for found in outcome.scored.values() for one in found):
-            c = one.run.config
-            for world in one.evaluation.scores:
-                for seed, score in zip(one.run.seeds, world.per_seed, strict=True):
-                    method = [one.title, c.factorization, c.uncertainty, c.baseline, f"{c.rho:g}"]
-                    writer.writerow([*method, one.evaluation.suite, world.name, seed, f"{score:.5f}"])
+    rows = [["method", "factorization", "uncertainty", "baseline", "rho", "suite", "world", "seed", "score"]]
+    for one in (one for found in outcome.scored.values() for one in found):
+        c = one.run.config
+        method = [one.title, c.factorization, c.uncertainty, c.baseline, f"{c.rho:g}", one.evaluation.suite]
+        for world in one.evaluation.scores:
+            for seed, score in zip(one.run.seeds, world.per_seed, strict=True):
+                rows.append([*method, world.name, str(seed), f"{score:.5f}"])
+    _write_csv(file, rows)
 
 
 def write_timings(outcome: Outcome, file: Path) -> None:
     """Write how long each group took, on how many cores."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    with file_errors(file), open(file, "w", newline="") as out:
-        writer = csv.writer(out)
-        writer.writerow(["group", "runs", "seconds", "seconds_per_run", "cores"])
-        for t in outcome.timings:
-            writer.writerow([t.group, t.runs, f"{t.seconds:.0f}", f"{t.seconds / t.runs:.1f}", cores])
+    rows = [["group", "runs", "seconds", "seconds_per_run", "cores"]]
+    for t in outcome.timings:
+        rows.append([t.group, str(t.runs), f"{t.seconds:.0f}", f"{t.seconds / t.runs:.1f}", str(usable_cores())])
+    _write_csv(file, rows)
+
+
+def _write_csv(file: Path, rows: list[list[str]]) -> None:
+    text = io.StringIO()
+    csv.writer(text).writerows(rows)
+    write_text(file, text.getvalue().removesuffix("\n"))
 
 
 def _missing(runs: Path, group: Group) -> int:

@@ -18,12 +18,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from drigm.core.config import FIELDS, TrainConfig, from_dict
+from drigm.core.config import FIELDS, TrainConfig, essential, from_dict
 from drigm.core.errors import UserError
+from drigm.core.json_files import read_object
 from drigm.envs.perturbations import parse_grid
 from drigm.evaluation.evaluate import Evaluation, kept_evaluation
 from drigm.experiments.sweep.spec import Scoring, Sweep
-from drigm.runtime.files import read_text, write_text
+from drigm.runtime.files import write_text
 from drigm.storage.run_directory import RunDirectory
 from drigm.training.loop import shared
 
@@ -96,11 +97,11 @@ def make_plan(sweep: Sweep, folder: Path) -> Plan:
 def load_plan(folder: Path) -> Plan:
     """Return the plan that `make_plan` wrote; `UserError` if there is none, as on a machine that does not see it."""
     try:
-        content = json.loads(read_text(folder / "sweep.json"))
+        content = read_object(folder / "sweep.json")
         points = {name: from_dict(settings) for name, settings in content["points"].items()}
         scoring = None if content["evaluate"] is None else Scoring(**content["evaluate"])
         return Plan(folder, points, content["programs"], scoring)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         told = "every machine of a cluster must see the sweep's folder under the same path"
         raise UserError(f"sweep: {str(folder / 'sweep.json')!r} cannot be read; {told}.") from None
 
@@ -124,11 +125,11 @@ def differing(configs: Sequence[TrainConfig]) -> list[str]:
 
 def _named(configs: Sequence[TrainConfig], folder: Path) -> dict[str, TrainConfig]:
     """Name every config: after the run in ``folder`` that has these settings, else after what differs."""
-    there = {config: path.name for path in sorted(folder.iterdir()) if (config := _config_in(path)) is not None}
-    taken = {path.name for path in folder.iterdir()}
+    there = {path.name: essential(config) for path in sorted(folder.iterdir()) if (config := _config_in(path))}
+    taken = {"logs", *(path.name for path in folder.iterdir() if RunDirectory(path).is_taken())}
     settings, names = differing(configs), {}
     for config in configs:
-        name = there.get(config)
+        name = next((n for n, settings in there.items() if settings == essential(config) and n not in names), None)
         if name is None:
             wanted = "-".join(_part(setting, getattr(config, setting)) for setting in settings) or "point"
             tries = (wanted if i == 1 else f"{wanted}-{i}" for i in range(1, len(taken) + 2))

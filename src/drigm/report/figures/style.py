@@ -17,7 +17,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
 from drigm.core.errors import check
-from drigm.runtime.files import file_errors, make_folder
+from drigm.runtime.files import file_errors, make_folder, replacing
 
 # Okabe and Ito's colours, told apart with every common colour blindness; their yellow is too faint for lines.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#5D3A9B", "#7F7F7F")
@@ -82,9 +82,10 @@ def save(figure: Figure, path: str | Path, *, dpi: int = 200) -> Path:
     path = Path(path)
     check(path.suffix.lower() in {".png", ".svg"}, "figure path", str(path), "its suffix must be .png or .svg")
     make_folder(path.parent)
-    with file_errors(path), matplotlib.rc_context(_RC):
+    kind = path.suffix.lower().removeprefix(".")
+    with file_errors(path), replacing(path) as temporary, matplotlib.rc_context(_RC):
         # No date, so that the same data gives the same file.
-        figure.savefig(path, dpi=dpi, metadata={"Date": None} if path.suffix.lower() == ".svg" else None)
+        figure.savefig(temporary, format=kind, dpi=dpi, metadata={"Date": None} if kind == "svg" else None)
     return path
 
 

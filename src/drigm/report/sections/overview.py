@@ -106,12 +106,6 @@ def alignment_section(studies: Sequence[Study]) -> Section:
     return Section("Do greedy agents make the greedy team?", "alignment", note + table_html(rows, columns))
 
 
-def system_facts_of(run: Run) -> dict:
-    """Return what system.json says, or nothing where it cannot be read."""
-    facts = run.directory.load_system()
-    return facts if isinstance(facts, dict) else {}
-
-
 def training_time(rows: Sequence[dict[str, float]]) -> tuple[float, float]:
     """Return a run's training time in seconds and its mean speed in steps per second and seed, by its metrics."""
     steps = np.array([row["step"] for row in rows])
@@ -124,6 +118,16 @@ def training_time(rows: Sequence[dict[str, float]]) -> tuple[float, float]:
     return seconds, float(done[known].sum() / seconds) if seconds else float("nan")
 
 
+def ran_on(run: Run) -> str:
+    """Return ``2 × TFRT_CPU_0, Python 3.12.1, drigm 0.2.0``: as much as system.json tells."""
+    facts = run.directory.load_system()
+    versions, devices = facts.get("versions", {}), facts.get("devices", [])
+    system = f"{len(devices)} × {str(devices[0]).partition(':')[0]}" if devices else ""
+    packages = ", ".join(f"{name} {versions[name]}" for name in ("drigm", "jax") if versions.get(name))
+    python = f"Python {facts['python']}" if "python" in facts else ""
+    return ", ".join(filter(None, [system, python, packages]))
+
+
 def _curve(run: Run, seed: int, column: str) -> tuple[np.ndarray, np.ndarray]:
     rows = run.directory.read_metrics(seed)
     points = np.array([(row["step"], row.get(column, np.nan)) for row in rows]).reshape(-1, 2)
@@ -131,17 +135,10 @@ def _curve(run: Run, seed: int, column: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _run_row(method: Method, run: Run) -> dict[str, object]:
-    facts = system_facts_of(run)
     seconds, rate = training_time(run.directory.read_metrics(run.seeds[0]))
     told = changed(run.config, but=(*NAMED, "steps"))
     settings = ", ".join(f"{k} {v:g}" if isinstance(v, float) else f"{k} {v}" for k, v in told.items())
-    versions = facts.get("versions", {})
-    devices = facts.get("devices", [])
-    system = f"{len(devices)} × {str(devices[0]).partition(':')[0]}" if devices else ""
-    packages = ", ".join(f"{name} {versions[name]}" for name in ("drigm", "jax") if versions.get(name))
-    python = f"Python {facts['python']}" if "python" in facts else ""
-    commit = str(facts.get("commit") or "")
-    ran_on = ", ".join(filter(None, [system, python, packages]))
+    commit = run.directory.load_system().get("commit", "")
     shown = commit[:8] + ("+" if commit.endswith("+") else "")
     return {
         "method": method.label,
@@ -151,7 +148,7 @@ def _run_row(method: Method, run: Run) -> dict[str, object]:
         "time": duration(seconds),
         "rate": None if np.isnan(rate) else round(rate),
         "settings": Html(f'<span class="wrap faint">{escape(settings or "none")}</span>'),
-        "system": Html(f'<span class="wrap faint">{escape(ran_on)}</span>'),
+        "system": Html(f'<span class="wrap faint">{escape(ran_on(run))}</span>'),
         "commit": Html(f"<code>{escape(shown)}</code>") if commit else None,
         "path": Html(f"<code>{escape(run.path)}</code>"),
     }

@@ -35,7 +35,11 @@ def factory(name: str) -> Callable[[], Any]:
             found: Any = _script(os.path.abspath(module_name))
         else:
             folder, module_name = os.path.split(module_name)
-            sys.path.insert(0 if folder else len(sys.path), folder or os.getcwd())
+            here = os.getcwd()
+            if folder:
+                sys.path.insert(0, folder)
+            else:  # PYTHONPATH may have it before everything
+                sys.path[:] = [*(entry for entry in sys.path if os.path.abspath(entry) != here), here]
             found = importlib.import_module(module_name)
         for part in attribute.split("."):
             found = getattr(found, part)
