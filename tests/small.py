@@ -151,10 +151,10 @@ def assert_one_sentence(message):
     assert re.match(r"^[^:]+: ", message)
 
 
-def shifted_target_of(method, following, dual, batch, robustness, reward_models=None):
+def shifted_target_of(method, following, dual, batch, robustness, reward_models=None, mixer=()):
     """The robust target of a greedy next team, in the learner's shifted values."""
     nature = nature_of(method, robustness)
-    return robust_target(method, next_values(method, (), following, nature), dual, batch, nature, reward_models)
+    return robust_target(method, next_values(method, mixer, following, nature), dual, batch, nature, reward_models)
 
 
 def shift_of(method, robustness):

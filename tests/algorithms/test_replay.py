@@ -141,7 +141,7 @@ def targets_of(learner, state, window):
     """The batch of a window, and its nominal targets."""
     batch = cut_batch(learner.method, window)
     following = next_team(learner.method, state.params, state.target, window, batch)
-    return batch, shifted_target_of(learner.method, following, None, batch, NOMINAL)
+    return batch, shifted_target_of(learner.method, following, None, batch, NOMINAL, mixer=state.target.mixer)
 
 
 NOMINAL = Robustness(jnp.float32(0.0), jnp.float32(0.0))

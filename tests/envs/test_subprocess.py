@@ -60,7 +60,7 @@ def fault(name: str, **options: object) -> str:
 
 def training_meets_the_fault_first(monkeypatch):
     """Not the random play that measures scales before it."""
-    monkeypatch.setattr(importlib.import_module("drigm.training.runs"), "calibrated", lambda env, gamma: env)
+    monkeypatch.setattr(importlib.import_module("drigm.training.runs"), "calibrated", lambda env, gamma, **_: env)
 
 
 def source(text: str, workers: int = 2) -> HostSource:

@@ -236,7 +236,7 @@ def assert_trained(config, spec):
         assert np.all(np.isfinite(array))
         unchanged = np.array_equal(array, before[name])
         assert not array.size or (name.rsplit(".")[-1] in CONSTANTS) == unchanged, name
-    if end.dual is None:
+    if end.dual.network is None:
         assert all(more.dual_loss == 0.0 for more in metrics)
     else:
         before, after = leaves(start.dual), leaves(end.dual)
@@ -255,7 +255,7 @@ def test_every_pair_trains(factorization, uncertainty):
     rho = 0.2 if SETS[uncertainty].max_rho else 0.0
     config = SMALL.replace(factorization=factorization, uncertainty=uncertainty, rho=rho, target_period=3)
     states = assert_trained(config, make_spec())
-    assert (states[-1].dual is not None) == SETS[uncertainty].has_dual
+    assert (states[-1].dual.network is not None) == SETS[uncertainty].has_dual
 
 
 @pytest.mark.parametrize(
@@ -266,8 +266,8 @@ def test_every_baseline_of_the_target_trains(baseline, uncertainty):
     """The others change the environment or the reward: see test_baselines."""
     config = SMALL.replace(factorization="vdn", baseline=baseline, uncertainty=uncertainty, rho=0.2, target_period=3)
     states = assert_trained(config, make_spec())
-    if states[-1].dual is not None:  # one for each agent
-        assert {x.shape[1] for x in leaves(states[-1].dual).values()} == {2}
+    if states[-1].dual.network is not None:  # one for each agent
+        assert {x.shape[1] for x in leaves(states[-1].dual.network).values()} == {2}
 
 
 def test_the_consistency_weights_weigh():

@@ -196,7 +196,7 @@ def test_seeds_and_radii_side_by_side_are_the_runs_one_by_one(in_turn):
         state = programs.settle(programs.chunk(state, jnp.int32(0), jnp.int32(EXPLORING.ticks))[0])
         assert state.learner.updates.shape[1] == len(seeds)
         assert np.all(np.asarray(state.learner.updates) > 50)
-        return state.learner._replace(opt_state=None, dual_opt_state=None), state.ring
+        return state.learner._replace(opt_state=None, dual=state.learner.dual._replace(opt_state=None)), state.ring
 
     runs = [(3, 0.0), (3, 0.4), (5, 0.4)]
     side_by_side = learnt(make_train(EXPLORING, env, runs=3, in_turn=in_turn), *zip(*runs, strict=True))

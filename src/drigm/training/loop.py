@@ -323,7 +323,7 @@ def _blamed(session: Session, ring: Any) -> str:
 
 def weights_of(learner: LearnerState) -> Weights:
     """Return what is kept of a learner."""
-    return Weights(learner.average.agents, learner.average.mixer, learner.dual)
+    return Weights(learner.average.agents, learner.average.mixer, learner.dual.network)
 
 
 def _finish(session: Session, standing: Standing) -> None:
