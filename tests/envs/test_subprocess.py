@@ -287,6 +287,19 @@ def test_a_silent_worker_is_noticed():
     assert worker.process.poll() is not None
 
 
+def test_a_worker_ends_though_its_guard_was_killed():
+    vector = HostVector(source(fault("hangs"), workers=1), [0])
+    vector.reset()
+    for _ in range(2):
+        vector.send(np.zeros((1, 2), np.int32))
+    worker = vector.workers[0]
+    worker.guard.kill()
+    start = time.monotonic()
+    vector.close()
+    assert time.monotonic() - start < 5.0
+    assert worker.process.poll() == -signal.SIGKILL
+
+
 def mine(marker: str) -> list[str]:
     """The processes, but for zombies, whose command line holds ``marker``."""
     listing = subprocess.run(["ps", "-eo", "stat=,args="], capture_output=True, text=True, check=True).stdout

@@ -116,9 +116,9 @@ def test_a_run_whose_worker_is_killed_goes_on_as_if_it_had_not_been(tmp_path):
     assert_equal(broken.settled()._replace(sums=()), state._replace(sums=()))
 
 
-@pytest.mark.parametrize(("options", "limit", "lost"), [("?fault=unseeded", None, 4), ("", 3, 4)])
+@pytest.mark.parametrize(("options", "limit", "lost"), [("?fault=unseeded", None, 4), ("", 1, 4)])
 def test_what_cannot_be_repeated_begins_anew_and_says_so(tmp_path, options, limit, lost):
-    """Environments that draw without their seed, and episodes that are longer than they may be."""
+    """Environments that draw without their seed, and episodes of five steps where one is declared."""
     run = Trained(options=options, limit=limit)
     run.advance(11)  # four or five steps into an episode
     run.stop(tmp_path / "checkpoint")
@@ -129,6 +129,19 @@ def test_what_cannot_be_repeated_begins_anew_and_says_so(tmp_path, options, limi
     first, over = (np.asarray(x)[0, 0, :12] for x in (ring.first, ring.truncated | ring.terminated))
     assert first[11].all()  # new episodes
     assert not over[10].any()  # and none that has ended instead
+
+
+def test_a_limit_that_is_too_low_is_only_a_hint(tmp_path):
+    """Episodes of five steps where four are declared, stopped before and at their last step."""
+    whole = Trained(limit=4)
+    for ticks in (10, 1, 3):
+        whole.advance(ticks)
+    state, parts = whole.settled(), Trained(limit=4)
+    for ticks in (10, 1, 3):
+        parts.advance(ticks)
+        parts.stop(tmp_path / "checkpoint")
+    assert_equal(parts.settled(), state)
+    assert not parts.notes
 
 
 def test_runs_in_one_program_play_the_episodes_of_their_own_seeds():
