@@ -434,7 +434,7 @@ def test_a_short_horizon_needs_no_discount():
     for changes in ({"baseline": "short_horizon", "rho": 0.25}, {"uncertainty": "tv", "rho": 0.25}):
         resolve(endless.replace(**changes))
     for changes in ({}, {"baseline": "short_horizon"}, {"uncertainty": "kl", "rho": 0.25}):
-        with pytest.raises(UserError, match="^gamma: 1.0 is not allowed") as caught:
+        with pytest.raises(UserError, match=r"^gamma: 1\.0 is not allowed") as caught:
             resolve(endless.replace(**changes))
         assert_one_sentence(str(caught.value))
 
