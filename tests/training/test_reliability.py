@@ -51,18 +51,18 @@ def listening():
 
 
 def stopped_at(path, tick, monkeypatch, signum=signal.SIGINT):
-    """The directory of a run that was sent a signal while the piece that ends with `tick` was computed."""
+    """The directory of a run that was sent a signal while the chunk that ends with `tick` was computed."""
     with monkeypatch.context() as patch:
-        advance = training._advance
+        advance = training._Training.advance
 
-        def one_tick(session, standing, ticks):
-            if standing.tick == tick - 1:
+        def one_tick(self):
+            if self.tick == tick - 1:
                 os.kill(os.getpid(), signum)
-            return advance(session, standing, ticks)
+            return advance(self)
 
-        patch.setattr(training, "PIECE_SECONDS", 0.0)  # pieces of one tick
+        patch.setattr(training, "CHUNK_SECONDS", 0.0)  # chunks of one tick
         patch.setattr(training, "CHECKPOINT_SECONDS", 1e9)
-        patch.setattr(training, "_advance", one_tick)
+        patch.setattr(training._Training, "advance", one_tick)
         with pytest.raises(KeyboardInterrupt, match=f"continue with drigm train --resume {path}"):
             train_run(LONG, path, quiet=True)
     return RunDirectory(path)
@@ -93,7 +93,7 @@ def refused(function, *arguments, **named):
 
 @pytest.mark.parametrize(("signum", "tick"), [(signal.SIGINT, 100), (signal.SIGTERM, 101)])
 def test_a_signal_saves_and_the_rest_is_bitwise_the_same(whole, tmp_path, monkeypatch, signum, tick):
-    """Within a row of metrics (of ticks 99, 100 and 101) as well as at its end, in pieces of other lengths."""
+    """Within a row of metrics (of ticks 99, 100 and 101) as well as at its end, in chunks of other lengths."""
     directory = stopped_at(tmp_path / "run", tick, monkeypatch, signum)
     assert load_arrays(directory.checkpoint_file)[1]["tick"] == str(tick)
     assert_same(resume_run(directory.path, quiet=True).directory, whole.directory)
@@ -113,24 +113,24 @@ def test_no_interruption_is_without_words(monkeypatch, capsys):
     def interrupted(options):
         os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(cli, "_list", interrupted)
+    monkeypatch.setattr(cli.listing, "_list", interrupted)
     assert cli.main(["list"]) == 128 + signal.SIGTERM
     assert capsys.readouterr().err == f"drigm: stopped; {interrupts.SAME_COMMAND}\n"
 
 
-def test_pieces_end_with_rows_and_before_learning():
-    pace = training.Pace(LONG)
+def test_chunks_end_with_rows_and_before_learning():
+    chunking = training.Chunking(LONG)
     tick, ends = 0, []
     while tick < LONG.ticks:
-        ticks = pace.ticks(tick)
-        pace.note(ticks, 1e-3)
+        ticks = chunking.ticks(tick)
+        chunking.note(ticks, 1e-3)
         tick += ticks
         ends.append(tick)
     assert set(range(3, 301, 3)) <= set(ends)
     assert training.first_update(LONG) - 1 in ends
-    pace.size = 50
-    pace.note(50, 10.0)
-    assert pace.size == 5
+    chunking.size = 50
+    chunking.note(50, 10.0)
+    assert chunking.size == 5
 
 
 # Damage

@@ -13,10 +13,12 @@ import numpy as np
 import pytest
 
 from drigm.core.config import TrainConfig
+from drigm.core.errors import UserError
 from drigm.envs.subprocess.environment import hosted
+from drigm.envs.subprocess.vector import HostVector
 from drigm.storage.checkpoint import load_tree, save_tree
 from drigm.training.programs import StoppedError
-from drigm.training.runs import train_run, train_together
+from drigm.training.runs import resume_run, train_run, train_together
 from drigm.training.subprocess_loop import make_host_train
 
 FILE = Path(__file__).parents[1] / "parallel_envs.py"
@@ -114,6 +116,29 @@ def test_a_run_whose_worker_is_killed_goes_on_as_if_it_had_not_been(tmp_path):
     broken.advance(40 - broken.tick)
     # Sums begin anew with a row, and every tick begins one here.
     assert_equal(broken.settled()._replace(sums=()), state._replace(sums=()))
+
+
+@pytest.mark.parametrize("tick", [17, 30])
+def test_a_worker_that_dies_at_the_end_of_a_row_costs_no_row(tmp_path, monkeypatch, tick):
+    """Every tick is a row here; the last one is sent too."""
+    config, send = CONFIG.replace(steps=120), HostVector.send
+    whole, failed = train_run(config, tmp_path / "whole", quiet=True), []
+
+    def fails_once(self, actions):
+        if self.size == config.num_envs and self.ticks == tick and not failed:  # the first are those before any tick
+            failed.append(tick)
+            self.close()
+            raise UserError("worker 0 died.")
+        send(self, actions)
+
+    monkeypatch.setattr(HostVector, "send", fails_once)
+    with pytest.raises(UserError, match="died"):
+        train_run(config, tmp_path / "run", quiet=True)
+    resumed = resume_run(tmp_path / "run", quiet=True)
+    rows = [[{**row, "steps_per_s": 0.0} for row in run.directory.read_metrics(0)] for run in (whole, resumed)]
+    assert len(rows[0]) == 30
+    assert repr(rows[0]) == repr(rows[1])  # nan too
+    assert_equal(resumed.weights(), whole.weights())
 
 
 @pytest.mark.parametrize(("options", "limit", "lost"), [("?fault=unseeded", None, 4), ("", 1, 4)])

@@ -198,7 +198,7 @@ class HostRun:
         except UserError as error:
             state = self.settle()
             self.close()
-            raise StoppedError(str(error), state, self.tick) from None
+            raise StoppedError(str(error), state, self.tick, jax.tree.map(np.copy, self.sums)) from None
         if self.tick == self.config.ticks or self.tick % row_ticks(self.config) == 0:
             self._await()  # a row's sums miss nothing
         return jax.tree.map(np.copy, self.sums)
