@@ -5,14 +5,13 @@ from __future__ import annotations
 import functools
 import os
 import signal
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from small import PARALLEL_ENVS, SUBPROCESS, assert_equal
 
-from drigm.core.config import TrainConfig
 from drigm.core.errors import UserError
 from drigm.envs.subprocess.environment import hosted
 from drigm.envs.subprocess.vector import HostVector
@@ -21,23 +20,6 @@ from drigm.training.programs import StoppedError
 from drigm.training.runs import resume_run, train_run, train_together
 from drigm.training.subprocess_loop import make_host_train
 
-FILE = Path(__file__).parents[1] / "parallel_envs.py"
-CONFIG = TrainConfig(
-    env=f"pettingzoo:{FILE}:meeting",
-    factorization="vdn",
-    steps=400,
-    num_envs=4,
-    hidden=8,
-    window=3,
-    burn_in=1,
-    batch=4,
-    replay_size=400,
-    learning_starts=40,
-    update_every=3,
-    updates=2,
-    env_workers=1,
-    shards=1,
-)
 STARTS = 10  # rows before the first update
 EVERYTHING = "obs_noise=0.1 frozen_sensors=0.3 action_noise=0.2 action_delay=1"
 
@@ -52,8 +34,8 @@ def programs_of(config, name, workers, limit):
 class Trained:
     """A run without a session, one at a time: `advance` goes on, `stop` does what a kill after a checkpoint does."""
 
-    def __init__(self, config=CONFIG, seeds=(0,), workers=1, limit=None, options=""):
-        self.config, self.limit, self.name = config, limit, f"{FILE}:meeting{options}"
+    def __init__(self, config=SUBPROCESS, seeds=(0,), workers=1, limit=None, options=""):
+        self.config, self.limit, self.name = config, limit, f"{PARALLEL_ENVS}:meeting{options}"
         self.seeds, self.rho = jnp.array(seeds, jnp.int32), jnp.zeros(len(seeds))
         self.tick, self.notes = 0, []
         self.start(workers)
@@ -81,16 +63,10 @@ class Trained:
         return state
 
 
-def assert_equal(mine, other):
-    names = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(mine)]
-    leaves = zip(names, jax.tree.leaves(mine), jax.tree.leaves(other), strict=True)
-    assert not [name for name, x, y in leaves if not np.array_equal(np.asarray(x), np.asarray(y))]
-
-
 @pytest.mark.parametrize(("perturb", "seeds", "shards"), [("", (0, 3), 2), (EVERYTHING, (0,), 1)])
 def test_a_stopped_run_is_the_one_that_was_never_stopped(tmp_path, perturb, seeds, shards):
     """Stopped in the middle of episodes, of rounds and of blocks, and with another number of workers from then on."""
-    config = CONFIG.replace(perturb=perturb, shards=shards)
+    config = SUBPROCESS.replace(perturb=perturb, shards=shards)
     whole = Trained(config, seeds)
     sums, state = [whole.advance(ticks) for ticks in (12, 18, 10)], whole.settled()
     parts, found = Trained(config, seeds), []
@@ -121,7 +97,7 @@ def test_a_run_whose_worker_is_killed_goes_on_as_if_it_had_not_been(tmp_path):
 @pytest.mark.parametrize("tick", [17, 30])
 def test_a_worker_that_dies_at_the_end_of_a_row_costs_no_row(tmp_path, monkeypatch, tick):
     """Every tick is a row here; the last one is sent too."""
-    config, send = CONFIG.replace(steps=120), HostVector.send
+    config, send = SUBPROCESS.replace(steps=120), HostVector.send
     whole, failed = train_run(config, tmp_path / "whole", quiet=True), []
 
     def fails_once(self, actions):
@@ -186,7 +162,7 @@ def test_runs_in_one_program_play_the_episodes_of_their_own_seeds():
 
 
 def test_members_that_differ_in_radius_and_seeds_train_together(tmp_path):
-    config = CONFIG.replace(uncertainty="tv", rho=0.1, steps=120)
+    config = SUBPROCESS.replace(uncertainty="tv", rho=0.1, steps=120)
     configs = {
         tmp_path / "a": config,
         tmp_path / "b": config.replace(rho=0.2, first_seed=7, seeds=2),
