@@ -3,7 +3,8 @@
 import os
 
 import pytest
-from fuzzing import CONSTANTS_JSON, CONSTANTS_TOML, TARGETS, try_config, try_line, try_sweep
+from fuzzing import CONSTANTS_JSON, CONSTANTS_TOML, try_config, try_line, try_sweep
+from fuzzing_files import TARGETS
 from hypothesis import HealthCheck, Phase, given, settings
 
 INPUTS = int(os.environ.get("DRIGM_FUZZ_INPUTS", "400"))  # of each kind

@@ -42,7 +42,8 @@ def from_text(text: str, spec: EnvSpec, where: str) -> Scales:
     try:
         content = json.loads(text)
         digest = content.pop("digest")
-        arrays = [np.array(content[name], np.float32) for name in Scales._fields[:-1]]
+        with np.errstate(over="ignore"):  # too large for float32: not finite
+            arrays = [np.array(content[name], np.float32) for name in Scales._fields[:-1]]
         scales = Scales(*arrays, reward_scale=float(content["reward_scale"]))
         whole = digest == _digest(content) and all(np.isfinite(x).all() for x in scales)
     except (AttributeError, KeyError, TypeError, ValueError, OverflowError, RecursionError):

@@ -310,7 +310,7 @@ class RunDirectory:
         found = _json_object(self.diverged_file)
         try:
             return {int(seed): Diverged(int(one["step"]), str(one["why"])) for seed, one in found.items()}
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, OverflowError):
             raise UserError(f"{self.diverged_file}: is damaged; delete it, and resume the run.") from None
 
     def record_diverged(self, found: dict[int, Diverged]) -> None:
