@@ -8,6 +8,7 @@ import functools
 import hashlib
 import io
 import json
+import math
 import tempfile
 from importlib.metadata import version
 from pathlib import Path
@@ -34,13 +35,16 @@ from drigm.training.runs import Run
 from drigm.training.session import Member, Session, Snapshot, restore, save
 from drigm.training.trust import Named, open_environment
 from drigm.verification.cached_alignment import cached_alignment
+from drigm.verification.greedy_alignment import Alignment
 
 CONFIG = SMALL.replace(env="probe:matrix", shards=1)
 ENV = make_env(CONFIG.env)
 WEIGHTS = {"agents": np.ones((2, 3), np.float32), "mixer": np.zeros(4, np.float32), "count": np.zeros((), np.int32)}
 ROW = metrics_row(dict.fromkeys(METRICS, 0.5))
 METRICS_CSV, WEIGHTS_FILE, CHECKPOINT = "metrics/seed_0.csv", "weights/seed_0.safetensors", "checkpoint.safetensors"
-DTYPES = ["F4", "F6_E2M3", "F8_E4M3", "F8_E5M2", "F8_E8M0", "BF16", "F16", "F32", "F64", "I8", "U64", "BOOL", "C64"]
+BITS = {"F4": 4, "F6_E2M3": 6, "F6_E3M2": 6, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "BF16": 16, "F16": 16, "F32": 32}
+BITS |= {"F64": 64, "I8": 8, "I16": 16, "I32": 32, "I64": 64, "U8": 8, "U64": 64, "BOOL": 8, "C64": 64}
+DTYPES = [*BITS, "f32", ""]
 
 
 @functools.cache
@@ -69,8 +73,10 @@ def files():
         directory.finish(CONFIG)
         save(session_in(directory), Snapshot(state(), 3, [ROW]))
         directory.diverged_file.write_text('{"7": {"step": 4, "why": "learning_rate: 1.0 is not allowed"}}')
-        for file, key in kept(directory).values():
-            store_result(file, key, [ShiftScore("nominal", 0.5, 0.1, [0.5])._asdict()])
+        store_result(*kept(directory)["nominal.json"], [ShiftScore("nominal", 0.5, 0.1, [0.5])._asdict()])
+        store_result(
+            *kept(directory)["alignment.json"], Alignment("exhaustive", 9.0, 4, 1.0, [1.0], 0.0, 0.0)._asdict()
+        )
         found = {str(file.relative_to(folder)): file for file in Path(folder).rglob("*") if file.is_file()}
         return {name: file.read_bytes() for name, file in found.items()}
 
@@ -104,6 +110,15 @@ def changed(name, changes):
     return with_header(json.dumps(header), body)
 
 
+def of_types(given, fill):
+    """Weights whose header is right, of any types and shapes: ``given`` has those of each."""
+    header, end = {}, 0
+    for name, (dtype, shape) in zip(WEIGHTS, given, strict=True):
+        begin, end = end, end + BITS[dtype] * math.prod(shape) // 8
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [begin, end]}
+    return with_header(json.dumps(header | {"__metadata__": {"seed": "0"}}), bytes([fill]) * end)
+
+
 tensor_names = st.sampled_from([WEIGHTS_FILE, CHECKPOINT])
 shapes = st.lists(st.sampled_from([0, 1, 2, 3, 4, 6, 2**31, 2**63, -1]), max_size=3)
 _change = st.one_of(
@@ -119,7 +134,10 @@ _bytes = st.one_of(
     st.builds(lambda more, body: with_header("{}", body, more), st.integers(-3, 2**40), st.binary(max_size=16)),
 )
 _headers = spliced(st.sampled_from([header_of(files()[name])[0] for name in (WEIGHTS_FILE, CHECKPOINT)]))
+_types = st.tuples(st.sampled_from(list(BITS)), st.sampled_from([[2, 3], [4], [], [0], [1, 8]]))
+_of_types = st.builds(of_types, st.lists(_types, min_size=len(WEIGHTS), max_size=len(WEIGHTS)), st.integers(0, 255))
 tensors = st.one_of(
+    st.tuples(st.just(WEIGHTS_FILE), _of_types),
     tensor_names.flatmap(lambda n: st.tuples(st.just(n), st.lists(_change, max_size=3).map(lambda c: changed(n, c)))),
     st.tuples(tensor_names, st.builds(lambda text: with_header(text, header_of(files()[WEIGHTS_FILE])[1]), _headers)),
     st.tuples(tensor_names, _bytes),
@@ -173,7 +191,7 @@ def try_run(case):
             (path / other).parent.mkdir(exist_ok=True)
             (path / other).write_bytes(its_content)
         directory = RunDirectory(path)
-        if name.startswith("scores/") and not isinstance(content, str):
+        if name.startswith("scores/") and not isinstance(content, str | bytes):
             with contextlib.suppress(ValueError, RecursionError):  # JSON cannot hold it
                 store_result(*kept(directory)[Path(name).name], content)
         else:
