@@ -396,7 +396,7 @@ def test_a_sweep_of_24_points_on_ray_survives_the_kill_of_a_worker(tmp_path):
     other = sweep(MANY, engine="ray", workers=2, out=tmp_path / "ray", quiet=True)
     killer.join()
     assert len(killed) == 1
-    assert int(plan.lock_file(0).read_text()) != killed[0]  # another process has trained it
+    assert not plan.lock_file(0).exists()  # another process has held it to its end
     assert not other.failures
     assert len(other.scores) == 24
     assert other.scores == local.scores

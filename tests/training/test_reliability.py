@@ -7,6 +7,7 @@ import math
 import os
 import shutil
 import signal
+import threading
 from pathlib import Path
 
 import jax
@@ -21,7 +22,7 @@ from drigm.core.scales import scales_of
 from drigm.envs import make_env
 from drigm.evaluation.evaluate import Evaluation, cached_evaluation, kept_evaluation, shift_score
 from drigm.runtime import interrupts
-from drigm.runtime.files import FileError, append_text, write_text
+from drigm.runtime.files import FileError, append_text, hold, write_text
 from drigm.storage.checkpoint import load_arrays, previous, save_tree
 from drigm.storage.run_directory import RunDirectory
 from drigm.training.runs import load_run, resume_run, train_run
@@ -252,6 +253,30 @@ def test_a_run_is_trained_by_one_process(finished, tmp_path):
         assert "being trained by another process" in refused(resume_run, finished.path, quiet=True)
         assert "being trained by another process" in refused(train_run, LONG, new.path, quiet=True)
     assert not (finished.path / ".lock").exists()
+
+
+def test_a_lock_waits_says_by_whom_it_is_held_and_goes(tmp_path):
+    file, entered = tmp_path / "lock", []
+
+    def wait():
+        with hold(file, wait=True):
+            entered.append(file.read_text())
+
+    with hold(file, "lock: is held."):
+        assert file.read_text() == f"{os.getpid()}\n"
+        with pytest.raises(UserError, match=r"lock: is held\."), hold(file, "lock: is held."):
+            pass
+        waiting = threading.Thread(target=wait)
+        waiting.start()
+        waiting.join(0.2)
+        assert not entered
+    waiting.join(10.0)
+    assert entered == [f"{os.getpid()}\n"]
+    assert not file.exists()
+    (tmp_path / "link").symlink_to(tmp_path / "other")
+    with pytest.raises(UserError, match="link: cannot be written"), hold(tmp_path / "link"):
+        pass
+    assert not (tmp_path / "other").exists()
 
 
 def test_a_run_killed_before_its_config_stood_begins_anew(tmp_path):
