@@ -306,7 +306,7 @@ def test_counters_and_sizes_have_bounds(changes, said):
 
 def test_a_replay_larger_than_memory_is_refused(monkeypatch):
     config, env = resolve(SMALL.replace(replay_size=10**9))
-    module = importlib.import_module("drigm.training.runs")  # as an attribute of the package, `train` is the function
+    module = importlib.import_module("drigm.training.settings")
     monkeypatch.setattr(module, "memory_bytes", lambda: 2**30)
     said = r"replay_size: 1000000000 .* GiB for all seeds, .* 1\.0 GiB of memory"
     with pytest.raises(UserError, match=said) as error:
