@@ -16,9 +16,13 @@ from hypothesis import strategies as st
 from small import SMALL, assert_one_sentence
 
 import drigm.report.figures.learning_curve  # noqa: F401 (its import takes a second, which is no command line's fault)
+from drigm.cli import check_env as check_env_command
+from drigm.cli import list as list_command
 from drigm.cli import main as cli
 from drigm.cli import reproduce
 from drigm.cli import sweep as sweep_command
+from drigm.cli import train as train_command
+from drigm.cli import verify as verify_command
 from drigm.core.config import FIELDS, validate
 from drigm.core.errors import UserError, as_path
 from drigm.envs.perturbations import parse_grid
@@ -169,7 +173,7 @@ def try_config(text: str) -> bool:
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "config.json").write_bytes(text.encode("utf-8", "surrogatepass"))
         directory = RunDirectory(folder)
-        with _refusals() as refused:
+        with refusals() as refused:
             config = directory.load_config()
             assert validate(config) == config
             open_environment(directory.path, config, directory.load_system(), Named())
@@ -183,7 +187,7 @@ def try_sweep(text: str) -> bool:
     with tempfile.TemporaryDirectory() as folder, mock.patch("drigm.experiments.sweep.spec.resolve", _resolve_cheap):
         file = Path(folder, "sweep.toml")
         file.write_bytes(text.encode("utf-8", "surrogatepass"))
-        with _refusals() as refused:
+        with refusals() as refused:
             read_sweep(file)
     return not refused
 
@@ -192,10 +196,10 @@ def try_line(arguments: list[str]) -> bool:
     """Whether the command line was taken: everything up to where the command's work would begin."""
     out, err = io.StringIO(), io.StringIO()
     stubs = [
-        mock.patch.object(cli.train, "train_run", _train),
-        mock.patch.object(cli.verify, "verify", _stop),
-        mock.patch.object(cli.check_env, "check_env", _check),
-        mock.patch.object(cli.listing, "_list", _stop),
+        mock.patch.object(train_command, "train_run", _train),
+        mock.patch.object(verify_command, "verify", _stop),
+        mock.patch.object(check_env_command, "check_env", _check),
+        mock.patch.object(list_command, "_list", _stop),
         mock.patch.multiple(reproduce, reproduce_paper=_stop, reproduce_authors=_stop),
         mock.patch.object(sweep_command, "sweep", _sweep),
     ]
@@ -222,7 +226,7 @@ def try_text(text: str) -> bool:
     """Whether any of the small languages that settings hold takes `text`; the others refuse it."""
     taken = []
     for read in (located, parse_grid, lambda text: as_path("out", text), *(_field(f) for f in ("env", "fail_value"))):
-        with _refusals() as refused:
+        with refusals() as refused:
             read(text)
         taken.append(not refused)
     _value(text[:2000])
@@ -234,7 +238,7 @@ def _field(name):
 
 
 @contextlib.contextmanager
-def _refusals():
+def refusals():
     """Takes a `UserError` of one sentence; the list that it yields then holds it."""
     refused = []
     try:

@@ -120,3 +120,32 @@ class Rough(Meeting):
     def step(self, actions):
         seen, rewards, terminations, truncations, infos = super().step(actions)
         return seen, rewards, {agent: t or truncations[agent] for agent, t in terminations.items()}, truncations, infos
+
+
+class InUnits(Meeting):
+    """The same in units of ``2 ** power``, which round nothing, and without bounds of readings or rewards."""
+
+    reward_range = None
+
+    def __init__(self, power: int = 0) -> None:
+        super().__init__()
+        self.unit = np.float32(2.0**power)
+        self.spaces = {agent: Box(-np.inf, np.inf, space.shape, np.float32) for agent, space in self.spaces.items()}
+        self.wide = Dict({"observation": self.spaces["b"], "action_mask": self.wide["action_mask"]})
+
+    def state(self):
+        return self.unit * super().state()
+
+    def _seen(self):
+        return {agent: self._measured(seen) for agent, seen in super()._seen().items()}
+
+    def _last(self, agent):
+        return self._measured(super()._last(agent))
+
+    def _measured(self, seen):
+        masked = isinstance(seen, dict)
+        return {**seen, "observation": self.unit * seen["observation"]} if masked else self.unit * seen
+
+    def step(self, actions):
+        seen, rewards, *rest = super().step(actions)
+        return seen, {agent: float(self.unit) * reward for agent, reward in rewards.items()}, *rest

@@ -2,6 +2,7 @@
 
 import os
 import re
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -84,6 +85,25 @@ LEARN = SMALL.replace(
     target_period=20,
     shards=1,
 )
+
+PARALLEL_ENVS = Path(__file__).parent / "parallel_envs.py"
+# A team of two in worker processes: 100 ticks, of which every third learns.
+SUBPROCESS_SETTINGS = {
+    "factorization": "vdn",
+    "steps": 400,
+    "num_envs": 4,
+    "hidden": 8,
+    "window": 3,
+    "burn_in": 1,
+    "batch": 4,
+    "replay_size": 400,
+    "learning_starts": 40,
+    "update_every": 3,
+    "updates": 2,
+    "env_workers": 1,
+    "shards": 1,
+}
+SUBPROCESS = TrainConfig(env=f"pettingzoo:{PARALLEL_ENVS}:meeting", **SUBPROCESS_SETTINGS)
 
 
 def flags(config):

@@ -14,10 +14,18 @@ from pathlib import Path
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-from fuzzing import TARGETS
+from fuzzing_files import TARGETS
 
 ROUND = 500  # inputs between looks at the clock
-SHARES = {"config.json": 4, "command line": 2, "sweep TOML": 1, "names and values": 3}  # as each is dear
+SHARES = {
+    "config.json": 4,
+    "command line": 2,
+    "sweep TOML": 1,
+    "names and values": 3,
+    "safetensors": 2,
+    "metrics": 1,
+    "run directory": 2,
+}  # as each is dear
 
 
 def main() -> int:

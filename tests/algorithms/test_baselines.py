@@ -18,8 +18,9 @@ from drigm.algorithms.baselines.domain_randomization import randomized
 from drigm.algorithms.dual import dual_variables, init_dual
 from drigm.algorithms.factorizations import Team
 from drigm.algorithms.learner import make_learner
+from drigm.algorithms.method import make_method
 from drigm.algorithms.uncertainty import SETS, Dual
-from drigm.algorithms.value_bounds import make_robustness
+from drigm.algorithms.value_bounds import make_robustness, nature_of
 from drigm.algorithms.windows import Batch, of_the_living
 from drigm.core.errors import UserError
 from drigm.core.types import TimeStep
@@ -426,6 +427,25 @@ def test_nonsense_is_refused_in_one_sentence(changes, field):
 def test_sense_is_accepted(changes):
     config, _ = resolve(SMALL.replace(**changes))
     assert config == SMALL.replace(**changes)
+
+
+def test_a_short_horizon_needs_no_discount():
+    """Episodes never terminate: values have a limit only where V' counts less than 1."""
+    endless = SMALL.replace(env="probe:endless", gamma=1.0)
+    for changes in ({"baseline": "short_horizon", "rho": 0.25}, {"uncertainty": "tv", "rho": 0.25}):
+        resolve(endless.replace(**changes))
+    for changes in ({}, {"baseline": "short_horizon"}, {"uncertainty": "kl", "rho": 0.25}):
+        with pytest.raises(UserError, match=r"^gamma: 1\.0 is not allowed") as caught:
+            resolve(endless.replace(**changes))
+        assert_one_sentence(str(caught.value))
+
+
+def test_values_of_a_short_horizon_are_bounded_by_it():
+    """``V = r + gamma (1 - rho) V'`` with rewards from -1 to 2, and no fail state whatever is said of it."""
+    config = SMALL.replace(baseline="short_horizon", gamma=1.0, fail_value="-70")
+    method = make_method(config, make_spec(reward_range=(-2.0, 4.0), reward_scale=0.5))
+    nature = nature_of(method, make_robustness(config, method.spec, jnp.float32(0.25)))
+    assert (nature.lowest, nature.highest, nature.offset) == (-4.0, 8.0, 0.0)
 
 
 @pytest.mark.parametrize("baseline", ["domain_randomization", "groupdr"])

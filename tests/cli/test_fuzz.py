@@ -3,7 +3,8 @@
 import os
 
 import pytest
-from fuzzing import CONSTANTS_JSON, CONSTANTS_TOML, TARGETS, try_config, try_line, try_sweep
+from fuzzing import CONSTANTS_JSON, CONSTANTS_TOML, try_config, try_line, try_sweep
+from fuzzing_files import TARGETS, WEIGHTS_FILE, files, of_types, try_run
 from hypothesis import HealthCheck, Phase, given, settings
 
 INPUTS = int(os.environ.get("DRIGM_FUZZ_INPUTS", "400"))  # of each kind
@@ -66,3 +67,13 @@ def test_known_lines(line):
 @pytest.mark.parametrize("line", [["--fail-value", "-1e3"], ["--first-seed", "2147483646", "--seeds", "2"]])
 def test_lines_that_are_fine(line):
     assert try_line(["train", *line])
+
+
+@pytest.mark.parametrize("name", files())
+def test_the_files_of_a_run_are_fine(name):
+    assert try_run(((name, files()[name]), False))
+
+
+@pytest.mark.parametrize("dtype", ["F4", "F8_E4M3", "F8_E8M0", "BF16", "F64", "C64"])
+def test_weights_of_another_type_are_refused(dtype):
+    assert not try_run(((WEIGHTS_FILE, of_types([(dtype, [2, 3]), ("F32", [4]), ("I32", [])], 0)), True))

@@ -74,6 +74,13 @@ def test_what_keeps_a_team_from_training_is_an_error(name, sentence):
     assert any(sentence in one for one in found if one.level == "error"), found
 
 
+def test_a_shared_class_is_no_matter_of_workers():
+    """An evaluation holds 64 of them, random play 16: no number of workers gives each a process of its own."""
+    (found,) = drigm.check_env(odd_envs.Class())
+    assert "keep all state in the instance" in found
+    assert "env_workers" not in found
+
+
 @pytest.mark.parametrize(("name", "sentence"), WARNINGS)
 def test_what_is_odd_is_a_warning(name, sentence):
     found = drigm.check_env(getattr(odd_envs, name)())

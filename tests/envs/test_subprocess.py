@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -17,11 +16,12 @@ import parallel_envs
 import pytest
 from gymnasium.spaces import Box, Dict
 from pettingzoo import AECEnv
+from small import PARALLEL_ENVS as FILE
+from small import SUBPROCESS, SUBPROCESS_SETTINGS
 
 import drigm
 from drigm.agents.recurrent import make_agents
 from drigm.cli.main import main
-from drigm.core.config import TrainConfig
 from drigm.core.errors import UserError
 from drigm.envs.api import Shift
 from drigm.envs.subprocess.environment import hosted, name_of, spec_of
@@ -32,24 +32,8 @@ from drigm.evaluation import subprocess_play
 from drigm.evaluation.subprocess_play import host_outcomes
 from drigm.training.subprocess_loop import make_host_train
 
-FILE = Path(__file__).parents[1] / "parallel_envs.py"
 MEETING = f"pettingzoo:{FILE}:meeting"
-SMALL = {
-    "factorization": "vdn",
-    "steps": 400,
-    "num_envs": 4,
-    "hidden": 8,
-    "window": 3,
-    "burn_in": 1,
-    "batch": 4,
-    "replay_size": 400,
-    "learning_starts": 40,
-    "shards": 1,
-    "env_workers": 2,
-    "quiet": True,
-}
-
-
+SMALL = SUBPROCESS_SETTINGS | {"env_workers": 2, "quiet": True}
 HEAD = {"share_parameters": True, "ordered": False}
 
 
@@ -287,6 +271,19 @@ def test_a_silent_worker_is_noticed():
     assert worker.process.poll() is not None
 
 
+def test_a_worker_ends_though_its_guard_was_killed():
+    vector = HostVector(source(fault("hangs"), workers=1), [0])
+    vector.reset()
+    for _ in range(2):
+        vector.send(np.zeros((1, 2), np.int32))
+    worker = vector.workers[0]
+    worker.guard.kill()
+    start = time.monotonic()
+    vector.close()
+    assert time.monotonic() - start < 5.0
+    assert worker.process.poll() == -signal.SIGKILL
+
+
 def mine(marker: str) -> list[str]:
     """The processes, but for zombies, whose command line holds ``marker``."""
     listing = subprocess.run(["ps", "-eo", "stat=,args="], capture_output=True, text=True, check=True).stdout
@@ -388,10 +385,8 @@ def test_training_evaluation_and_resume(tmp_path, capsys, monkeypatch):
 @pytest.mark.slow
 def test_when_a_run_is_settled_changes_nothing():
     """The learning thread runs beside the workers; neither chunks nor checkpoints may move what it learns."""
-    settings = {name: value for name, value in SMALL.items() if name != "quiet"}
-    config = TrainConfig(env=MEETING, update_every=3, updates=2, **settings)
     env = hosted("pettingzoo", f"{FILE}:meeting", workers=2)
-    programs = make_host_train(config, env)
+    programs = make_host_train(SUBPROCESS, env)
     ended = []
     for parts in ((100,), (37, 4, 1, 58)):
         state, tick, updates, episodes = programs.init(jnp.zeros(1, jnp.int32), jnp.zeros(1)), 0, 0.0, 0.0

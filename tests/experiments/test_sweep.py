@@ -28,6 +28,7 @@ from drigm.experiments.sweep.plan import Plan, load_plan, make_plan
 from drigm.experiments.sweep.results import Swept, exploring_score
 from drigm.experiments.sweep.spec import Sweep, read_sweep
 from drigm.experiments.sweep.worker import own_cores
+from drigm.runtime.files import hold
 from drigm.storage.run_directory import RunDirectory
 from drigm.training.runs import load_run
 
@@ -118,6 +119,16 @@ def test_files_that_are_none(tmp_path):
             sweep(CONTENT, out=tmp_path / "sweep", **arguments)
         assert_one_sentence(str(refused.value))
     assert not (tmp_path / "sweep").exists()
+
+
+def test_a_second_sweep_does_not_touch_the_plan_of_the_first(tmp_path):
+    plan = make_plan(read_sweep(CONTENT), tmp_path)
+    before = (tmp_path / "sweep.json").read_bytes()
+    with hold(tmp_path / "logs" / ".lock", ""), pytest.raises(UserError, match="worked on by another process") as no:
+        sweep(CONTENT | {"grid": {"gamma": [0.5]}}, out=tmp_path, quiet=True)
+    assert_one_sentence(str(no.value))
+    assert (tmp_path / "sweep.json").read_bytes() == before
+    assert load_plan(tmp_path).points == plan.points
 
 
 def test_names_and_programs(tmp_path):
@@ -390,7 +401,7 @@ def test_a_sweep_of_24_points_on_ray_survives_the_kill_of_a_worker(tmp_path):
     other = sweep(MANY, engine="ray", workers=2, out=tmp_path / "ray", quiet=True)
     killer.join()
     assert len(killed) == 1
-    assert int(plan.lock_file(0).read_text()) != killed[0]  # another process has trained it
+    assert not plan.lock_file(0).exists()  # another process has held it to its end
     assert not other.failures
     assert len(other.scores) == 24
     assert other.scores == local.scores

@@ -8,6 +8,7 @@ import math
 import os
 import shutil
 import signal
+import threading
 from pathlib import Path
 
 import jax
@@ -24,7 +25,7 @@ from drigm.envs import make_env
 from drigm.evaluation.evaluate import Evaluation, cached_evaluation, kept_evaluation, shift_score
 from drigm.report.sections.overview import ran_on
 from drigm.runtime import interrupts
-from drigm.runtime.files import FileError, append_text, write_text
+from drigm.runtime.files import FileError, append_text, hold, write_text
 from drigm.storage.checkpoint import load_arrays, previous, save_tree
 from drigm.storage.run_directory import RunDirectory
 from drigm.training.runs import load_run, resume_run, train_run
@@ -54,18 +55,18 @@ def listening():
 
 
 def stopped_at(path, tick, monkeypatch, signum=signal.SIGINT):
-    """The directory of a run that was sent a signal while the piece that ends with `tick` was computed."""
+    """The directory of a run that was sent a signal while the chunk that ends with `tick` was computed."""
     with monkeypatch.context() as patch:
-        advance = training._advance
+        advance = training._Training.advance
 
-        def one_tick(session, standing, ticks):
-            if standing.tick == tick - 1:
+        def one_tick(self):
+            if self.tick == tick - 1:
                 os.kill(os.getpid(), signum)
-            return advance(session, standing, ticks)
+            return advance(self)
 
-        patch.setattr(training, "PIECE_SECONDS", 0.0)  # pieces of one tick
+        patch.setattr(training, "CHUNK_SECONDS", 0.0)  # chunks of one tick
         patch.setattr(training, "CHECKPOINT_SECONDS", 1e9)
-        patch.setattr(training, "_advance", one_tick)
+        patch.setattr(training._Training, "advance", one_tick)
         with pytest.raises(KeyboardInterrupt, match=f"continue with drigm train --resume {path}"):
             train_run(LONG, path, quiet=True)
     return RunDirectory(path)
@@ -96,7 +97,7 @@ def refused(function, *arguments, **named):
 
 @pytest.mark.parametrize(("signum", "tick"), [(signal.SIGINT, 100), (signal.SIGTERM, 101)])
 def test_a_signal_saves_and_the_rest_is_bitwise_the_same(whole, tmp_path, monkeypatch, signum, tick):
-    """Within a row of metrics (of ticks 99, 100 and 101) as well as at its end, in pieces of other lengths."""
+    """Within a row of metrics (of ticks 99, 100 and 101) as well as at its end, in chunks of other lengths."""
     directory = stopped_at(tmp_path / "run", tick, monkeypatch, signum)
     assert load_arrays(directory.checkpoint_file)[1]["tick"] == str(tick)
     assert_same(resume_run(directory.path, quiet=True).directory, whole.directory)
@@ -121,19 +122,19 @@ def test_no_interruption_is_without_words(monkeypatch, capsys):
     assert capsys.readouterr().err == f"drigm: stopped; {interrupts.SAME_COMMAND}\n"
 
 
-def test_pieces_end_with_rows_and_before_learning():
-    pace = training.Pace(LONG)
+def test_chunks_end_with_rows_and_before_learning():
+    chunking = training.Chunking(LONG)
     tick, ends = 0, []
     while tick < LONG.ticks:
-        ticks = pace.ticks(tick)
-        pace.note(ticks, 1e-3)
+        ticks = chunking.ticks(tick)
+        chunking.note(ticks, 1e-3)
         tick += ticks
         ends.append(tick)
     assert set(range(3, 301, 3)) <= set(ends)
     assert training.first_update(LONG) - 1 in ends
-    pace.size = 50
-    pace.note(50, 10.0)
-    assert pace.size == 5
+    chunking.size = 50
+    chunking.note(50, 10.0)
+    assert chunking.size == 5
 
 
 # Damage
@@ -327,6 +328,30 @@ def test_a_run_goes_on_with_another_time_limit(whole, tmp_path, monkeypatch, cap
 def test_a_checkpoint_does_not_depend_on_settings_that_did_not_exist():
     assert essential(TrainConfig()) == {}
     assert essential(TrainConfig().replace(rho=0.1, **dict.fromkeys(RUNNING, 3))) == {"rho": 0.1}
+
+
+def test_a_lock_waits_says_by_whom_it_is_held_and_goes(tmp_path):
+    file, entered = tmp_path / "lock", []
+
+    def wait():
+        with hold(file, wait=True):
+            entered.append(file.read_text())
+
+    with hold(file, "lock: is held."):
+        assert file.read_text() == f"{os.getpid()}\n"
+        with pytest.raises(UserError, match=r"lock: is held\."), hold(file, "lock: is held."):
+            pass
+        waiting = threading.Thread(target=wait)
+        waiting.start()
+        waiting.join(0.2)
+        assert not entered
+    waiting.join(10.0)
+    assert entered == [f"{os.getpid()}\n"]
+    assert not file.exists()
+    (tmp_path / "link").symlink_to(tmp_path / "other")
+    with pytest.raises(UserError, match="link: cannot be written"), hold(tmp_path / "link"):
+        pass
+    assert not (tmp_path / "other").exists()
 
 
 def test_a_run_killed_before_its_config_stood_begins_anew(tmp_path):

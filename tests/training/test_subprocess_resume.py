@@ -5,37 +5,21 @@ from __future__ import annotations
 import functools
 import os
 import signal
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from small import PARALLEL_ENVS, SUBPROCESS, assert_equal
 
-from drigm.core.config import TrainConfig
+from drigm.core.errors import UserError
 from drigm.envs.subprocess.environment import hosted
+from drigm.envs.subprocess.vector import HostVector
 from drigm.storage.checkpoint import load_tree, save_tree
 from drigm.training.programs import StoppedError
-from drigm.training.runs import train_run, train_together
+from drigm.training.runs import resume_run, train_run, train_together
 from drigm.training.subprocess_loop import make_host_train
 
-FILE = Path(__file__).parents[1] / "parallel_envs.py"
-CONFIG = TrainConfig(
-    env=f"pettingzoo:{FILE}:meeting",
-    factorization="vdn",
-    steps=400,
-    num_envs=4,
-    hidden=8,
-    window=3,
-    burn_in=1,
-    batch=4,
-    replay_size=400,
-    learning_starts=40,
-    update_every=3,
-    updates=2,
-    env_workers=1,
-    shards=1,
-)
 STARTS = 10  # rows before the first update
 EVERYTHING = "obs_noise=0.1 frozen_sensors=0.3 action_noise=0.2 action_delay=1"
 
@@ -50,8 +34,8 @@ def programs_of(config, name, workers, limit):
 class Trained:
     """A run without a session, one at a time: `advance` goes on, `stop` does what a kill after a checkpoint does."""
 
-    def __init__(self, config=CONFIG, seeds=(0,), workers=1, limit=None, options=""):
-        self.config, self.limit, self.name = config, limit, f"{FILE}:meeting{options}"
+    def __init__(self, config=SUBPROCESS, seeds=(0,), workers=1, limit=None, options=""):
+        self.config, self.limit, self.name = config, limit, f"{PARALLEL_ENVS}:meeting{options}"
         self.seeds, self.rho = jnp.array(seeds, jnp.int32), jnp.zeros(len(seeds))
         self.tick, self.notes = 0, []
         self.start(workers)
@@ -79,16 +63,10 @@ class Trained:
         return state
 
 
-def assert_equal(mine, other):
-    names = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(mine)]
-    leaves = zip(names, jax.tree.leaves(mine), jax.tree.leaves(other), strict=True)
-    assert not [name for name, x, y in leaves if not np.array_equal(np.asarray(x), np.asarray(y))]
-
-
 @pytest.mark.parametrize(("perturb", "seeds", "shards"), [("", (0, 3), 2), (EVERYTHING, (0,), 1)])
 def test_a_stopped_run_is_the_one_that_was_never_stopped(tmp_path, perturb, seeds, shards):
     """Stopped in the middle of episodes, of rounds and of blocks, and with another number of workers from then on."""
-    config = CONFIG.replace(perturb=perturb, shards=shards)
+    config = SUBPROCESS.replace(perturb=perturb, shards=shards)
     whole = Trained(config, seeds)
     sums, state = [whole.advance(ticks) for ticks in (12, 18, 10)], whole.settled()
     parts, found = Trained(config, seeds), []
@@ -116,9 +94,32 @@ def test_a_run_whose_worker_is_killed_goes_on_as_if_it_had_not_been(tmp_path):
     assert_equal(broken.settled()._replace(sums=()), state._replace(sums=()))
 
 
-@pytest.mark.parametrize(("options", "limit", "lost"), [("?fault=unseeded", None, 4), ("", 3, 4)])
+@pytest.mark.parametrize("tick", [17, 30])
+def test_a_worker_that_dies_at_the_end_of_a_row_costs_no_row(tmp_path, monkeypatch, tick):
+    """Every tick is a row here; the last one is sent too."""
+    config, send = SUBPROCESS.replace(steps=120), HostVector.send
+    whole, failed = train_run(config, tmp_path / "whole", quiet=True), []
+
+    def fails_once(self, actions):
+        if self.size == config.num_envs and self.ticks == tick and not failed:  # the first are those before any tick
+            failed.append(tick)
+            self.close()
+            raise UserError("worker 0 died.")
+        send(self, actions)
+
+    monkeypatch.setattr(HostVector, "send", fails_once)
+    with pytest.raises(UserError, match="died"):
+        train_run(config, tmp_path / "run", quiet=True)
+    resumed = resume_run(tmp_path / "run", quiet=True)
+    rows = [[{**row, "steps_per_s": 0.0} for row in run.directory.read_metrics(0)] for run in (whole, resumed)]
+    assert len(rows[0]) == 30
+    assert repr(rows[0]) == repr(rows[1])  # nan too
+    assert_equal(resumed.weights(), whole.weights())
+
+
+@pytest.mark.parametrize(("options", "limit", "lost"), [("?fault=unseeded", None, 4), ("", 1, 4)])
 def test_what_cannot_be_repeated_begins_anew_and_says_so(tmp_path, options, limit, lost):
-    """Environments that draw without their seed, and episodes that are longer than they may be."""
+    """Environments that draw without their seed, and episodes of five steps where one is declared."""
     run = Trained(options=options, limit=limit)
     run.advance(11)  # four or five steps into an episode
     run.stop(tmp_path / "checkpoint")
@@ -129,6 +130,19 @@ def test_what_cannot_be_repeated_begins_anew_and_says_so(tmp_path, options, limi
     first, over = (np.asarray(x)[0, 0, :12] for x in (ring.first, ring.truncated | ring.terminated))
     assert first[11].all()  # new episodes
     assert not over[10].any()  # and none that has ended instead
+
+
+def test_a_limit_that_is_too_low_is_only_a_hint(tmp_path):
+    """Episodes of five steps where four are declared, stopped before and at their last step."""
+    whole = Trained(limit=4)
+    for ticks in (10, 1, 3):
+        whole.advance(ticks)
+    state, parts = whole.settled(), Trained(limit=4)
+    for ticks in (10, 1, 3):
+        parts.advance(ticks)
+        parts.stop(tmp_path / "checkpoint")
+    assert_equal(parts.settled(), state)
+    assert not parts.notes
 
 
 def test_runs_in_one_program_play_the_episodes_of_their_own_seeds():
@@ -148,7 +162,7 @@ def test_runs_in_one_program_play_the_episodes_of_their_own_seeds():
 
 
 def test_members_that_differ_in_radius_and_seeds_train_together(tmp_path):
-    config = CONFIG.replace(uncertainty="tv", rho=0.1, steps=120)
+    config = SUBPROCESS.replace(uncertainty="tv", rho=0.1, steps=120)
     configs = {
         tmp_path / "a": config,
         tmp_path / "b": config.replace(rho=0.2, first_seed=7, seeds=2),

@@ -8,7 +8,7 @@ import sys
 
 import numpy as np
 import pytest
-from small import SMALL, assert_one_sentence
+from small import SMALL, SUBPROCESS_SETTINGS, assert_one_sentence
 
 import drigm
 from drigm.cli import main as cli
@@ -44,10 +44,7 @@ class Env(ParallelEnv):
         return ({a: np.zeros(1, np.float32) for a in here}, dict.fromkeys(here, PAY), dict.fromkeys(here, False),
                 dict.fromkeys(here, self.t >= 3), {a: {} for a in here})
 """
-TINY = {
-    name: value for name, value in vars(SMALL).items() if name not in ("env", "factorization", "uncertainty", "steps")
-}
-TINY |= {"seeds": 1, "shards": 1, "env_workers": 1, "steps": 40}
+TINY = SUBPROCESS_SETTINGS | {"steps": 40}
 pytest.importorskip("pettingzoo")
 
 
@@ -61,7 +58,7 @@ def trained(tmp_path_factory):
     before = os.getcwd()
     os.chdir(root / "a")
     try:
-        drigm.train("pettingzoo:env.py:Env", "vdn", out="run", quiet=True, **TINY)
+        drigm.train("pettingzoo:env.py:Env", out="run", quiet=True, **TINY)
     finally:
         os.chdir(before)
     return root

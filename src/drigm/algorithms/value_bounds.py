@@ -39,12 +39,12 @@ def make_robustness(config: TrainConfig, spec: EnvSpec, rho: Array) -> Robustnes
 
 def nature_of(method: Method, robustness: Robustness) -> Nature:
     """Return the radius, the fail value and the bounds of every value as the learner represents it: less b."""
-    rho, fail_value = robustness
-    gamma = method.config.gamma
-    failing = rho if method.uncertainty.can_fail else jnp.zeros_like(rho)  # what nature moves to the fail state
-    offset = value_offset(failing, gamma, fail_value)
-    lowest, highest = value_bounds(method.spec, gamma, failing, fail_value)
-    return Nature(rho, fail_value - offset, lowest - offset, highest - offset, offset)
+    gamma, nothing = method.config.gamma, jnp.zeros_like(robustness.rho)
+    rho = robustness.rho if method.uncertainty.discounts else nothing
+    fail_value = robustness.fail_value if method.uncertainty.can_fail else nothing
+    offset = value_offset(rho, gamma, fail_value)
+    lowest, highest = value_bounds(method.spec, gamma, rho, fail_value)
+    return Nature(robustness.rho, fail_value - offset, lowest - offset, highest - offset, offset)
 
 
 def auto_fail_value(spec: EnvSpec, gamma: float) -> float:
@@ -70,8 +70,8 @@ def value_bounds(spec: EnvSpec, gamma: float, rho: Array, fail_value: Array) -> 
     Args:
         spec: declares the range of rewards, and the highest return where it knows one.
         gamma: the discount.
-        rho: [] the radius of a set that can fail; 0 for any other.
-        fail_value: [] m, scaled.
+        rho: [] the radius of a set that discounts; 0 for any other.
+        fail_value: [] m, scaled; 0 for a set that cannot fail.
     """
     remaining = 1.0 - gamma * (1.0 - rho)
     low = jnp.float32(min(spec.reward_range[0], 0.0) * spec.reward_scale)

@@ -66,11 +66,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _failed(sentence: str) -> int:
     """Say what is wrong; nothing else must fail then, not even where standard output is the full disk."""
     print(f"drigm: {sentence}", file=sys.stderr)
-    with contextlib.suppress(OSError, ValueError):
+    try:
         sys.stdout.flush()
-        return 2
-    with contextlib.suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for Python's own flush at the end
+    except (OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for Python's own flush at the end
     return 2
 
 

@@ -135,12 +135,13 @@ def kept_evaluation(
     """
     try:
         found = load_result(*_kept(directory, config, suite, perturb, env_id))
-        scores = None if found is None else [ShiftScore(**score) for score in found]
-    except (FileError, TypeError):  # no weights, or not ours
+        scores = [] if found is None else [ShiftScore(**score) for score in found]
+        ours = bool(scores) and all(
+            np.shape(np.array([s.mean, s.se, *s.per_seed], np.float64)) == (2 + config.seeds,) for s in scores
+        )
+    except (FileError, TypeError, ValueError, OverflowError):  # no weights, or not ours
         return None
-    if scores is None or any(len(score.per_seed) != config.seeds for score in scores):
-        return None
-    return Evaluation(suite, scores)
+    return Evaluation(suite, scores) if ours else None
 
 
 def _opened(run: Run) -> str:

@@ -103,9 +103,16 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def hold(file: Path, refusal: str) -> Iterator[None]:
-    """Hold a lock file while the block runs, and remove it then; `UserError` with ``refusal`` where it is held."""
-    with _locked(file, refusal):
+def hold(file: Path, refusal: str = "", *, wait: bool = False) -> Iterator[None]:
+    """Hold a lock file, which says by whom, while the block runs, and remove it then.
+
+    The lock is the kernel's and goes with the process, however that ends. Where another process has it, ``wait`` for
+    that, or raise `UserError` with ``refusal``.
+    """
+    with _locked(file, refusal, wait) as lock:
+        with contextlib.suppress(OSError):  # a full disk still locks
+            os.ftruncate(lock.fileno(), 0)
+            os.write(lock.fileno(), f"{os.getpid()}\n".encode())
         try:
             yield
         finally:
@@ -113,14 +120,15 @@ def hold(file: Path, refusal: str) -> Iterator[None]:
                 os.unlink(file)
 
 
-def _locked(file: Path, refusal: str) -> IO[str]:
-    """Return the lock file, open and locked; another process may remove it until then."""
+def _locked(file: Path, refusal: str, wait: bool) -> IO[str]:
+    """Return the lock file, open and locked; another process may remove it until then. A link is no lock file."""
     while True:
         with file_errors(file):
-            lock = open(file, "a")  # noqa: SIM115 (the caller closes it, which frees it)
+            flags = os.O_WRONLY | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
+            lock = open(os.open(file, flags, 0o666), "w")  # noqa: SIM115 (the caller closes it, which frees it)
         try:
             if fcntl is not None:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
             if os.stat(file).st_ino == os.fstat(lock.fileno()).st_ino:
                 return lock
         except BlockingIOError:

@@ -69,8 +69,9 @@ def as_interrupts() -> Iterator[None]:
 
     def handle(signum: int, frame: Any) -> None:
         _Process.signum = signum
-        if request.signum is None or request.note(signum):
-            request.note(signum)
+        first = request.signum is None
+        at_once = request.note(signum)
+        if first or at_once:  # else it is the first one, passed on by a parent
             raise KeyboardInterrupt
 
     with _handled(handle):

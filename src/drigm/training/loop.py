@@ -1,11 +1,10 @@
-"""The host loop: compiled pieces, and between them the log, the progress display and the checkpoint.
+"""The host loop: compiled chunks, and between them the log, the progress display and the checkpoint.
 
 Runs that differ in seeds and radius alone are one program.
 """
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import math
 import time
@@ -28,14 +27,14 @@ from drigm.runtime import interrupts
 from drigm.runtime.files import FileError, remove
 from drigm.runtime.progress import Progress
 from drigm.storage.checkpoint import drop
-from drigm.storage.loggers import Slot, open_logs
+from drigm.storage.loggers import Slot, Write, open_logs
 from drigm.storage.run_directory import Diverged, divergence, metrics_row, seeds_of
 from drigm.training.programs import ChunkSums, RunState, StoppedError, first_update, row_ticks
-from drigm.training.session import Member, Session, Standing, finite_slots, restore, save
+from drigm.training.session import Member, Session, Snapshot, finite_slots, restore, save
 
 __all__ = ["Member", "Session", "Weights", "axes", "check_together", "train_session"]
 
-PIECE_SECONDS = 1.0  # of training between two looks at the clock and at signals
+CHUNK_SECONDS = 1.0  # of training between two looks at the clock and at signals
 FIRST_SECONDS = 1.0  # of training until the first checkpoint
 CHECKPOINT_SECONDS = 10.0  # between two of them; a state that takes long is saved for a tenth of the time
 SAVING_SHARE = 0.1
@@ -69,9 +68,9 @@ def shared(config: TrainConfig) -> TrainConfig:
     return config.replace(**OWN_AXES)
 
 
-def stopped(again: str) -> KeyboardInterrupt:
+def stopped(resume_hint: str) -> KeyboardInterrupt:
     """Return the interruption that tells how to continue."""
-    return KeyboardInterrupt(f"stopped; continue with {again}")
+    return KeyboardInterrupt(f"stopped; continue with {resume_hint}")
 
 
 def check_together(configs: Sequence[TrainConfig]) -> None:
@@ -91,23 +90,23 @@ def train_session(session: Session) -> None:
         UserError: an environment failed, or a file cannot be written; what was learnt is kept.
         KeyboardInterrupt: with a message that says how to continue.
     """
-    with interrupts.advice(f"continue with {session.again}"):
+    with interrupts.advice(f"continue with {session.resume_hint}"):
         try:
             for member in session.members:
                 member.directory.clean()
                 remove(member.directory.checksums_file)  # the files are about to change
-            standing = restore(session, _start(session))
+            snapshot = restore(session, _start(session))
             try:
-                placed = session.programs.place(standing.state)  # the name must not keep what a chunk is given
-                standing = _train(session, Standing(placed, standing.tick, standing.rows))
+                placed = session.programs.place(snapshot.state)  # the name must not keep what a chunk is given
+                snapshot = _train(session, Snapshot(placed, snapshot.tick, snapshot.rows))
             finally:
                 session.programs.close()
-            _finish(session, standing)
+            _finish(session, snapshot)
         except FileError as error:
-            kept = f"what was saved before is kept: {session.again}"
+            kept = f"what was saved before is kept: {session.resume_hint}"
             raise UserError(f"{str(error).rstrip('.')}; {kept}.") from None
         except KeyboardInterrupt as stop:
-            raise stop if str(stop) else stopped(session.again) from None
+            raise stop if str(stop) else stopped(session.resume_hint) from None
     refuse_diverged(session.members)
 
 
@@ -134,8 +133,8 @@ def _start(session: Session) -> RunState:
     return state
 
 
-class Pace:
-    """How many ticks to run before looking up: what takes `PIECE_SECONDS`, and never across the end of a row.
+class Chunking:
+    """How many ticks to run before looking up: what takes `CHUNK_SECONDS`, and never across the end of a row.
 
     Nothing depends on it but how soon a signal is obeyed.
     """
@@ -144,7 +143,7 @@ class Pace:
         self.config, self.size = config, 1
 
     def ticks(self, tick: int) -> int:
-        """Return the length of the piece that begins with ``tick``."""
+        """Return the length of the chunk that begins with ``tick``."""
         row, learning = row_ticks(self.config), first_update(self.config) - 1
         if tick == learning:  # from here on a tick takes much longer
             self.size = 1
@@ -152,9 +151,9 @@ class Pace:
         return max(1, min(self.size, end - tick))
 
     def note(self, ticks: int, seconds: float) -> None:
-        """Take in how long a piece has taken."""
-        fitting = int(min(ticks * PIECE_SECONDS / max(seconds, 1e-9), 2 * ticks))
-        self.size = max(1, fitting if seconds > PIECE_SECONDS else max(self.size, fitting))
+        """Take in how long a chunk has taken."""
+        fitting = int(min(ticks * CHUNK_SECONDS / max(seconds, 1e-9), 2 * ticks))
+        self.size = max(1, fitting if seconds > CHUNK_SECONDS else max(self.size, fitting))
 
 
 class Saver:
@@ -167,68 +166,113 @@ class Saver:
         """Return whether it is time."""
         return time.monotonic() - self.saved_at >= self.pause
 
-    def save(self, session: Session, standing: Standing) -> None:
+    def save(self, session: Session, snapshot: Snapshot) -> None:
         """Write the checkpoint."""
         began = time.monotonic()
-        save(session, standing)
+        save(session, snapshot)
         self.saved_at = time.monotonic()
         self.pause = max(CHECKPOINT_SECONDS, (self.saved_at - began) / SAVING_SHARE)
 
 
-def _train(session: Session, standing: Standing) -> Standing:
-    """Return where the session stands after the last tick; row by row it is logged, and in between it is saved."""
-    config, (state, tick, texts) = session.config, standing
-    diverged = _known_diverged(session, tick)
-    _record(session, diverged)  # what came later in another attempt comes again
-    pace, saver, row, ran = Pace(config), None, row_ticks(config), [0, 0.0]
-    slots = [Slot(member.directory, member.config, seed, tick * config.num_envs) for member, seed in session.slots]
+class _Training:
+    """A session under way: chunk by chunk it advances, row by row it is logged, and in between it is saved."""
+
+    def __init__(self, session: Session, snapshot: Snapshot, progress: Progress, write: Write) -> None:
+        self.session, self.config, self.progress, self.write = session, session.config, progress, write
+        self.state, self.tick, self.rows = snapshot
+        self.diverged = _known_diverged(session, self.tick)
+        _record(session, self.diverged)  # what came later in another attempt comes again
+        self.chunking = Chunking(self.config)
+        self.row_ticks, self.row_seconds = 0, 0.0  # of the row of metrics under way, in this process
+        self.failure = ""
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """Everything that a checkpoint holds."""
+        return Snapshot(self.state, self.tick, self.rows)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no tick is left, or no seed to train."""
+        return self.tick >= self.config.ticks or len(self.diverged) == len(self.session.slots)
+
+    def advance(self) -> ChunkSums:
+        """Run one chunk, or as much of it as the environments allow, and return the sums since the row began."""
+        ticks, began, first = self.chunking.ticks(self.tick), time.monotonic(), self.tick
+        try:
+            chunk = self.session.programs.chunk(self.state, jnp.int32(first), jnp.int32(ticks))
+            self.state, sums = jax.block_until_ready(chunk)
+            self.tick += ticks
+        except StoppedError as stop:
+            self.state, sums, self.tick, self.failure = stop.state, stop.sums, stop.tick, str(stop)
+        seconds = time.monotonic() - began
+        self.chunking.note(ticks, seconds)
+        self.row_ticks, self.row_seconds = self.row_ticks + self.tick - first, self.row_seconds + seconds
+        return sums
+
+    def report(self, sums: ChunkSums) -> None:
+        """Show how far training is, and log the row of metrics where one has ended."""
+        step, shown = _step(self.config, self.tick), {}
+        for note in self.session.programs.notes():
+            self.progress.note(note)
+        ended = self.tick % row_ticks(self.config) == 0 or self.tick == self.config.ticks
+        if ended and self.row_ticks:
+            steps = self.row_ticks * self.config.num_envs * len(self.session.slots)
+            found = _metric_rows(self.session, sums, self.tick, steps / self.row_seconds)
+            self.row_ticks, self.row_seconds = 0, 0.0
+            self.write([None if k in self.diverged else row for k, row in enumerate(found)])
+            self.rows = [
+                lines if k in self.diverged else lines + metrics_row(found[k]) for k, lines in enumerate(self.rows)
+            ]
+            shown = _shown(found)
+            self.note_divergence(sums)
+        self.progress.update(step, **shown)
+
+    def save_if_due(self, saver: Saver, request: interrupts.Request) -> None:
+        """Save when it is time, when the user wants to stop and when an environment failed; raise for these two."""
+        if self.failure or request.signum is not None or saver.due():
+            saver.save(self.session, self.snapshot)
+        if self.failure:
+            raise UserError(f"{self.failure} What was learnt is kept: {self.session.resume_hint}")
+        if request.signum is not None:
+            raise stopped(self.session.resume_hint)
+
+    def note_divergence(self, sums: ChunkSums) -> None:
+        """Add the slots whose loss is not finite, 0 where nothing was learnt in the row, and write them down."""
+        loss = np.asarray(sums.metrics.loss)[0, : len(self.rows)]
+        new = [k for k in range(len(self.rows)) if k not in self.diverged and not np.isfinite(loss[k])]
+        if new:
+            ring, step = self.session.programs.settle(self.state).ring, _step(self.config, self.tick)
+            for k in new:
+                self.diverged[k] = Diverged(step, _blamed(self.session, jax.tree.map(lambda x, k=k: x[:, k], ring)))
+            _record(self.session, self.diverged)
+
+
+def _train(session: Session, snapshot: Snapshot) -> Snapshot:
+    """Return the snapshot after the last tick."""
+    config, start = session.config, snapshot.tick
+    slots = [Slot(member.directory, member.config, seed, start * config.num_envs) for member, seed in session.slots]
     with (
-        Progress(label_of(session), config.steps, quiet=session.quiet, start=_step(config, tick)) as progress,
+        Progress(label_of(session), config.steps, quiet=session.quiet, start=_step(config, start)) as progress,
         open_logs(session.log, slots, progress.note) as write,
-        contextlib.ExitStack() as stack,
     ):
-        if tick == 0:
+        training = _Training(session, snapshot, progress, write)
+        if start == 0:
             for note in (*session.env.notes, "compiling"):
                 progress.note(note)
-        stop = interrupts.Request()
-        while tick < config.ticks and len(diverged) < len(slots):
-            ticks, began = pace.ticks(tick), time.monotonic()
-            state, sums = _advance(session, Standing(state, tick, texts), ticks)
-            tick, seconds = tick + ticks, time.monotonic() - began
-            pace.note(ticks, seconds)
-            for note in session.programs.notes():
-                progress.note(note)
-            ran = [ran[0] + ticks, ran[1] + seconds]
-            if saver is None:  # what comes before is compiling, which a signal may break off
-                saver, stop = Saver(), stack.enter_context(interrupts.deferred())
-            if tick % row == 0 or tick == config.ticks:
-                rows = _metric_rows(session, sums, tick, ran[0] * config.num_envs * len(slots) / ran[1])
-                ran = [0, 0.0]
-                write([None if k in diverged else found for k, found in enumerate(rows)])
-                texts = [text if k in diverged else text + metrics_row(rows[k]) for k, text in enumerate(texts)]
-                progress.update(_step(config, tick), **_shown(rows))
-                _note_divergence(session, diverged, state, sums, tick)
-            else:
-                progress.update(_step(config, tick))
-            if tick < config.ticks and (stop.signum is not None or saver.due()):
-                saver.save(session, Standing(state, tick, texts))
-            if tick < config.ticks and stop.signum is not None:
-                raise stopped(session.again)
-    return Standing(session.programs.settle(state), tick, texts)
+        if not training.is_over:
+            sums = training.advance()  # compiles, which a signal may break off
+            saver = Saver()
+            with interrupts.deferred() as request:
+                training.report(sums)
+                while training.failure or not training.is_over:
+                    training.save_if_due(saver, request)
+                    training.report(training.advance())
+    return training.snapshot._replace(state=session.programs.settle(training.state))
 
 
 def _step(config: TrainConfig, tick: int) -> int:
     return min(tick * config.num_envs, config.steps)
-
-
-def _advance(session: Session, standing: Standing, ticks: int) -> tuple[Any, ChunkSums]:
-    """Run one piece; what stops it is told with how to continue."""
-    state, tick, texts = standing
-    try:
-        return jax.block_until_ready(session.programs.chunk(state, jnp.int32(tick), jnp.int32(ticks)))
-    except StoppedError as stop:
-        save(session, Standing(stop.state, stop.tick, texts))
-        raise UserError(f"{stop} What was learnt is kept: {session.again}") from None
 
 
 def label_of(session: Session) -> str:
@@ -286,17 +330,6 @@ def _known_diverged(session: Session, tick: int) -> dict[int, Diverged]:
     return found
 
 
-def _note_divergence(session: Session, diverged: dict[int, Diverged], state: Any, sums: ChunkSums, tick: int) -> None:
-    """Add the slots whose loss is not finite, 0 where nothing was learnt in the row, and write them down."""
-    slots, step = session.slots, _step(session.config, tick)
-    loss = np.asarray(sums.metrics.loss)[0, : len(slots)]
-    new = [k for k in range(len(slots)) if k not in diverged and not np.isfinite(loss[k])]
-    if new:
-        ring = session.programs.settle(state).ring
-        diverged |= {k: Diverged(step, _blamed(session, jax.tree.map(lambda x, k=k: x[:, k], ring))) for k in new}
-        _record(session, diverged)
-
-
 def _record(session: Session, diverged: dict[int, Diverged]) -> None:
     for member in session.members:
         mine = {seed: diverged[k] for k, (of, seed) in enumerate(session.slots) if of is member and k in diverged}
@@ -315,10 +348,10 @@ def _blamed(session: Session, ring: Any) -> str:
         if len(bad):
             at = tuple(bad[0])
             what = f"an observation of agent {agents[at[3]]!r}" if agents else f"a {name}"
-            told = f"env: {config.env!r} is not allowed; it returned {x[at]:g} as {what}"
-            return f"{told}, and the loss of {{seeds}} is not finite by step {{steps}}"
-    told = f"learning_rate: {config.learning_rate!r} is not allowed"
-    return f"{told}; the loss of {{seeds}} became infinite by step {{steps}}; give a smaller one"
+            message = f"env: {config.env!r} is not allowed; it returned {x[at]:g} as {what}"
+            return f"{message}, and the loss of {{seeds}} is not finite by step {{steps}}"
+    message = f"learning_rate: {config.learning_rate!r} is not allowed"
+    return f"{message}; the loss of {{seeds}} became infinite by step {{steps}}; give a smaller one"
 
 
 def weights_of(learner: LearnerState) -> Weights:
@@ -326,15 +359,15 @@ def weights_of(learner: LearnerState) -> Weights:
     return Weights(learner.average.agents, learner.average.mixer, learner.dual.network)
 
 
-def _finish(session: Session, standing: Standing) -> None:
+def _finish(session: Session, snapshot: Snapshot) -> None:
     """Write the weights of every slot (all shards hold the same), then drop the checkpoint they replace."""
-    weights = jax.tree.map(lambda x: np.asarray(x), weights_of(standing.state.learner))
-    diverged = _known_diverged(session, standing.tick)
+    weights = jax.tree.map(lambda x: np.asarray(x), weights_of(snapshot.state.learner))
+    diverged = _known_diverged(session, snapshot.tick)
     fine = finite_slots(weights, len(session.slots))
     for k in np.flatnonzero(~fine):
         if int(k) not in diverged:
-            ring = jax.tree.map(lambda x, k=k: x[:, k], standing.state.ring)
-            diverged[int(k)] = Diverged(_step(session.config, standing.tick), _blamed(session, ring))
+            ring = jax.tree.map(lambda x, k=k: x[:, k], snapshot.state.ring)
+            diverged[int(k)] = Diverged(_step(session.config, snapshot.tick), _blamed(session, ring))
     with interrupts.finishing():
         _record(session, diverged)
         for k, (member, seed) in enumerate(session.slots):

@@ -82,11 +82,11 @@ class Train(NamedTuple):
 
 
 class StoppedError(UserError):
-    """Training cannot go on; ``state`` and ``tick`` are as far as it came."""
+    """Training cannot go on; ``state``, ``tick`` and the ``sums`` of the row of metrics are as far as it came."""
 
-    def __init__(self, why: str, state: RunState, tick: int) -> None:
+    def __init__(self, why: str, state: RunState, tick: int, sums: ChunkSums) -> None:
         super().__init__(why)
-        self.state, self.tick = state, tick
+        self.state, self.tick, self.sums = state, tick, sums
 
 
 def make_train(

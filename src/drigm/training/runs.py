@@ -254,16 +254,16 @@ def _train_missing(missing: Sequence[Run], file: Path, quiet: bool, log: Log, pr
     """Train runs that this process holds, all at once; seeds that diverge are left to the caller."""
     missing = with_known_scales(missing, quiet)
     members = [Member(run.config, run.directory) for run in missing]
-    again = f"the same command (the checkpoint is in {file.parent})"
+    resume_hint = f"the same command (the checkpoint is in {file.parent})"
     check_replay([run.config for run in missing], missing[0].env)
     for run in missing:
         _say_damaged(run)
     try:
         made = (programs or programs_together)([run.config for run in missing], missing[0].env)
     except KeyboardInterrupt:
-        raise stopped(again) from None
+        raise stopped(resume_hint) from None
     with contextlib.suppress(DivergedError):
-        train_session(Session(members, missing[0].env, made, file, again, quiet, parse_log(log)))
+        train_session(Session(members, missing[0].env, made, file, resume_hint, quiet, parse_log(log)))
 
 
 def load_run(path: str | Path, *, trust: bool = False, env: str = "", env_python: str = "") -> Run:
@@ -296,8 +296,8 @@ def _say_damaged(run: Run) -> None:
 def _alone(run: Run, programs: Train, quiet: bool, log: tuple[str, ...]) -> Session:
     """A session of one run, which keeps its own checkpoint."""
     member = Member(run.config, run.directory)
-    again = f"drigm train --resume {run.path}"
-    return Session([member], run.env, programs, run.directory.checkpoint_file, again, quiet, log)
+    resume_hint = f"drigm train --resume {run.path}"
+    return Session([member], run.env, programs, run.directory.checkpoint_file, resume_hint, quiet, log)
 
 
 def _together_file(runs: Sequence[Run], folder: Path) -> Path:

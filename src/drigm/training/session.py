@@ -42,7 +42,7 @@ class Session(NamedTuple):
         env: the environment of all.
         programs: its training programs.
         checkpoint_file: where the state of all members is kept until they have finished.
-        again: how a user continues when it is stopped.
+        resume_hint: how a user continues when it is stopped.
         quiet: show no progress.
         log: loggers besides the CSV.
     """
@@ -51,7 +51,7 @@ class Session(NamedTuple):
     env: Environment
     programs: Train
     checkpoint_file: Path
-    again: str
+    resume_hint: str
     quiet: bool = False
     log: tuple[str, ...] = ()
 
@@ -66,17 +66,17 @@ class Session(NamedTuple):
         return [(member, seed) for member in self.members for seed in seeds_of(member.config)]
 
 
-class Standing(NamedTuple):
-    """How far a session is."""
+class Snapshot(NamedTuple):
+    """How far a session is: what a checkpoint holds."""
 
     state: Any  # as the program's chunks take and return it
     tick: int
     rows: list[str]  # the lines of metrics of each slot, as CSV
 
 
-def save(session: Session, standing: Standing) -> None:
+def save(session: Session, snapshot: Snapshot) -> None:
     """Write the checkpoint, and leave the one before beside it."""
-    state = session.programs.settle(standing.state)
+    state = session.programs.settle(snapshot.state)
     finite = finite_slots(_numbers(state), len(session.slots))
     metadata = {
         "format": FORMAT,
@@ -84,9 +84,9 @@ def save(session: Session, standing: Standing) -> None:
         "members": json.dumps(_names(session)),
         "seeds": ",".join(str(seed) for _, seed in session.slots),
         "drigm": version("drigm"),
-        "tick": str(standing.tick),
+        "tick": str(snapshot.tick),
         "not_finite": ",".join(str(k) for k, fine in enumerate(finite) if not fine),
-        "rows": json.dumps(standing.rows),
+        "rows": json.dumps(snapshot.rows),
     }
     with interrupts.finishing():
         save_tree(session.checkpoint_file, state, metadata, keep=True)
@@ -107,7 +107,7 @@ def recorded_members(checkpoint_file: Path) -> list[str]:
     return []
 
 
-def restore(session: Session, state: RunState) -> Standing:
+def restore(session: Session, state: RunState) -> Snapshot:
     """Return how far the checkpoint is, and make the files of metrics hold its rows; ``state`` has its shapes.
 
     A damaged checkpoint is left out for the one before.
@@ -118,21 +118,21 @@ def restore(session: Session, state: RunState) -> Standing:
     newest = session.checkpoint_file
     there = [file for file in (newest, previous(newest)) if file.exists()]
     if not there:
-        found = Standing(state, 0, ["" for _ in session.slots])
+        found = Snapshot(state, 0, ["" for _ in session.slots])
         _restore_metrics(session, found.rows)
         return found
-    said = "" if there[0] == newest else f"{newest}: is missing."
+    damage = "" if there[0] == newest else f"{newest}: is missing."
     for file in there:
         try:
             found = _read(session, file, state)
         except DamagedError as error:
-            said = said or str(error)
+            damage = damage or str(error)
             continue
-        if said:
-            warn(f"{said} The checkpoint before it is whole: going on from tick {found.tick}.")
+        if damage:
+            warn(f"{damage} The checkpoint before it is whole: going on from tick {found.tick}.")
         _restore_metrics(session, found.rows)
         return found
-    raise UserError(f"{said.rstrip('.')}; delete {' and '.join(map(str, there))} to train from the beginning.")
+    raise UserError(f"{damage.rstrip('.')}; delete {' and '.join(map(str, there))} to train from the beginning.")
 
 
 def _numbers(state: RunState) -> Any:
@@ -151,7 +151,7 @@ def finite_slots(tree: Any, count: int) -> np.ndarray:
     return fine
 
 
-def _read(session: Session, file: Path, state: RunState) -> Standing:
+def _read(session: Session, file: Path, state: RunState) -> Snapshot:
     (arrays, metadata), slots = load_arrays(file), session.slots  # whole, or its metadata says nothing
     if metadata.get("format") != FORMAT:
         raise DamagedError(f"{file}: format: {metadata.get('format')!r} is not allowed; it must be {FORMAT}.")
@@ -176,7 +176,7 @@ def _read(session: Session, file: Path, state: RunState) -> Standing:
     if metadata.get("drigm") != version("drigm"):
         by = f"{file}: was written by drigm {metadata.get('drigm')}"
         warn(f"{by}; with {version('drigm')} the rest may come out differently.")
-    return Standing(jax.tree.map(lambda x, like: jax.device_put(x, like.sharding), saved, state), tick, rows)
+    return Snapshot(jax.tree.map(lambda x, like: jax.device_put(x, like.sharding), saved, state), tick, rows)
 
 
 def _count(text: str) -> int:
@@ -196,8 +196,8 @@ def _rows(file: Path, metadata: dict[str, str], count: int) -> list[str]:
 def _restore_metrics(session: Session, rows: list[str]) -> None:
     for (member, seed), text in zip(session.slots, rows, strict=True):
         if member.directory.restore_metrics(seed, text):
-            told = "rows were missing, doubled or changed; those of the checkpoint are there again"
-            warn(f"{member.directory.metrics_file(seed)}: {told}.")
+            message = "rows were missing, doubled or changed; those of the checkpoint are there again"
+            warn(f"{member.directory.metrics_file(seed)}: {message}.")
 
 
 def _identity(session: Session) -> str:

@@ -74,9 +74,10 @@ def make_run_env(config: TrainConfig, env_id: str) -> Environment:
 
 def _check_discount(config: TrainConfig, env: Environment) -> None:
     """Raise `UserError` where values have no limit: nothing is discounted, and episodes that are cut go on for ever."""
-    fails = (BASELINES[config.baseline].uncertainty or SETS[config.uncertainty]).can_fail and config.rho > 0.0
+    uncertainty = BASELINES[config.baseline].uncertainty or SETS[config.uncertainty]
+    discounts = config.gamma < 1.0 or (uncertainty.discounts and config.rho > 0.0)
     message = f"below 1: episodes of {config.env} never terminate, and truncation bootstraps"
-    check(config.gamma < 1.0 or env.spec.terminates or fails, "gamma", config.gamma, message)
+    check(discounts or env.spec.terminates, "gamma", config.gamma, message)
 
 
 def _host_options(config: TrainConfig) -> dict[str, Any]:

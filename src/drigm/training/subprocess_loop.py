@@ -199,7 +199,7 @@ class HostRun:
         except UserError as error:
             state = self.settle()
             self.close()
-            raise StoppedError(str(error), state, self.tick) from None
+            raise StoppedError(str(error), state, self.tick, jax.tree.map(np.copy, self.sums)) from None
         if self.tick == self.config.ticks or self.tick % row_ticks(self.config) == 0:
             self._await()  # a row's sums miss nothing
         return jax.tree.map(np.copy, self.sums)
@@ -314,7 +314,7 @@ class HostRun:
         lost = subprocess_resume.remake(self.past, vector)
         if lost.any():
             self.actor.abandon(lost)
-            told = "they do not repeat themselves from seed and actions, or are longer than their time limit"
+            told = "they do not repeat themselves from seed and actions, or are far longer than their time limit"
             self.note(f"{lost.sum()} of {lost.size} episodes could not be resumed, new ones begin: {told}")
         vector.send(subprocess_resume.last_orders(self.past).reshape(vector.size, -1))
         return vector

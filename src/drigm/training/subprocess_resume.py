@@ -22,7 +22,8 @@ from drigm.envs.play import RolloutState
 from drigm.envs.subprocess.vector import HostSteps, HostVector
 from drigm.envs.subprocess.worker.steps import checksums
 
-LONGEST = 10_000  # steps of an episode that are kept, where its limit is not lower
+LONGEST = 10_000  # steps of an episode that are kept at most
+ALLOWANCE = 2  # times the limit that an environment declares, which is often wrong by one, are kept
 
 
 class Past(NamedTuple):
@@ -45,7 +46,7 @@ class Acting(NamedTuple):
 def begin(spec: EnvSpec, strengths: Strengths, agents: RecurrentAgents, envs: int) -> RolloutState:
     """Return what one shard of one run carries before its first tick."""
     carry = before_reset(spec, strengths, agents.initial_memory(envs), (envs,))
-    length, kind = min(spec.episode_limit, LONGEST), np.min_scalar_type(spec.num_actions - 1)
+    length, kind = min(ALLOWANCE * spec.episode_limit, LONGEST), np.min_scalar_type(spec.num_actions - 1)
     past = Past(
         episodes=jnp.ones(envs, jnp.int32),
         steps=jnp.zeros(envs, jnp.int32),

@@ -14,5 +14,5 @@ def bootstrap(v_t: Array, dual_tm1: Dual, rho: Array, fail_value: Array) -> Arra
 SHORT_HORIZON = Baseline(
     name="short_horizon",
     about="no nature, a plain discount gamma (1 - rho); rho 1 is gamma 0",
-    uncertainty=UncertaintySet(name="short_horizon", bootstrap=bootstrap),
+    uncertainty=UncertaintySet(name="short_horizon", bootstrap=bootstrap, discounts=True),
 )

@@ -31,6 +31,7 @@ class UncertaintySet(NamedTuple):
         has_scale: it depends on ``Dual.scale`` too.
         can_fail: nature may move probability to the fail state of value m; otherwise only between states that the
             nominal model reaches, and m is ignored.
+        discounts: only 1 - rho of V' counts, so that values have bounds without a discount too.
         max_rho: the largest radius that makes sense.
     """
 
@@ -39,6 +40,7 @@ class UncertaintySet(NamedTuple):
     has_dual: bool = False
     has_scale: bool = False
     can_fail: bool = False
+    discounts: bool = False
     max_rho: float = 1.0
 
 

@@ -17,4 +17,4 @@ def bootstrap(v_t: Array, dual_tm1: Dual, rho: Array, fail_value: Array) -> Arra
     return (1.0 - rho) * v_t + rho * fail_value
 
 
-CONTAMINATION = UncertaintySet(name="contamination", bootstrap=bootstrap, can_fail=True)
+CONTAMINATION = UncertaintySet(name="contamination", bootstrap=bootstrap, can_fail=True, discounts=True)

@@ -27,4 +27,4 @@ def bootstrap(v_t: Array, dual_tm1: Dual, rho: Array, fail_value: Array) -> Arra
     return jnp.where(rho > 0.0, robust, v_t)  # radius 0 is nominal, whatever eta has learnt so far
 
 
-TOTAL_VARIATION = UncertaintySet(name="tv", bootstrap=bootstrap, has_dual=True, can_fail=True)
+TOTAL_VARIATION = UncertaintySet(name="tv", bootstrap=bootstrap, has_dual=True, can_fail=True, discounts=True)

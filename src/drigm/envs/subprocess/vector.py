@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import itertools
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -22,6 +22,11 @@ from drigm.core.errors import UserError
 from drigm.envs.subprocess.worker.faults import shorten
 from drigm.envs.subprocess.worker.steps import AT_WORK, Facts, unpack
 from drigm.runtime.devices import usable_cores
+
+try:
+    import fcntl
+except ImportError:  # not a POSIX system: no workers
+    fcntl = None
 
 WORKER = Path(__file__).parent / "worker" / "main.py"
 STEP_SECONDS = 600.0  # until a step counts as hanging, where nothing else is asked for
@@ -115,7 +120,8 @@ class _Process:
     def _start(self, opened: contextlib.ExitStack) -> None:
         python, mark = self.source.python or sys.executable, f"{INSIDE}={uuid.uuid4().hex}"
         self.errors = opened.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
-        fcntl.fcntl(self.errors, fcntl.F_SETFL, os.O_APPEND)  # goes on at the start once it was cut
+        if fcntl is not None:
+            fcntl.fcntl(self.errors, fcntl.F_SETFL, os.O_APPEND)  # goes on at the start once it was cut
         self.progress = opened.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
         # Connected before the process starts: its death is an end of file.
         self.connection, theirs = (opened.enter_context(end) for end in Pipe())
@@ -223,8 +229,10 @@ def _close(workers: list[_Process]) -> None:
         with contextlib.suppress(OSError):
             worker.guard.stdin.close()
     for worker in workers:
-        if worker.process.poll() is None and worker.guard.wait(END_SECONDS) == 0:
-            worker.process.kill()  # where the guard was ended by somebody
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            worker.guard.wait(END_SECONDS)
+        if worker.process.poll() is None:  # the guard was ended by somebody
+            os.killpg(worker.process.pid, signal.SIGKILL)
         worker.process.wait(END_SECONDS)
         worker.opened.close()
 

@@ -14,7 +14,7 @@ from drigm.experiments.sweep.ray_engine import ray_engine
 from drigm.experiments.sweep.results import Swept, collect
 from drigm.experiments.sweep.spec import read_sweep
 from drigm.runtime import interrupts
-from drigm.runtime.files import hold
+from drigm.runtime.files import hold, make_folder
 from drigm.storage.loggers import parse_log
 
 ENGINES = {"local": local_engine, "ray": ray_engine}
@@ -56,17 +56,17 @@ def sweep(
         check(count >= 0, name, count, "a whole number from 0 (what fits)")
     options = Options(workers, cores, ",".join(parse_log(log)), address)
     found = read_sweep(source)
-    plan = make_plan(found, as_path("out", out) if out is not None else Path("runs") / "sweeps" / found.name)
-    if all(map(plan.is_finished, plan.points)):  # no engine needs to be started
-        return collect(plan, {})
-    refusal = f"sweep: {str(plan.folder)!r} is being worked on by another process; let it finish, or stop it."
+    folder = (as_path("out", out) if out is not None else Path("runs") / "sweeps" / found.name).resolve()
+    make_folder(folder / "logs")
+    refusal = f"sweep: {str(folder)!r} is being worked on by another process; let it finish, or stop it."
+    again = f"the same sweep continues in {folder}"
     try:
-        with (
-            hold(plan.folder / "logs" / ".lock", refusal),
-            interrupts.advice(f"the same sweep continues in {plan.folder}"),
-            ENGINES[engine](plan, options) as opened,
-        ):
-            failures = drive(plan, opened, quiet=quiet)
+        with hold(folder / "logs" / ".lock", refusal), interrupts.advice(again):
+            plan = make_plan(found, folder)
+            if all(map(plan.is_finished, plan.points)):  # no engine needs to be started
+                return collect(plan, {})
+            with ENGINES[engine](plan, options) as opened:
+                failures = drive(plan, opened, quiet=quiet)
+            return collect(plan, failures)
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"stopped; the same sweep continues in {plan.folder}") from None
-    return collect(plan, failures)
+        raise KeyboardInterrupt(f"stopped; {again}") from None

@@ -24,7 +24,7 @@ from drigm.core.json_files import read_object
 from drigm.envs.perturbations import parse_grid
 from drigm.evaluation.evaluate import Evaluation, kept_evaluation
 from drigm.experiments.sweep.spec import Scoring, Sweep
-from drigm.runtime.files import write_text
+from drigm.runtime.files import make_folder, write_text
 from drigm.storage.run_directory import RunDirectory
 from drigm.training.loop import shared
 
@@ -73,15 +73,15 @@ class Plan(NamedTuple):
 def make_plan(sweep: Sweep, folder: Path) -> Plan:
     """Return the plan of ``sweep`` in ``folder``, and write it there; it takes runs that stand there as they are.
 
+    It replaces any other plan there: whoever may share the folder must hold it (`drigm.runtime.files.hold`).
+
     Raises:
         UserError: the folder cannot be made.
     """
-    try:
-        (folder / "logs").mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"out: {str(folder)!r} cannot be created ({error.strerror}).") from None
+    folder = folder.resolve()
+    make_folder(folder / "logs")
     points = _named(sweep.configs, folder)
-    plan = Plan(folder.resolve(), points, group(points, sweep.together), sweep.scoring)
+    plan = Plan(folder, points, group(points, sweep.together), sweep.scoring)
     content = {
         "format": FORMAT,
         "name": sweep.name,

@@ -13,13 +13,9 @@ from drigm.envs.perturbations import parse_grid
 from drigm.evaluation.evaluate import cached_evaluations
 from drigm.experiments.sweep.plan import load_plan
 from drigm.runtime.devices import cache_compilations, own_folder
+from drigm.runtime.files import hold
 from drigm.training.loop import DivergedError
 from drigm.training.runs import train_together
-
-try:
-    import fcntl
-except ImportError:  # not a POSIX system: no lock
-    fcntl = None
 
 
 def run_program(folder: str | Path, program: int, log: str = "") -> None:
@@ -30,7 +26,7 @@ def run_program(folder: str | Path, program: int, log: str = "") -> None:
     """
     plan = load_plan(Path(folder))
     cache_compilations()
-    with _held(plan.lock_file(program)):
+    with hold(plan.lock_file(program), wait=True):  # whoever trains it may have yet to notice its parent's end
         configs = {plan.folder / name: plan.points[name] for name in plan.programs[program]}
         try:
             runs, diverged = train_together(configs, plan.folder, quiet=True, log=log), None
@@ -64,7 +60,7 @@ def own_cores(count: int) -> Iterator[None]:
     locks, nothing is done; so too where somebody else has made the locks' folder, whose name all can guess. A core's
     lock goes with the process that holds it.
     """
-    if fcntl is None or not hasattr(os, "sched_setaffinity"):
+    if not hasattr(os, "sched_setaffinity"):
         yield
         return
     folder = Path(tempfile.gettempdir()) / f"drigm-cores-{os.getuid()}"
@@ -75,45 +71,13 @@ def own_cores(count: int) -> Iterator[None]:
     with contextlib.ExitStack() as locks:
         taken: set[int] = set()
         for core in sorted(granted):
-            if len(taken) < count and locks.enter_context(_try_lock(folder / str(core))):
-                taken.add(core)
+            if len(taken) < count:
+                with contextlib.suppress(UserError):  # somebody else's
+                    locks.enter_context(hold(folder / str(core)))
+                    taken.add(core)
         if len(taken) == count:
             os.sched_setaffinity(0, taken)
         try:
             yield
         finally:
             os.sched_setaffinity(0, granted)
-
-
-@contextlib.contextmanager
-def _try_lock(file: Path) -> Iterator[bool]:
-    """Whether the lock of ``file`` was free; it is held until the block ends."""
-    try:
-        opened = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-    except OSError:  # a link, or no room
-        yield False
-        return
-    with open(opened, "a") as lock:
-        try:
-            if fcntl is not None:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            free = True
-        except OSError:
-            free = False
-        yield free
-
-
-@contextlib.contextmanager
-def _held(file: Path) -> Iterator[None]:
-    """Hold the lock of a program; wait while another process trains it, as one that has yet to notice its parent's end.
-
-    The lock is the kernel's and goes with the process, however that ends. The file says who holds it.
-    """
-    with open(file, "a+") as lock:
-        with contextlib.suppress(OSError):  # a file system without locks
-            if fcntl is not None:
-                fcntl.flock(lock, fcntl.LOCK_EX)
-        lock.truncate(0)
-        lock.write(f"{os.getpid()}\n")
-        lock.flush()
-        yield

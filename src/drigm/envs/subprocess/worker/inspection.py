@@ -183,8 +183,8 @@ class Inspection:
 
 DISTURB = "two of them in one process disturb each other"
 DISTURBED = (
-    "; environments that share a process must share no state, such as attributes of a class or a module's generator "
-    "(or set env_workers to num_envs)"
+    "; one process holds several of them, in training and in evaluation: keep all state in the instance, none in "
+    "attributes of its class or in its module"
 )
 SHARED = (
     "it draws from the generators that all environments of a process share (random, numpy.random): drigm keeps a state "
