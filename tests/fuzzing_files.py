@@ -24,12 +24,13 @@ from small import SMALL
 
 from drigm.algorithms.value_bounds import Robustness
 from drigm.core.errors import UserError
-from drigm.core.metrics import COLUMNS, RunDirectory, metrics_row
+from drigm.core.metrics import COLUMNS
 from drigm.core.scales import scales_of, to_text
 from drigm.envs import make_env
 from drigm.evaluation.evaluate import ShiftScore, _kept, kept_evaluation
 from drigm.storage import checkpoint
 from drigm.storage.results import store_result
+from drigm.storage.run_directory import RunDirectory, metrics_row
 from drigm.training.programs import RunState
 from drigm.training.runs import Run
 from drigm.training.session import Member, Session, Snapshot, restore, save
