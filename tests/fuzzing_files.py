@@ -27,7 +27,7 @@ from drigm.core.errors import UserError
 from drigm.core.metrics import COLUMNS
 from drigm.core.scales import scales_of, to_text
 from drigm.envs import make_env
-from drigm.evaluation.evaluate import ShiftScore, _kept, kept_evaluation
+from drigm.evaluation.evaluate import ShiftScore, _stored, stored_evaluation
 from drigm.storage import checkpoint
 from drigm.storage.results import store_result
 from drigm.storage.run_directory import RunDirectory, metrics_row
@@ -86,7 +86,7 @@ def kept(directory):
     """Where results are kept, by file name, each with its key."""
     key = {"version": version("drigm"), "weights": directory.weights_digest(CONFIG)}
     alignment = directory.path / "scores" / "alignment.json"
-    return {file.name: (file, key) for file, key in (_kept(directory, CONFIG, "nominal", None, ""), (alignment, key))}
+    return {file.name: (file, key) for file, key in (_stored(directory, CONFIG, "nominal", None, ""), (alignment, key))}
 
 
 def header_of(content):
@@ -234,7 +234,7 @@ READERS = (
     lambda directory: directory.drop_metrics_after(0, 1),
     lambda directory: directory.load_scales(ENV.spec),
     lambda directory: directory.diverged(),
-    lambda directory: kept_evaluation(directory, CONFIG, "nominal"),
+    lambda directory: stored_evaluation(directory, CONFIG, "nominal"),
     _read_alignment,
     lambda directory: open_environment(directory.path, directory.load_config(), directory.load_system(), Named()),
 )

@@ -34,7 +34,7 @@ from drigm.core.config import TrainConfig
 from drigm.core.errors import UserError
 from drigm.core.scales import scales_of, to_text
 from drigm.envs import make_env
-from drigm.evaluation.evaluate import cached_evaluation, kept_evaluation
+from drigm.evaluation.evaluate import cached_evaluation, stored_evaluation
 from drigm.report.sections.overview import ran_on
 from drigm.storage.checkpoint import load_arrays, previous, save_tree
 from drigm.storage.run_directory import Diverged, RunDirectory, divergence
@@ -116,7 +116,7 @@ def read_finished(subject: Subject, path: Path) -> dict[str, Any]:
         seen[f"weights {seed}"] = run.directory.load_weights(seed, subject.like)
         seen[f"metrics {seed}"] = run.directory.read_metrics(seed)
     # None is no number: it is computed anew from the weights.
-    seen["scores"] = kept_evaluation(run.directory, run.config, "nominal")
+    seen["scores"] = stored_evaluation(run.directory, run.config, "nominal")
     seen["alignment"] = None if diverged else stored_alignment(run)
     ran_on(run)
     run.directory.is_finished(run.config)

@@ -10,8 +10,9 @@ import pytest
 
 from drigm.agents import rollout
 from drigm.agents.exploration import explore
+from drigm.agents.numpy_agents import NumpyAgents
 from drigm.agents.recurrent import Memory, make_agents
-from drigm.agents.subprocess_acting import HostTeam, Liar, before_reset
+from drigm.agents.subprocess_acting import Perturber, before_reset
 from drigm.core.types import NO_ACTION, StoredStep
 from drigm.envs.subprocess.environment import spec_of
 from drigm.envs.subprocess.worker.parallel_env import ParallelAdapter
@@ -57,7 +58,7 @@ def test_host_teams_act_as_the_networks_do(shared, encoder, masked):
     teams = [make_agents(key, spec, 8, share_parameters=shared, ordered=False, encoder=encoder) for key in keys]
     # Biases begin as zeros, and offsets are zero here: in these weights all of them matter.
     teams = [jax.tree.map(lambda x: x + 0.3 * jnp.cos(jnp.arange(x.size)).reshape(x.shape), team) for team in teams]
-    host = HostTeam(jax.tree.map(lambda *x: jnp.stack(x), *teams))
+    host = NumpyAgents(jax.tree.map(lambda *x: jnp.stack(x), *teams))
     memory, memories = host.initial_memory(ENVS), [team.initial_memory(ENVS) for team in teams]
     seen = set()
     for row in rows_of(spec, 12, masked=masked):
@@ -106,6 +107,6 @@ def test_noise_spares_padding():
     strengths, memory = {"obs_noise": jnp.float32(1.0)}, Memory(jnp.zeros(0), jnp.zeros(0))
     carry = before_reset(spec, strengths, memory, (1, 3))
     keys, first = jax.random.key(1)[None], np.ones((1, 3), bool)
-    _, shown = Liar(spec).show(strengths, keys, 0, carry.env_state, carry.timestep, first)
+    _, shown = Perturber(spec).show(strengths, keys, 0, carry.env_state, carry.timestep, first)
     np.testing.assert_array_equal(shown.obs[0, :, 1, 1], 0.0)
     assert (np.asarray(shown.obs[0, :, 0]) != 0.0).all()

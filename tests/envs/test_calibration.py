@@ -17,9 +17,9 @@ from drigm.core.types import Declared
 from drigm.envs import make_env
 from drigm.envs.api import Shift
 from drigm.envs.calibration import TYPICAL_RETURN, calibrated, random_play, typical_return
-from drigm.envs.subprocess.environment import hosted
+from drigm.envs.subprocess.environment import subprocess_env
 from drigm.evaluation.evaluate import episode_scores
-from drigm.training.subprocess_loop import make_host_train
+from drigm.training.subprocess_loop import make_subprocess_train
 
 
 def in_units(unit, name="coordinate", *, bounds=False, offset=0.0):
@@ -64,7 +64,7 @@ def test_measuring_is_said_and_opens_no_more_environments_than_the_run(capsys):
         raise Opened(len(seeds))
 
     for most, there in ((2, 64), (64, 3)):
-        env = in_units(1.0)._replace(host=SimpleNamespace(most=there, open=opened))
+        env = in_units(1.0)._replace(subprocess=SimpleNamespace(most=there, open=opened))
         with pytest.raises(Opened, match=str(min(most, there))):
             random_play(env, most=most)
 
@@ -168,8 +168,10 @@ def test_units_move_no_bit_of_what_is_learnt(factorization, power):
     config = SUBPROCESS.replace(factorization=factorization)
 
     def learnt_in(power):
-        env = calibrated(hosted("pettingzoo", f"{PARALLEL_ENVS}:InUnits?power={power}", workers=1), config.gamma)
-        programs = make_host_train(config, env)
+        env = calibrated(
+            subprocess_env("pettingzoo", f"{PARALLEL_ENVS}:InUnits?power={power}", workers=1), config.gamma
+        )
+        programs = make_subprocess_train(config, env)
         try:
             state = programs.init(jnp.zeros(1, jnp.int32), jnp.zeros(1))
             state = programs.settle(programs.chunk(state, jnp.int32(0), jnp.int32(40))[0])

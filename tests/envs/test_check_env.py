@@ -13,9 +13,9 @@ import pytest
 import drigm
 from drigm.cli.main import main
 from drigm.core.errors import UserError
-from drigm.envs.subprocess.environment import hosted, standardisation
-from drigm.envs.subprocess.vector import HostSource
-from drigm.envs.subprocess.worker.faults import LONGEST, EnvError
+from drigm.envs.subprocess.environment import standardisation, subprocess_env
+from drigm.envs.subprocess.vector import SubprocessSource
+from drigm.envs.subprocess.worker.errors import LONGEST, EnvError
 from drigm.envs.subprocess.worker.parallel_env import UNKNOWN_LIMIT, ParallelAdapter
 
 FILE = Path(__file__).parents[1] / "odd_envs.py"
@@ -64,8 +64,8 @@ WARNINGS = [
 FINE = ["Coins", "Infinite", "Scalar", "Picture", "Masked", "Ranged", "longer", "wrapped"]
 
 
-def source(name: str, workers: int = 1) -> HostSource:
-    return HostSource("pettingzoo", f"{FILE}:{name}", workers=workers)
+def source(name: str, workers: int = 1) -> SubprocessSource:
+    return SubprocessSource("pettingzoo", f"{FILE}:{name}", workers=workers)
 
 
 @pytest.mark.parametrize(("name", "sentence"), ERRORS)
@@ -234,7 +234,7 @@ def test_environments_of_one_process_do_not_disturb_each_other(name):
 
 def test_drigms_own_building_lives_in_a_worker_too():
     """It imports, in the worker, drigm's copies of the modules that the worker consists of."""
-    env = hosted("pettingzoo", "drigm.envs.building:parallel_env?name=OfficeSmall/Tucson", workers=1)
+    env = subprocess_env("pettingzoo", "drigm.envs.building:parallel_env?name=OfficeSmall/Tucson", workers=1)
     assert env.spec.state_size == 10  # six zones and what all of them see
 
 

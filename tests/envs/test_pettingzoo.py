@@ -12,7 +12,7 @@ import pytest
 import drigm
 from drigm.core.errors import UserError
 from drigm.envs import make_env
-from drigm.envs.subprocess.environment import hosted
+from drigm.envs.subprocess.environment import subprocess_env
 
 HERE = Path(__file__).parents[1]
 SUSTAINGYM = HERE.parent / ".venv-sustaingym" / "bin" / "python"
@@ -37,7 +37,7 @@ random = np.random.default_rng
 
 def random_returns(name: str, episodes: int, length: int, seed: int = 0) -> tuple[np.ndarray, list]:
     """Returns [episodes] of random available actions in worker processes, and the time-steps."""
-    vector = hosted("pettingzoo", name).host.open(list(range(episodes)))
+    vector = subprocess_env("pettingzoo", name).subprocess.open(list(range(episodes)))
     draw, shown, kept = random(seed), vector.reset(list(range(episodes))), []
     total, over = np.zeros(episodes), np.zeros(episodes, bool)
     try:
@@ -56,7 +56,7 @@ def random_returns(name: str, episodes: int, length: int, seed: int = 0) -> tupl
 def test_simple_spread_is_its_jax_twin():
     """Same sizes, same length, and the same return of random play, within three standard errors."""
     pytest.importorskip("jaxmarl")
-    host, twin = hosted("pettingzoo", SPREAD), make_env("mpe:simple_spread_v3")
+    host, twin = subprocess_env("pettingzoo", SPREAD), make_env("mpe:simple_spread_v3")
     for field in ("num_agents", "obs_size", "state_size", "num_actions", "episode_limit"):
         assert getattr(host.spec, field) == getattr(twin.spec, field), field
     assert host.notes == ()  # it has a state()
@@ -106,7 +106,7 @@ def test_the_twins_local_ratio():
 
 def test_speaker_and_listener_differ():
     """Eleven readings and five actions beside three and three: padded and masked."""
-    spec = hosted("pettingzoo", SPEAKER).spec
+    spec = subprocess_env("pettingzoo", SPEAKER).spec
     assert (spec.agents, spec.obs_size, spec.num_actions) == (("speaker_0", "listener_0"), 11, 5)
     _, kept = random_returns(SPEAKER, 2, 5)
     shown = kept[0][0]
@@ -115,7 +115,7 @@ def test_speaker_and_listener_differ():
 
 
 def test_knights_and_archers_die():
-    spec = hosted("pettingzoo", ZOMBIES).spec
+    spec = subprocess_env("pettingzoo", ZOMBIES).spec
     assert spec.num_agents == 4
     assert spec.episode_limit == 200
     _, kept = random_returns(ZOMBIES, 8, 200)
@@ -146,12 +146,12 @@ def test_teams_train_and_are_scored(tmp_path, name, factorization):
 @pytest.mark.skipif(not SUSTAINGYM.exists(), reason="needs tools/make_sustaingym_venv.sh")
 def test_sustaingyms_own_environment_in_an_interpreter_of_its_own():
     """Integer ids, both ends at once; and day 3 in Tucson has the rewards of drigm's own building."""
-    env = hosted("pettingzoo", OFFICE, python=str(SUSTAINGYM))
+    env = subprocess_env("pettingzoo", OFFICE, python=str(SUSTAINGYM))
     assert env.spec.agents == tuple(str(i) for i in range(env.spec.num_agents))
     ours = make_env("building:OfficeSmall/Tucson")
     assert env.spec.num_agents == ours.spec.num_agents
     actions = random(0).integers(60, 140, (288, env.spec.num_agents)).astype(np.int32)
-    vector, rewards = env.host.open([0]), []
+    vector, rewards = env.subprocess.open([0]), []
     try:
         vector.reset([3])
         for action in actions:

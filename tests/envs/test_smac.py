@@ -16,7 +16,7 @@ import drigm
 from drigm.cli.main import main
 from drigm.envs.subprocess.environment import spec_of
 from drigm.envs.subprocess.worker import smac_env
-from drigm.envs.subprocess.worker.faults import EnvError
+from drigm.envs.subprocess.worker.errors import EnvError
 from drigm.envs.subprocess.worker.smac_env import SmacAdapter, make_smac
 
 PROBE = Path(__file__).parents[3] / "shared" / "probes" / "smac_fake.py"

@@ -25,7 +25,7 @@ from drigm.core.types import StoredStep
 from drigm.envs import make_env
 from drigm.envs.api import Shift
 from drigm.envs.jaxmarl import smax
-from drigm.envs.jaxmarl.install import permissive
+from drigm.envs.jaxmarl.imports import permissive
 from drigm.evaluation.evaluate import episode_scores
 
 STOP = 4

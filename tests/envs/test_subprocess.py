@@ -24,13 +24,13 @@ from drigm.agents.recurrent import make_agents
 from drigm.cli.main import main
 from drigm.core.errors import UserError
 from drigm.envs.api import Shift
-from drigm.envs.subprocess.environment import hosted, name_of, spec_of
-from drigm.envs.subprocess.vector import HostSource, HostVector
-from drigm.envs.subprocess.worker.faults import EnvError
+from drigm.envs.subprocess.environment import name_of, spec_of, subprocess_env
+from drigm.envs.subprocess.vector import SubprocessSource, SubprocessVector
+from drigm.envs.subprocess.worker.errors import EnvError
 from drigm.envs.subprocess.worker.parallel_env import ParallelAdapter
 from drigm.evaluation import subprocess_play
-from drigm.evaluation.subprocess_play import host_outcomes
-from drigm.training.subprocess_loop import make_host_train
+from drigm.evaluation.subprocess_play import subprocess_outcomes
+from drigm.training.subprocess_loop import make_subprocess_train
 
 MEETING = f"pettingzoo:{FILE}:meeting"
 SMALL = SUBPROCESS_SETTINGS | {"env_workers": 2, "quiet": True}
@@ -47,9 +47,9 @@ def training_meets_the_fault_first(monkeypatch):
     monkeypatch.setattr(importlib.import_module("drigm.training.runs"), "calibrated", lambda env, gamma, **_: env)
 
 
-def source(text: str, workers: int = 2) -> HostSource:
+def source(text: str, workers: int = 2) -> SubprocessSource:
     kind, _, name = text.partition(":")
-    return HostSource(kind, name, workers=workers)
+    return SubprocessSource(kind, name, workers=workers)
 
 
 def test_adapter_pads_masks_and_buries():
@@ -154,7 +154,7 @@ def test_without_a_state_the_observations_stand_in():
 
 def test_vector_equals_one_environment_and_keeps_its_slots():
     """Slots in two processes show what the same environments show here, in order, and reset a tick after their end."""
-    vector = HostVector(source(MEETING), [5, 6, 7])
+    vector = SubprocessVector(source(MEETING), [5, 6, 7])
     try:
         shown = vector.reset([5, 6, 7])
         here = [ParallelAdapter(parallel_envs.Meeting(), "meeting") for _ in range(3)]
@@ -225,7 +225,7 @@ def test_lambdas_are_refused():
 
 def test_an_interpreter_that_is_none():
     with pytest.raises(UserError, match="env_python"):
-        hosted("pettingzoo", f"{FILE}:meeting", python="/nowhere/python")
+        subprocess_env("pettingzoo", f"{FILE}:meeting", python="/nowhere/python")
 
 
 @pytest.mark.parametrize(
@@ -249,7 +249,7 @@ def test_a_worker_that_dies_is_noticed(tmp_path):
 
 
 def test_a_killed_worker_is_noticed_and_the_others_stop():
-    vector = HostVector(source(MEETING), [0, 1])
+    vector = SubprocessVector(source(MEETING), [0, 1])
     vector.reset()
     processes = [worker.process for worker in vector.workers]
     os.kill(processes[1].pid, signal.SIGKILL)
@@ -260,7 +260,7 @@ def test_a_killed_worker_is_noticed_and_the_others_stop():
 
 def test_a_silent_worker_is_noticed():
     """The limit is that of a step: those of other environments in the same process do not count."""
-    vector = HostVector(source(fault("hangs"), workers=1)._replace(timeout=1.0), [0, 1])
+    vector = SubprocessVector(source(fault("hangs"), workers=1)._replace(timeout=1.0), [0, 1])
     vector.reset()
     worker = vector.workers[0]
     vector.send(np.zeros((2, 2), np.int32))
@@ -272,7 +272,7 @@ def test_a_silent_worker_is_noticed():
 
 
 def test_a_worker_ends_though_its_guard_was_killed():
-    vector = HostVector(source(fault("hangs"), workers=1), [0])
+    vector = SubprocessVector(source(fault("hangs"), workers=1), [0])
     vector.reset()
     for _ in range(2):
         vector.send(np.zeros((1, 2), np.int32))
@@ -303,10 +303,10 @@ def test_a_killed_drigm_leaves_no_process_behind(tmp_path, apart):
     script = tmp_path / "script.py"
     script.write_text(
         "import numpy as np\n"
-        "from drigm.envs.subprocess.vector import HostSource\n"
+        "from drigm.envs.subprocess.vector import SubprocessSource\n"
         "if __name__ == '__main__':\n"
         f"    name = '{FILE.parent / 'odd_envs.py'}:Game?seconds={seconds}&apart={apart}'\n"
-        "    vector = HostSource('pettingzoo', name, workers=1).open([0])\n"
+        "    vector = SubprocessSource('pettingzoo', name, workers=1).open([0])\n"
         "    vector.reset()\n"
         "    vector.send(np.zeros((1, 2), np.int32))\n"
         "    vector.receive()\n"
@@ -342,15 +342,15 @@ def test_closing_takes_two_seconds_whatever_the_number_of_workers():
 
 def test_greedy_episodes_are_played_until_they_end(monkeypatch):
     """Four steps are declared and five are played; an episode without an end is named."""
-    env = hosted("pettingzoo", f"{FILE.parent / 'odd_envs.py'}:Late", workers=1)._replace(num_eval_episodes=2)
+    env = subprocess_env("pettingzoo", f"{FILE.parent / 'odd_envs.py'}:Late", workers=1)._replace(num_eval_episodes=2)
     assert env.spec.episode_limit == 4
     agents = jax.tree.map(lambda x: x[None], make_agents(jax.random.key(0), env.spec, 8, **HEAD))
-    played = host_outcomes(env, agents, [Shift("nominal", ())]).episode_return
+    played = subprocess_outcomes(env, agents, [Shift("nominal", ())]).episode_return
     assert (played >= 0.0).all()
     monkeypatch.setattr(subprocess_play, "SHORTEST", 2)
     monkeypatch.setattr(subprocess_play, "PATIENCE", 1)
     with pytest.raises(UserError, match="greedy episode 0 has not ended after 4 steps, where evaluation gives up"):
-        host_outcomes(env, agents, [Shift("nominal", ())])
+        subprocess_outcomes(env, agents, [Shift("nominal", ())])
 
 
 @pytest.mark.slow
@@ -385,8 +385,8 @@ def test_training_evaluation_and_resume(tmp_path, capsys, monkeypatch):
 @pytest.mark.slow
 def test_when_a_run_is_settled_changes_nothing():
     """The learning thread runs beside the workers; neither chunks nor checkpoints may move what it learns."""
-    env = hosted("pettingzoo", f"{FILE}:meeting", workers=2)
-    programs = make_host_train(SUBPROCESS, env)
+    env = subprocess_env("pettingzoo", f"{FILE}:meeting", workers=2)
+    programs = make_subprocess_train(SUBPROCESS, env)
     ended = []
     for parts in ((100,), (37, 4, 1, 58)):
         state, tick, updates, episodes = programs.init(jnp.zeros(1, jnp.int32), jnp.zeros(1)), 0, 0.0, 0.0
@@ -403,12 +403,12 @@ def test_when_a_run_is_settled_changes_nothing():
 
 
 def test_episodes_do_not_depend_on_how_many_are_played_at_once():
-    env = hosted("pettingzoo", f"{FILE}:meeting", workers=2)._replace(num_eval_episodes=7)
-    assert env.host is not None
+    env = subprocess_env("pettingzoo", f"{FILE}:meeting", workers=2)._replace(num_eval_episodes=7)
+    assert env.subprocess is not None
     agents = jax.tree.map(lambda x: x[None], make_agents(jax.random.key(0), env.spec, 8, **HEAD))
     worlds = [Shift("nominal", ())]
     few, many = (
-        host_outcomes(env._replace(host=env.host._replace(most=most)), agents, worlds).episode_return
+        subprocess_outcomes(env._replace(subprocess=env.subprocess._replace(most=most)), agents, worlds).episode_return
         for most in (3, 64)
     )
     assert few.shape == (1, 1, 7)
@@ -424,7 +424,7 @@ def test_a_set_that_fails_needs_a_fail_value_where_rewards_have_no_bound(tmp_pat
 
 def test_another_interpreter_runs_the_environment():
     """The worker needs nothing of drigm: it runs in an interpreter that cannot import it."""
-    vector = HostSource("pettingzoo", f"{FILE}:meeting", sys.executable, 1).open([0])
+    vector = SubprocessSource("pettingzoo", f"{FILE}:meeting", sys.executable, 1).open([0])
     try:
         assert vector.facts.agents == ["1", "b"]
     finally:

@@ -12,7 +12,7 @@ from small import seeds_to_learn
 
 import drigm
 from drigm.cli.main import main
-from drigm.envs.subprocess.environment import hosted
+from drigm.envs.subprocess.environment import subprocess_env
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "your-environment.md"
@@ -26,7 +26,7 @@ def commands() -> list[list[str]]:
 
 
 def random_return(env: str) -> float:
-    vector = hosted("pettingzoo", env).host.open(list(range(32)))
+    vector = subprocess_env("pettingzoo", env).subprocess.open(list(range(32)))
     draw, total = np.random.default_rng(0), np.zeros(32)
     try:
         vector.reset()

@@ -22,11 +22,11 @@ from drigm.cli.main import main
 from drigm.core.errors import UserError
 from drigm.evaluation.evaluate import shift_score
 from drigm.experiments.sweep import sweep
-from drigm.experiments.sweep.drive import drive
 from drigm.experiments.sweep.engines import Ended, Engine, Options, local_engine
 from drigm.experiments.sweep.plan import Plan, load_plan, make_plan
 from drigm.experiments.sweep.results import Swept, exploring_score
 from drigm.experiments.sweep.spec import Sweep, read_sweep
+from drigm.experiments.sweep.supervise import drive
 from drigm.experiments.sweep.worker import own_cores
 from drigm.runtime.files import hold
 from drigm.storage.run_directory import RunDirectory

@@ -15,7 +15,7 @@ from drigm.runtime import devices
 from drigm.runtime.devices import spare_cores
 from drigm.training import precompile
 from drigm.training.loop import axes
-from drigm.training.precompile import Ahead
+from drigm.training.precompile import Precompiler
 from drigm.training.programs import compiled
 from drigm.training.runs import programs_together, train_together
 from drigm.training.settings import resolve
@@ -55,7 +55,7 @@ def compiling(monkeypatch):
 def test_runs_are_the_same_bit_for_bit(tmp_path, compiling):
     one, two = CONFIG, CONFIG.replace(rho=0.6, first_seed=7)
     wanted = paths(tmp_path / "a", one, two)
-    with Ahead(threads=2) as programs:
+    with Precompiler(threads=2) as programs:
         programs.expect(list(wanted.values()))
         found = train_together(wanted, tmp_path / "a", quiet=True, programs=programs)
     assert len(compiling) == 1
@@ -70,7 +70,7 @@ def is_compiled(found):
 
 def test_a_program_serves_the_same_number_of_runs_of_the_same_settings(compiling):
     config, env = resolve(CONFIG)
-    with Ahead(threads=1) as programs:
+    with Precompiler(threads=1) as programs:
         programs.expect([config])
         programs.expect([config.replace(rho=0.1)])  # the same program
         for other in ([config, config], [config.replace(hidden=4)], [config.replace(uncertainty="contamination")]):
@@ -115,7 +115,7 @@ def test_whoever_stops_it_while_it_compiles_is_told_how_to_continue(tmp_path):
 
 def test_nothing_is_compiled_ahead_on_cores_that_train(compiling):
     assert spare_cores() == 0
-    with Ahead() as programs:
+    with Precompiler() as programs:
         programs.expect([CONFIG])
         assert programs([CONFIG], resolve(CONFIG)[1]).layout is not None
     assert not compiling
@@ -130,7 +130,7 @@ def test_an_accelerator_leaves_all_cores_but_one(monkeypatch):
 
 def test_what_fails_to_compile_says_so_where_it_is_needed(monkeypatch, tmp_path):
     monkeypatch.setattr(precompile, "compiled", lambda *_: pytest.fail("no"))
-    with Ahead(threads=1) as programs:
+    with Precompiler(threads=1) as programs:
         programs.expect([CONFIG])
         with pytest.raises(pytest.fail.Exception, match="no"):
             train_together(paths(tmp_path, CONFIG), tmp_path, quiet=True, programs=programs)
@@ -138,7 +138,7 @@ def test_what_fails_to_compile_says_so_where_it_is_needed(monkeypatch, tmp_path)
 
 def test_environments_in_other_processes_are_left_to_their_turn(compiling):
     config, env = resolve(SMALL.replace(env="pettingzoo:mpe2.simple_spread_v3:parallel_env"))
-    with Ahead(threads=1) as programs:
+    with Precompiler(threads=1) as programs:
         programs.expect([config])
         assert programs([config], env).layout is None
     assert not compiling

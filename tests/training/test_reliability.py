@@ -22,7 +22,7 @@ from drigm.core.config import RUNNING, TrainConfig, essential
 from drigm.core.errors import UserError
 from drigm.core.scales import scales_of
 from drigm.envs import make_env
-from drigm.evaluation.evaluate import Evaluation, cached_evaluation, kept_evaluation, shift_score
+from drigm.evaluation.evaluate import Evaluation, cached_evaluation, shift_score, stored_evaluation
 from drigm.report.sections.overview import ran_on
 from drigm.runtime import interrupts
 from drigm.runtime.files import FileError, append_text, hold, write_text
@@ -237,16 +237,16 @@ def test_weights_without_a_checksum_still_load(finished):
 def test_scores_belong_to_weights(finished, monkeypatch):
     run = load_run(finished.path)
     evaluation = cached_evaluation(run, "nominal", quiet=True)
-    assert kept_evaluation(finished, LONG, "nominal") == evaluation
+    assert stored_evaluation(finished, LONG, "nominal") == evaluation
     file = finished.path / "scores" / "nominal.json"
     text = file.read_text()
     file.write_text(text.replace("0.", "1.", 1))
-    assert kept_evaluation(finished, LONG, "nominal") is None
+    assert stored_evaluation(finished, LONG, "nominal") is None
     file.write_text(text)
     for first, second in ((3, 4), (4, 3)):
         arrays, _ = load_arrays(whole_file := finished.weights_file(first))
         save_tree(whole_file, {name: x + 1 for name, x in arrays.items()}, {"seed": str(first), "other": str(second)})
-    assert kept_evaluation(finished, LONG, "nominal") is None
+    assert stored_evaluation(finished, LONG, "nominal") is None
 
 
 def test_json_has_no_nan():

@@ -13,12 +13,12 @@ import pytest
 from small import PARALLEL_ENVS, SUBPROCESS, assert_equal
 
 from drigm.core.errors import UserError
-from drigm.envs.subprocess.environment import hosted
-from drigm.envs.subprocess.vector import HostVector
+from drigm.envs.subprocess.environment import subprocess_env
+from drigm.envs.subprocess.vector import SubprocessVector
 from drigm.storage.checkpoint import load_tree, save_tree
 from drigm.training.programs import StoppedError
 from drigm.training.runs import resume_run, train_run, train_together
-from drigm.training.subprocess_loop import make_host_train
+from drigm.training.subprocess_loop import make_subprocess_train
 
 STARTS = 10  # rows before the first update
 EVERYTHING = "obs_noise=0.1 frozen_sensors=0.3 action_noise=0.2 action_delay=1"
@@ -26,9 +26,9 @@ EVERYTHING = "obs_noise=0.1 frozen_sensors=0.3 action_noise=0.2 action_delay=1"
 
 @functools.cache
 def programs_of(config, name, workers, limit):
-    env = hosted("pettingzoo", name, workers=workers)
+    env = subprocess_env("pettingzoo", name, workers=workers)
     spec = env.spec if limit is None else env.spec._replace(episode_limit=limit)
-    return make_host_train(config, env._replace(spec=spec))
+    return make_subprocess_train(config, env._replace(spec=spec))
 
 
 class Trained:
@@ -97,7 +97,7 @@ def test_a_run_whose_worker_is_killed_goes_on_as_if_it_had_not_been(tmp_path):
 @pytest.mark.parametrize("tick", [17, 30])
 def test_a_worker_that_dies_at_the_end_of_a_row_costs_no_row(tmp_path, monkeypatch, tick):
     """Every tick is a row here; the last one is sent too."""
-    config, send = SUBPROCESS.replace(steps=120), HostVector.send
+    config, send = SUBPROCESS.replace(steps=120), SubprocessVector.send
     whole, failed = train_run(config, tmp_path / "whole", quiet=True), []
 
     def fails_once(self, actions):
@@ -107,7 +107,7 @@ def test_a_worker_that_dies_at_the_end_of_a_row_costs_no_row(tmp_path, monkeypat
             raise UserError("worker 0 died.")
         send(self, actions)
 
-    monkeypatch.setattr(HostVector, "send", fails_once)
+    monkeypatch.setattr(SubprocessVector, "send", fails_once)
     with pytest.raises(UserError, match="died"):
         train_run(config, tmp_path / "run", quiet=True)
     resumed = resume_run(tmp_path / "run", quiet=True)

@@ -13,7 +13,7 @@ from small import SMALL, SUBPROCESS_SETTINGS, assert_one_sentence
 import drigm
 from drigm.cli import main as cli
 from drigm.core.errors import UserError
-from drigm.envs.subprocess.origin import installed, located, origin, source_file
+from drigm.envs.subprocess.source import installed, located, origin, source_file
 from drigm.experiments.sweep.worker import own_cores
 from drigm.runtime.devices import cache_compilations, own_folder
 from drigm.storage.run_directory import RunDirectory, default_path

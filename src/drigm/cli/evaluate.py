@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from drigm.cli import opening
+from drigm.cli import open_run
 from drigm.envs.perturbations import parse_grid
 from drigm.evaluation.evaluate import evaluate
 from drigm.runtime.devices import cache_compilations, use_cores
@@ -24,13 +24,15 @@ def add(commands: Any) -> None:
         help="play each world under each strength, as in obs_noise=0,0.1,0.4; repeat it for combinations",
     )
     score.add_argument("--json", action="store_true", help="one object per shift: name, mean, se, per_seed")
-    opening.add_flags(score)
+    open_run.add_flags(score)
     score.set_defaults(run=_evaluate)
 
 
 def _evaluate(options: argparse.Namespace) -> int:
     use_cores()
     cache_compilations()
-    result = evaluate(opening.opened(options.directory, options), options.shifts, parse_grid(" ".join(options.perturb)))
+    result = evaluate(
+        open_run.opened(options.directory, options), options.shifts, parse_grid(" ".join(options.perturb))
+    )
     print(result.to_json() if options.json else result)
     return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from drigm.cli import opening
+from drigm.cli import open_run
 from drigm.core.errors import as_path
 from drigm.runtime.devices import cache_compilations, use_cores
 
@@ -17,7 +17,7 @@ def add(commands: Any) -> None:
     page.add_argument("-o", "--out", default="report.html", metavar="FILE", help="the page (default: report.html)")
     page.add_argument("--shifts", help="suite of worlds (default: climate, else noise), see drigm list")
     page.add_argument("--figures", metavar="DIR", help="write every figure there too, as SVG and PNG")
-    opening.add_flags(page)
+    open_run.add_flags(page)
     page.set_defaults(run=_report)
 
 
@@ -28,6 +28,6 @@ def _report(options: argparse.Namespace) -> int:
     cache_compilations()
     out = as_path("out", options.out)
     figures = None if options.figures is None else as_path("figures", options.figures)
-    runs = [opening.opened(directory, options) for directory in options.directories]
+    runs = [open_run.opened(directory, options) for directory in options.directories]
     print(write_report(runs, out, options.shifts, figures))
     return 0

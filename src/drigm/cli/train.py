@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from drigm.cli import opening
+from drigm.cli import open_run
 from drigm.core.config import FIELDS, RUNNING
 from drigm.core.errors import UserError, as_path, check, shown
 from drigm.runtime.devices import cache_compilations, use_cores
@@ -29,7 +29,7 @@ def add(commands: Any) -> None:
     )
     for name, field in FIELDS.items():
         _add_setting(train, name, field.default, field.metadata["doc"])
-    opening.add_flags(train, again=False)
+    open_run.add_flags(train, again=False)
     train.set_defaults(run=_train)
 
 
@@ -79,7 +79,7 @@ def _train(options: argparse.Namespace) -> int:
             options.resume,
             f"it continues with the run's own settings, so leave out {', '.join(others)}",
         )
-        named = opening.named(options)
+        named = open_run.named(options)
         running = {name: value for name, value in settings.items() if name in RUNNING and name != "env_python"}
         path = as_path("resume", options.resume)
         run = resume_run(path, quiet=options.quiet, log=options.log, named=named, running=running)

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from drigm.core.types import Array, EnvSpec, PyTree, TimeStep
-from drigm.envs.subprocess.vector import HostSource
+from drigm.envs.subprocess.vector import SubprocessSource
 
 Reset = Callable[[Array, PyTree], tuple[PyTree, TimeStep]]
 Step = Callable[[Array, PyTree, Array, PyTree], tuple[PyTree, TimeStep]]
@@ -62,7 +62,7 @@ class Environment(NamedTuple):
         vary: ``vary({name: strength}) -> Environment``, the same environment with those parameters changed; all its
             worlds have the structure and shapes of this one's.
         world_per_env: ``params`` has a leading axis [B], one world per parallel environment (only for training).
-        host: how to make it in another process; ``reset`` and ``step`` then only refuse (see
+        subprocess: how to make it in another process; ``reset`` and ``step`` then only refuse (see
             `drigm.envs.subprocess.environment`).
         notes: what a user should know about it, such as fallbacks that were taken.
     """
@@ -78,7 +78,7 @@ class Environment(NamedTuple):
     parameters: Mapping[str, Parameter] = MappingProxyType({})
     vary: Callable[[Mapping[str, float]], Environment] | None = None
     world_per_env: bool = False
-    host: HostSource | None = None
+    subprocess: SubprocessSource | None = None
     notes: tuple[str, ...] = ()
 
 

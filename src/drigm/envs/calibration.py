@@ -112,7 +112,7 @@ def random_play(
 
     ``most`` is as for `calibrated`; ``done`` is called with the number of steps that have been played.
     """
-    if env.host is not None:
+    if env.subprocess is not None:
         return _random_play_host(env, steps, most, done)
     played = _random_play_jax(env, steps)
     done(steps)
@@ -139,9 +139,9 @@ def _random_play_jax(env: Environment, steps: int) -> RandomPlay:
 
 
 def _random_play_host(env: Environment, steps: int, most: int, done: Callable[[int], None]) -> RandomPlay:
-    assert env.host is not None
+    assert env.subprocess is not None
     draw, shown = np.random.default_rng(SEED), []
-    vector = env.host.open([SEED + k for k in range(min(PARALLEL, most, env.host.most))])
+    vector = env.subprocess.open([SEED + k for k in range(min(PARALLEL, most, env.subprocess.most))])
     try:
         now = vector.reset()
         for tick in range(-(-steps // vector.size)):

@@ -29,7 +29,7 @@ MAX_DELAY = 16  # steps
 
 
 class Perturbation(NamedTuple):
-    """One way in which the world lies to its agents; ``strength`` is a traced scalar.
+    """One way in which agents see or move the world wrongly; ``strength`` is a traced scalar.
 
     Attributes:
         about: what a strength means.
@@ -195,8 +195,8 @@ def wrap(env: Environment, strengths: Mapping[str, float]) -> Environment:
     values = {name: jnp.full(per_env, strength, jnp.float32) for name, strength in strengths.items()}
     return env._replace(
         params=Perturbed(env.params, values),
-        reset=reset if env.host is None else env.reset,
-        step=step if env.host is None else env.step,
+        reset=reset if env.subprocess is None else env.reset,
+        step=step if env.subprocess is None else env.step,
         episode=lambda params, i: params._replace(world=env.episode(params.world, i)),
         shifts={},
         parameters={},
@@ -252,8 +252,8 @@ def split(env: Environment, strengths: Mapping[str, float]) -> tuple[Environment
     for name, strength in strengths.items():
         check_strength(env, name, strength)
     physical = {name: strength for name, strength in strengths.items() if name in env.parameters}
-    lies = {name: strength for name, strength in strengths.items() if name in PERTURBATIONS}
-    return (env.vary(physical) if physical and env.vary is not None else env), lies
+    observed = {name: strength for name, strength in strengths.items() if name in PERTURBATIONS}
+    return (env.vary(physical) if physical and env.vary is not None else env), observed
 
 
 def perturbed(env: Environment, strengths: Mapping[str, float]) -> Environment:

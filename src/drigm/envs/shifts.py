@@ -89,12 +89,12 @@ def worlds(env: Environment, suite: str = "nominal", perturb: Grid | None = None
     if suite in GRIDS:
         points, suite = GRIDS[suite](env), "nominal"
         combinations = [{**point, **more} for point in points for more in combinations]
-    lies = {name: 0.0 for point in combinations for name in point if name not in env.parameters}
-    played, shifts = perturbed(env, lies), []
+    unperturbed = {name: 0.0 for point in combinations for name in point if name not in env.parameters}
+    played, shifts = perturbed(env, unperturbed), []
     for point in combinations:
         physical = {name: strength for name, strength in point.items() if name in env.parameters}
         world = perturbed(env, physical)
-        strengths = {name: point.get(name, 0.0) for name in lies}
+        strengths = {name: point.get(name, 0.0) for name in unperturbed}
         for shift in shift_suite(world, suite):
             params = perturbed(world._replace(params=shift.params), strengths).params
             shifts.append(Shift(_title(shift.name, point), params))

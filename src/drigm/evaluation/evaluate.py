@@ -19,8 +19,8 @@ from drigm.core.errors import warn
 from drigm.core.types import Array, PyTree, TimeStep
 from drigm.envs.api import Environment, Shift
 from drigm.envs.shifts import Grid, default_suite, worlds
-from drigm.envs.subprocess.origin import origin, source_file
-from drigm.evaluation.subprocess_play import host_outcomes
+from drigm.envs.subprocess.source import origin, source_file
+from drigm.evaluation.subprocess_play import subprocess_outcomes
 from drigm.runtime.devices import use_cores
 from drigm.runtime.files import FileError, file_digest
 from drigm.runtime.progress import Progress
@@ -114,19 +114,19 @@ def cached_evaluations(
         shifts, perturb, quiet: see `evaluate`.
     """
     suite = shifts or _default(runs[0], perturb)
-    kept = [kept_evaluation(run.directory, run.config, suite, perturb, _opened(run)) for run in runs]
+    kept = [stored_evaluation(run.directory, run.config, suite, perturb, _opened(run)) for run in runs]
     found = [one for one in kept if one is not None]
     if len(found) == len(runs):
         return found
     found = _evaluate_together(runs, suite, perturb, quiet)
     for run, result in zip(runs, found, strict=True):
-        file, key = _kept(run.directory, run.config, suite, perturb, _opened(run))
+        file, key = _stored(run.directory, run.config, suite, perturb, _opened(run))
         if not store_result(file, key, [score._asdict() for score in result.scores]) and not quiet:
             warn(f"{file}: cannot be written; the scores are computed again the next time.")
     return found
 
 
-def kept_evaluation(
+def stored_evaluation(
     directory: RunDirectory, config: TrainConfig, suite: str, perturb: Grid | None = None, env_id: str = ""
 ) -> Evaluation | None:
     """Return what `cached_evaluation` has kept in a run directory for these very weights; None if nothing.
@@ -134,7 +134,7 @@ def kept_evaluation(
     Scores that were played in another version of the source of the environment ``env_id`` do not count.
     """
     try:
-        found = load_result(*_kept(directory, config, suite, perturb, env_id))
+        found = load_result(*_stored(directory, config, suite, perturb, env_id))
         scores = [] if found is None else [ShiftScore(**score) for score in found]
         ours = bool(scores) and all(
             np.shape(np.array([s.mean, s.se, *s.per_seed], np.float64)) == (2 + config.seeds,) for s in scores
@@ -146,10 +146,10 @@ def kept_evaluation(
 
 def _opened(run: Run) -> str:
     """The id of the environment that ``run`` was opened with, where it lies now."""
-    return run.config.env if run.env.host is None else f"{run.env.host.kind}:{run.env.host.name}"
+    return run.config.env if run.env.subprocess is None else f"{run.env.subprocess.kind}:{run.env.subprocess.name}"
 
 
-def _kept(
+def _stored(
     directory: RunDirectory, config: TrainConfig, suite: str, perturb: Grid | None, env_id: str
 ) -> tuple[Path, dict[str, object]]:
     """The file that scores are kept in, and what must stand in it."""
@@ -179,8 +179,8 @@ def episode_scores(
         worlds: the worlds to play in.
         done: called with the number of worlds that have been played.
     """
-    if env.host is not None:
-        outcomes = host_outcomes(env, agents, worlds, done)
+    if env.subprocess is not None:
+        outcomes = subprocess_outcomes(env, agents, worlds, done)
     else:
         play, parts = _play(env), []
         for count, world in enumerate(worlds, 1):

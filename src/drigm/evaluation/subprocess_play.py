@@ -7,12 +7,13 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
+from drigm.agents.numpy_agents import NumpyAgents
 from drigm.agents.recurrent import RecurrentAgents
 from drigm.agents.rollout import Outcome
-from drigm.agents.subprocess_acting import Actor, HostTeam, Liar, Strengths, before_reset
+from drigm.agents.subprocess_acting import Actor, Perturber, Strengths, before_reset
 from drigm.core.errors import UserError
 from drigm.envs.api import Environment, Shift
-from drigm.envs.subprocess.vector import HostVector
+from drigm.envs.subprocess.vector import SubprocessVector
 
 PATIENCE = 10  # times the length that an environment declares, or 10,000 steps: then an episode counts as endless
 SHORTEST = 10_000
@@ -20,7 +21,12 @@ FIRST_SEED = 1_000_003  # of the evaluation episodes; training draws its seeds e
 
 
 def play(
-    env: Environment, vector: HostVector, liar: Liar, team: HostTeam, strengths: Strengths, seeds: list[int]
+    env: Environment,
+    vector: SubprocessVector,
+    perturber: Perturber,
+    team: NumpyAgents,
+    strengths: Strengths,
+    seeds: list[int],
 ) -> Outcome:
     """Return the outcomes [B] of one greedy episode in every environment of ``vector``, started from ``seeds`` [B].
 
@@ -28,7 +34,7 @@ def play(
     """
     keys = jax.random.key(0)[None]
     carry = before_reset(env.spec, strengths, team.initial_memory(len(seeds)), (1, len(seeds)))
-    actor = Actor(env, liar, strengths, keys, carry, -1)
+    actor = Actor(env, perturber, strengths, keys, carry, -1)
     actor.arrive(vector.reset(seeds))
     total, won, over = np.zeros(len(seeds), np.float32), np.zeros(len(seeds), bool), np.zeros(len(seeds), bool)
     most = PATIENCE * max(SHORTEST, env.spec.episode_limit)
@@ -48,7 +54,7 @@ def play(
     )
 
 
-def host_outcomes(
+def subprocess_outcomes(
     env: Environment, agents: RecurrentAgents, worlds: list[Shift], done: Callable[[int], None] = lambda count: None
 ) -> Outcome:
     """Return the outcomes [W worlds, K seeds, E episodes] of greedy episodes.
@@ -56,7 +62,7 @@ def host_outcomes(
     Episode e starts from the same seed in every world and for every team.
 
     Args:
-        env: an environment with a ``host``, perturbed or not.
+        env: an environment with a ``subprocess``, perturbed or not.
         agents: weights of K seeds stacked on a leading axis.
         worlds: strengths of the perturbations (see `drigm.envs.perturbations.Perturbed`).
 
@@ -65,20 +71,20 @@ def host_outcomes(
     Raises:
         UserError: an environment failed.
     """
-    assert env.host is not None
+    assert env.subprocess is not None
     seeds = [FIRST_SEED + e for e in range(env.num_eval_episodes)]
-    size = min(env.host.most, len(seeds))
+    size = min(env.subprocess.most, len(seeds))
     padded = seeds + seeds[: -len(seeds) % size]  # every environment plays in every round; what is too much is cut
     rounds = [padded[k : k + size] for k in range(0, len(padded), size)]
     runs = jax.tree.leaves(agents)[0].shape[0]
-    teams = [HostTeam(jax.tree.map(lambda x: x[k : k + 1], agents)) for k in range(runs)]  # noqa: B023 (used at once)
-    vector = env.host.open(rounds[0])
+    teams = [NumpyAgents(jax.tree.map(lambda x: x[k : k + 1], agents)) for k in range(runs)]  # noqa: B023 (used at once)
+    vector = env.subprocess.open(rounds[0])
     try:
-        liar, played = Liar(env.spec), []
+        perturber, played = Perturber(env.spec), []
         for count, world in enumerate(worlds, 1):
             strengths = getattr(world.params, "strengths", {})
             for team in teams:
-                parts = [play(env, vector, liar, team, strengths, some) for some in rounds]
+                parts = [play(env, vector, perturber, team, strengths, some) for some in rounds]
                 played.append(jax.tree.map(lambda *x: np.concatenate(x)[: len(seeds)], *parts))
             done(count)
     finally:

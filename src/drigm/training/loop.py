@@ -1,4 +1,4 @@
-"""The host loop: compiled chunks, and between them the log, the progress display and the checkpoint.
+"""The training loop: compiled chunks, and between them the log, the progress display and the checkpoint.
 
 Runs that differ in seeds and radius alone are one program.
 """

@@ -20,7 +20,7 @@ from drigm.training.runs import programs_together
 from drigm.training.settings import resolve
 
 
-class Ahead:
+class Precompiler:
     """A source of programs for `drigm.training.runs.train_together`, some of which it has had compiled beforehand.
 
     Use it as a context; what has not begun when the context ends is not compiled. What has begun is compiled to its
@@ -53,7 +53,7 @@ class Ahead:
             return
         told = [validate(config) for config in configs]
         _, env = resolve(told[0])  # here: importing an environment is not for many threads
-        if env.host is None and _key(told) not in self._found:
+        if env.subprocess is None and _key(told) not in self._found:
             self._found[_key(told)] = self._pool.submit(_compile, told, env)
 
     def __call__(self, configs: Sequence[TrainConfig], env: Environment) -> Train:

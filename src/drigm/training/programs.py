@@ -110,8 +110,8 @@ def make_train(
     learner = make_learner(config, env.spec)
     baseline = learner.method.baseline
     envs = config.num_envs // config.shards
-    nominal, lies = split(env, training_strengths(config.perturb))
-    env = wrap(baseline.environment(nominal, envs), lies)
+    nominal, strengths = split(env, training_strengths(config.perturb))
+    env = wrap(baseline.environment(nominal, envs), strengths)
     init = initial_state(config, env, learner, lambda agents, key: rollout.start(env, agents, key, envs))
     layout = layout_of(config.shards, config.seeds if runs is None else runs)
     in_turn = devices.runs_in_turn() if in_turn is None else in_turn

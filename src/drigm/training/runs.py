@@ -37,7 +37,7 @@ from drigm.training.loop import (
 from drigm.training.programs import Train, make_train
 from drigm.training.session import Member, Session, recorded_members
 from drigm.training.settings import check_replay, make_run_env, resolve
-from drigm.training.subprocess_loop import make_host_train
+from drigm.training.subprocess_loop import make_subprocess_train
 from drigm.training.trust import Named, check_unchanged, open_environment, provenance
 
 NOBODY = Named()
@@ -108,8 +108,8 @@ def with_stored_scales(run: Run) -> Run:
 
 def programs_of(config: TrainConfig, env: Environment, runs: int | None = None) -> Train:
     """Return the training programs of ``config`` in ``env``, wherever it lives; ``runs``: see `make_train`."""
-    if env.host is not None:
-        return make_host_train(config, env)
+    if env.subprocess is not None:
+        return make_subprocess_train(config, env)
     return make_train(config, env, runs=runs)
 
 

@@ -16,7 +16,7 @@ from drigm.core.presets import PRESETS, with_preset
 from drigm.envs import SUBPROCESS_KINDS, make_env
 from drigm.envs.api import Environment
 from drigm.envs.shifts import SOURCES
-from drigm.envs.subprocess.origin import located
+from drigm.envs.subprocess.source import located
 from drigm.runtime.devices import memory_bytes
 
 

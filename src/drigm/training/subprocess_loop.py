@@ -1,4 +1,4 @@
-"""make_host_train: the same training where the environments live in other processes.
+"""make_subprocess_train: the same training where the environments live in other processes.
 
 Acting and learning run beside each other. A tick takes in what the workers return and chooses the next actions
 (`drigm.agents.subprocess_acting`); its rows gather in a block. When updates are due, a second thread stores the block
@@ -22,8 +22,9 @@ import numpy as np
 from jax.sharding import Mesh
 
 from drigm.agents.exploration import epsilon_at, explore_in_numpy
+from drigm.agents.numpy_agents import NumpyAgents
 from drigm.agents.recurrent import RecurrentAgents
-from drigm.agents.subprocess_acting import Actor, HostTeam, Liar
+from drigm.agents.subprocess_acting import Actor, Perturber
 from drigm.algorithms.learner import Learner, LearnerState, make_learner
 from drigm.core.config import TrainConfig
 from drigm.core.errors import UserError, check
@@ -31,7 +32,7 @@ from drigm.core.metrics import Metrics
 from drigm.core.types import Array, StoredStep
 from drigm.envs import perturbations
 from drigm.envs.api import Environment
-from drigm.envs.subprocess.vector import HostSteps, HostVector
+from drigm.envs.subprocess.vector import SubprocessSteps, SubprocessVector
 from drigm.runtime.sharding import over_shards, shard_mesh, sharding_of
 from drigm.training import subprocess_resume
 from drigm.training.programs import (
@@ -52,8 +53,8 @@ BLOCK = 64  # rows at most that wait for the learning thread
 ACTING, SAMPLING = 0, 1  # what keys of a run are drawn for
 
 
-def make_host_train(config: TrainConfig, env: Environment) -> Train:
-    """Return the programs of ``config`` in an environment with a ``host``; see `drigm.training.programs.make_train`.
+def make_subprocess_train(config: TrainConfig, env: Environment) -> Train:
+    """Return the programs of ``config`` in an environment with a ``subprocess``; see `drigm.training.programs.make_train`.
 
     Raises:
         UserError: the baseline needs source worlds, which such environments do not have.
@@ -71,16 +72,16 @@ def make_host_train(config: TrainConfig, env: Environment) -> Train:
     mesh = shard_mesh(config.shards)
     start, shapes = compiled_start(init, sharding_of(mesh))
     programs = Programs(config, env, learner, strengths, mesh)
-    going: list[HostRun] = []
+    going: list[SubprocessRun] = []
     notes: list[str] = []
 
-    def chunk(state: RunState | HostRun, tick: Array, ticks: Array) -> tuple[HostRun, ChunkSums]:
+    def chunk(state: RunState | SubprocessRun, tick: Array, ticks: Array) -> tuple[SubprocessRun, ChunkSums]:
         if isinstance(state, RunState):
-            state = HostRun(programs, state, int(tick), notes.append)
+            state = SubprocessRun(programs, state, int(tick), notes.append)
             going.append(state)
         return state, state.advance(int(ticks))
 
-    def settle(state: RunState | HostRun) -> RunState:
+    def settle(state: RunState | SubprocessRun) -> RunState:
         return state if isinstance(state, RunState) else state.settle()
 
     def close() -> None:
@@ -109,7 +110,7 @@ class Programs:
         mesh: Mesh | None,
     ) -> None:
         self.config, self.env, self.learner, self.sharding = config, env, learner, sharding_of(mesh)
-        self.liar, self.strengths = Liar(env.spec), {name: np.float32(x) for name, x in strengths.items()}
+        self.perturber, self.strengths = Perturber(env.spec), {name: np.float32(x) for name, x in strengths.items()}
         self.rows = min(config.update_every, BLOCK)
         each = jax.vmap(self._learn, in_axes=(0, 0, None, None, None))
         shared = over_shards(each, mesh, (True, True, False, False, False))
@@ -153,12 +154,12 @@ class Programs:
 class Learnt(NamedTuple):
     """What the learning thread returns."""
 
-    team: HostTeam
+    team: NumpyAgents
     metrics: Metrics
     updates: Array
 
 
-class HostRun:
+class SubprocessRun:
     """A run under way: its workers, its learning thread, and what acting carries.
 
     ``state`` belongs to the learning thread while ``pending`` is under way; it is without what acting carries.
@@ -171,12 +172,12 @@ class HostRun:
         self.axes = (keys.shape[1], self.config.shards, self.config.num_envs // self.config.shards)
         self.slot_keys, self.run_keys = keys, keys[0]
         carry, acting = subprocess_resume.unpack(state.rollout)
-        self.past, self.team = acting.past, HostTeam(acting.agents)
+        self.past, self.team = acting.past, NumpyAgents(acting.agents)
         acting_keys = jax.vmap(lambda key: jax.random.fold_in(jax.random.wrap_key_data(key), ACTING))(keys[0])
-        self.actor = Actor(programs.env, programs.liar, programs.strengths, acting_keys, carry, tick - 1)
+        self.actor = Actor(programs.env, programs.perturber, programs.strengths, acting_keys, carry, tick - 1)
         self.state = state._replace(rollout=())  # type: ignore[arg-type]
-        self.vector: HostVector | None = None
-        self.shown: HostSteps | None = None
+        self.vector: SubprocessVector | None = None
+        self.shown: SubprocessSteps | None = None
         self.block, self.spare = programs.empty_block(state), programs.empty_block(state)
         # A copy: the original will be overwritten.
         self.latest = team_of(jax.tree.map(jnp.copy, state.learner.params.agents))
@@ -302,15 +303,15 @@ class HostRun:
             self.sums = self.sums._replace(metrics=metrics, updates=updates)
         self.pending = None
 
-    def _open(self) -> HostVector:
+    def _open(self) -> SubprocessVector:
         """Start the environments, lead them to where they were, and send them the orders that were given last."""
-        host, (runs, shards, envs) = self.programs.env.host, self.axes
-        assert host is not None
-        again = [] if host.seeded else [self.tick]  # other battles than it began with
+        source, (runs, shards, envs) = self.programs.env.subprocess, self.axes
+        assert source is not None
+        again = [] if source.seeded else [self.tick]  # other battles than it began with
         slots = [
             [*self.slot_keys[s, k].tolist(), b, *again] for k in range(runs) for s in range(shards) for b in range(envs)
         ]
-        vector = host.open([int(np.random.SeedSequence(slot).generate_state(1)[0] >> 1) for slot in slots])
+        vector = source.open([int(np.random.SeedSequence(slot).generate_state(1)[0] >> 1) for slot in slots])
         lost = subprocess_resume.remake(self.past, vector)
         if lost.any():
             self.actor.abandon(lost)
@@ -320,6 +321,6 @@ class HostRun:
         return vector
 
 
-def team_of(agents: RecurrentAgents) -> HostTeam:
+def team_of(agents: RecurrentAgents) -> NumpyAgents:
     """Return the agents [shards, runs, ...] to act with: the first shard's, as all hold the same."""
-    return HostTeam(jax.tree.map(lambda x: np.asarray(x.addressable_shards[0].data)[0], agents))
+    return NumpyAgents(jax.tree.map(lambda x: np.asarray(x.addressable_shards[0].data)[0], agents))

@@ -19,7 +19,7 @@ from drigm.agents.recurrent import Memory, RecurrentAgents
 from drigm.agents.subprocess_acting import Strengths, before_reset
 from drigm.core.types import Array, EnvSpec, PyTree
 from drigm.envs.play import RolloutState
-from drigm.envs.subprocess.vector import HostSteps, HostVector
+from drigm.envs.subprocess.vector import SubprocessSteps, SubprocessVector
 from drigm.envs.subprocess.worker.steps import checksums
 
 LONGEST = 10_000  # steps of an episode that are kept at most
@@ -38,7 +38,7 @@ class Past(NamedTuple):
 class Acting(NamedTuple):
     """Stands where a `RolloutState` has the environments' state."""
 
-    lies: PyTree
+    perturbed: PyTree
     agents: RecurrentAgents  # those that act, a round of updates older than those that learn
     past: Past
 
@@ -69,7 +69,7 @@ def unpack(stored: RolloutState) -> tuple[RolloutState, Acting]:
 
     acting: Acting = stored.env_state
     agents = jax.tree.map(lambda x: np.asarray(x)[0].copy(), acting.agents)
-    rest = stored._replace(env_state=acting.lies, memory=())
+    rest = stored._replace(env_state=acting.perturbed, memory=())
     carry = jax.tree.map(envs, rest)._replace(memory=Memory(*map(rows, stored.memory)))
     return carry, Acting((), agents, jax.tree.map(envs, acting.past))
 
@@ -110,12 +110,12 @@ def last_orders(past: Past) -> np.ndarray:
     return np.take_along_axis(np.asarray(past.orders), at, axis=2)[:, :, 0].astype(np.int32)
 
 
-def checksums_of(steps: HostSteps, axes: tuple[int, ...]) -> np.ndarray:
+def checksums_of(steps: SubprocessSteps, axes: tuple[int, ...]) -> np.ndarray:
     """Return the checksums of time-steps, in the shape ``axes``."""
     return np.array(checksums(steps), np.uint32).reshape(axes)
 
 
-def remake(past: Any, vector: HostVector) -> np.ndarray:
+def remake(past: Any, vector: SubprocessVector) -> np.ndarray:
     """Lead the new environments of ``vector`` to where ``past`` says, except for the orders that were given last.
 
     Returns:

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 from drigm.core.config import TrainConfig
 from drigm.core.errors import UserError, check, warn
 from drigm.envs import SUBPROCESS_KINDS
-from drigm.envs.subprocess.origin import installed, located, origin, root_of, source_file
+from drigm.envs.subprocess.source import installed, located, origin, root_of, source_file
 from drigm.runtime.files import file_digest, is_own
 
 KEY_BYTES = 32

@@ -70,7 +70,10 @@ def verify_run(run: Run) -> Alignment:
     """
     use_cores()
     check(
-        run.env.host is None, "run", str(run.path), "its environment lives in another process; verify needs one in JAX"
+        run.env.subprocess is None,
+        "run",
+        str(run.path),
+        "its environment lives in another process; verify needs one in JAX",
     )
     env, factorization = run.env, FACTORIZATIONS[run.config.factorization]
     weights = run.weights()

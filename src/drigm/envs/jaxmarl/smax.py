@@ -22,7 +22,7 @@ import numpy as np
 from drigm.core.errors import UserError, choose
 from drigm.core.types import Array, EnvSpec, PyTree, TimeStep
 from drigm.envs.api import Environment, Parameter
-from drigm.envs.jaxmarl.install import INSTALL, load, permissive, strong
+from drigm.envs.jaxmarl.imports import INSTALL, load, permissive, strong
 
 STOP = 4  # SMAX's action of doing nothing, the only one of the dead
 EVAL_EPISODES = 512

@@ -9,10 +9,10 @@ from typing import Any
 
 from drigm.core.errors import UserError, check
 from drigm.envs.subprocess.environment import name_of
-from drigm.envs.subprocess.origin import located
-from drigm.envs.subprocess.vector import STEP_SECONDS, HostSource, ask
-from drigm.envs.subprocess.worker.faults import Finding, describe
-from drigm.envs.subprocess.worker.inspection import NoSecondError, findings
+from drigm.envs.subprocess.source import located
+from drigm.envs.subprocess.vector import STEP_SECONDS, SubprocessSource, ask
+from drigm.envs.subprocess.worker.check import NoSecondError, findings
+from drigm.envs.subprocess.worker.errors import Finding, describe
 from drigm.envs.subprocess.worker.parallel_env import ParallelAdapter
 
 
@@ -51,7 +51,9 @@ def check_env(
     check(ok, "env", text, "give pettingzoo:package.module:factory or smac:MAP; drigm's own are checked by its tests")
     request = {"do": "check", "episodes": episodes, "limit": limit}
     try:
-        found = ask(HostSource(kind, name, python, 1, timeout=timeout), request, "while it was checked")["findings"]
+        found = ask(SubprocessSource(kind, name, python, 1, timeout=timeout), request, "while it was checked")[
+            "findings"
+        ]
     except UserError as error:  # it took its process with it
         return [Finding(str(error))]
     return [Finding(sentence, level) for level, sentence in found]

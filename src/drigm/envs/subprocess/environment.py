@@ -1,6 +1,6 @@
 """Environments of other libraries, which live in worker processes: PettingZoo's and StarCraft's.
 
-They have no pure functions: `Environment.host` says how to make them, and `drigm.training.subprocess_loop` and
+They have no pure functions: `Environment.subprocess` says how to make them, and `drigm.training.subprocess_loop` and
 `drigm.evaluation.subprocess_play` step them. Everything else (spec, perturbations, learner, run directory) is the same.
 """
 
@@ -17,14 +17,16 @@ import numpy as np
 from drigm.core.errors import UserError
 from drigm.core.types import Declared, EnvSpec
 from drigm.envs.api import Environment
-from drigm.envs.subprocess.vector import STEP_SECONDS, HostSource, ask
+from drigm.envs.subprocess.vector import STEP_SECONDS, SubprocessSource, ask
 from drigm.envs.subprocess.worker.adapters import KINDS
 from drigm.envs.subprocess.worker.steps import Facts
 
 SMALLEST = 1e-30  # scale; XLA takes what is much smaller for zero
 
 
-def hosted(kind: str, name: str, *, python: str = "", workers: int = 0, timeout: float = STEP_SECONDS) -> Environment:
+def subprocess_env(
+    kind: str, name: str, *, python: str = "", workers: int = 0, timeout: float = STEP_SECONDS
+) -> Environment:
     """Return the environment ``name`` of ``kind`` (``pettingzoo`` or ``smac``).
 
     Args:
@@ -38,7 +40,7 @@ def hosted(kind: str, name: str, *, python: str = "", workers: int = 0, timeout:
     Raises:
         UserError: it cannot be made or breaks the contract of a ParallelEnv; the message says where.
     """
-    source = HostSource(kind, name, python, workers, KINDS[kind].at_once, timeout)
+    source = SubprocessSource(kind, name, python, workers, KINDS[kind].at_once, timeout)
     opened = ask(source, {"do": "open", "seeds": [0]}, "while it made an environment")
     facts = Facts(**opened["facts"])
     return Environment(
@@ -47,19 +49,19 @@ def hosted(kind: str, name: str, *, python: str = "", workers: int = 0, timeout:
         reset=_refuse,
         step=_refuse,
         num_eval_episodes=KINDS[kind].eval_episodes,
-        host=source,
+        subprocess=source,
         notes=tuple(facts.notes),
     )
 
 
 def pettingzoo(name: str, **options: Any) -> Environment:
-    """Return a PettingZoo environment; see `hosted`."""
-    return hosted("pettingzoo", name, **options)
+    """Return a PettingZoo environment; see `subprocess_env`."""
+    return subprocess_env("pettingzoo", name, **options)
 
 
 def smac(name: str, **options: Any) -> Environment:
-    """Return a StarCraft map of SMAC or SMACv2; see `hosted`."""
-    return hosted("smac", name, **options)
+    """Return a StarCraft map of SMAC or SMACv2; see `subprocess_env`."""
+    return subprocess_env("smac", name, **options)
 
 
 def name_of(factory: Callable[..., Any]) -> str:

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from drigm.core.errors import UserError
-from drigm.envs.subprocess.worker.faults import shorten
+from drigm.envs.subprocess.worker.errors import shorten
 from drigm.envs.subprocess.worker.steps import AT_WORK, Facts, unpack
 from drigm.runtime.devices import usable_cores
 
@@ -52,7 +52,7 @@ done
 """
 
 
-class HostSource(NamedTuple):
+class SubprocessSource(NamedTuple):
     """How to make an environment in another process.
 
     ``kind`` is one of `drigm.envs.subprocess.worker.adapters.KINDS`, ``python`` the interpreter that runs it,
@@ -72,13 +72,13 @@ class HostSource(NamedTuple):
         """Whether an episode follows from the seed of its reset; StarCraft takes a seed when it is made."""
         return self.kind != "smac"
 
-    def open(self, seeds: list[int]) -> HostVector:
+    def open(self, seeds: list[int]) -> SubprocessVector:
         """Start ``len(seeds)`` environments, each with its own seed."""
-        return HostVector(self, seeds)
+        return SubprocessVector(self, seeds)
 
 
-class HostSteps(NamedTuple):
-    """Stacked time-steps [B, ...], the fields of `drigm.envs.subprocess.worker.steps.HostStep`."""
+class SubprocessSteps(NamedTuple):
+    """Stacked time-steps [B, ...], the fields of `drigm.envs.subprocess.worker.steps.SubprocessStep`."""
 
     obs: np.ndarray
     state: np.ndarray
@@ -96,7 +96,7 @@ class _Process:
     It leads a process group of its own, which a guard ends with it.
     """
 
-    def __init__(self, number: int, source: HostSource, seeds: list[int], first: int) -> None:
+    def __init__(self, number: int, source: SubprocessSource, seeds: list[int], first: int) -> None:
         if INSIDE in os.environ:
             raise UserError(
                 "env: a worker process was asked to start workers; put the script's own work under "
@@ -237,7 +237,7 @@ def _close(workers: list[_Process]) -> None:
         worker.opened.close()
 
 
-class HostVector:
+class SubprocessVector:
     """B environments in worker processes; slots keep their order.
 
     A slot whose episode is over resets at the next tick instead of stepping, so the last observation is seen too.
@@ -247,7 +247,7 @@ class HostVector:
             worker is stopped then.
     """
 
-    def __init__(self, source: HostSource, seeds: list[int]) -> None:
+    def __init__(self, source: SubprocessSource, seeds: list[int]) -> None:
         count = min(source.workers or usable_cores(), len(seeds))
         bounds = np.linspace(0, len(seeds), count + 1).astype(int)
         self.source, self.size, self.ticks, self.workers = source, len(seeds), 0, []
@@ -262,7 +262,7 @@ class HostVector:
             raise
         self.facts = Facts(**answers[0]["facts"])
 
-    def reset(self, seeds: list[int] | None = None) -> HostSteps:
+    def reset(self, seeds: list[int] | None = None) -> SubprocessSteps:
         """Start new episodes everywhere, on ``seeds`` or on the slots' own."""
         for worker in self.workers:
             own = None if seeds is None else seeds[worker.first : worker.first + len(worker.seeds)]
@@ -310,17 +310,17 @@ class HostVector:
             self.close()
             raise
 
-    def receive(self) -> HostSteps:
+    def receive(self) -> SubprocessSteps:
         """Return the time-steps that the last `send` led to."""
         return self._gather(f"at tick {self.ticks}")
 
-    def _gather(self, what: str) -> HostSteps:
+    def _gather(self, what: str) -> SubprocessSteps:
         try:
             parts = [unpack(self.facts, len(w.seeds), w.receive(what)[1]) for w in self.workers]
         except BaseException:
             self.close()
             raise
-        return HostSteps(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+        return SubprocessSteps(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
     def close(self) -> None:
         """Stop the workers and whatever they have started; takes two seconds at most, however many there are."""
@@ -328,8 +328,8 @@ class HostVector:
         _close(workers)
 
 
-def ask(source: HostSource, request: dict[str, Any], what: str) -> dict[str, Any]:
-    """Return the answer of a worker that lives for one request; raises `UserError` as `HostVector` does."""
+def ask(source: SubprocessSource, request: dict[str, Any], what: str) -> dict[str, Any]:
+    """Return the answer of a worker that lives for one request; raises `UserError` as `SubprocessVector` does."""
     worker = _Process(0, source, [0], 0)
     try:
         worker.send({**request, "kind": source.kind, "name": source.name})

@@ -18,7 +18,7 @@ from drigm.runtime import devices
 from drigm.runtime.devices import usable_cores
 from drigm.runtime.files import FileError, append_text, read_text, write_text
 from drigm.storage.run_directory import RunDirectory
-from drigm.training.precompile import Ahead
+from drigm.training.precompile import Precompiler
 from drigm.training.runs import Run, train_together
 
 
@@ -100,7 +100,7 @@ def train_groups(groups: Sequence[Group], runs: Path, say: Callable[[str], None]
     """
     scored: dict[str, list[Scored]] = {}
     spent, expected = 0.0, 0.0
-    with Ahead() as programs:
+    with Precompiler() as programs:
         whole = [group for group in groups if _missing(runs, group) == group.runs]  # others may train fewer together
         if programs.threads and whole:
             say(f"compiling ahead: {len(whole)} programs, {programs.threads} at a time")
@@ -117,7 +117,7 @@ def train_groups(groups: Sequence[Group], runs: Path, say: Callable[[str], None]
     return Outcome(scored, [_timing(runs, group) for group in groups])
 
 
-def _train_and_score(group: Group, runs: Path, programs: Ahead) -> tuple[list[Scored], float]:
+def _train_and_score(group: Group, runs: Path, programs: Precompiler) -> tuple[list[Scored], float]:
     """Return the finished runs of ``group`` and the seconds that it took, which are also written down."""
     due, began = _missing(runs, group), time.monotonic()
     paths = {folder_of(runs, group, config): config for config in group.configs}

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from drigm.core.errors import as_path, check, choose
-from drigm.experiments.sweep.drive import drive
 from drigm.experiments.sweep.engines import Options, local_engine
 from drigm.experiments.sweep.plan import make_plan
 from drigm.experiments.sweep.ray_engine import ray_engine
 from drigm.experiments.sweep.results import Swept, collect
 from drigm.experiments.sweep.spec import read_sweep
+from drigm.experiments.sweep.supervise import drive
 from drigm.runtime import interrupts
 from drigm.runtime.files import hold, make_folder
 from drigm.storage.loggers import parse_log

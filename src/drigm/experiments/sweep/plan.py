@@ -22,7 +22,7 @@ from drigm.core.config import FIELDS, TrainConfig, essential, from_dict
 from drigm.core.errors import UserError
 from drigm.core.json_files import read_object
 from drigm.envs.perturbations import parse_grid
-from drigm.evaluation.evaluate import Evaluation, kept_evaluation
+from drigm.evaluation.evaluate import Evaluation, stored_evaluation
 from drigm.experiments.sweep.spec import Scoring, Sweep
 from drigm.runtime.files import make_folder, write_text
 from drigm.storage.run_directory import RunDirectory
@@ -55,7 +55,7 @@ class Plan(NamedTuple):
             return None
         perturb = parse_grid(self.scoring.perturb)
         config = self.points[point]
-        return kept_evaluation(self.directory(point), config, self.scoring.shifts, perturb, config.env)
+        return stored_evaluation(self.directory(point), config, self.scoring.shifts, perturb, config.env)
 
     def is_finished(self, point: str) -> bool:
         """Whether ``point`` is trained and, where that is asked for, scored."""

@@ -223,6 +223,6 @@ def _length(ended: np.ndarray) -> int:
 
 
 def _world(env: Environment) -> Any:
-    from drigm.envs.jaxmarl.install import load
+    from drigm.envs.jaxmarl.imports import load
 
     return load("smax").HeuristicEnemySMAX(scenario=load("smax.smax_env").MAP_NAME_TO_SCENARIO[env.spec.name[5:]])

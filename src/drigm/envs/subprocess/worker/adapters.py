@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from .errors import EnvError, describe
 from .factory import factory
-from .faults import EnvError, describe
 from .parallel_env import ParallelAdapter
 from .smac_env import SmacAdapter, make_smac
 

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .declared import reward_range_of
-from .faults import EnvError, describe
+from .declarations import reward_range_of
+from .errors import EnvError, describe
 
 COLUMNS = ("observations", "rewards", "terminations", "truncations", "infos")
 

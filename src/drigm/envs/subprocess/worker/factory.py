@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qsl
 
-from .faults import EnvError, describe
+from .errors import EnvError, describe
 
 
 def factory(name: str) -> Callable[[], Any]:

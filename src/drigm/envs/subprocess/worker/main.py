@@ -32,10 +32,10 @@ if __name__ == "__main__":  # become part of this folder's package, wherever it 
     __package__ = "drigm_host"
 
 from .adapters import KINDS
-from .chance import Chance, delegate
-from .faults import EnvError, describe
-from .inspection import findings
-from .steps import AT_WORK, HostStep, checksums, pack, unpack
+from .check import findings
+from .errors import EnvError, describe
+from .random_state import Chance, delegate
+from .steps import AT_WORK, SubprocessStep, checksums, pack, unpack
 
 
 class Slot:
@@ -51,24 +51,24 @@ class Slot:
         self.seeds = np.random.default_rng(seed)
         self.over = True
 
-    def tick(self, action: np.ndarray) -> HostStep:
+    def tick(self, action: np.ndarray) -> SubprocessStep:
         """Take ``action`` [N], or reset if the episode is over."""
         if self.over:
             return self.reset()
         self.chance.use()
         return self._seen(self.env.step(action))
 
-    def reset(self, seed: int | None = None) -> HostStep:
+    def reset(self, seed: int | None = None) -> SubprocessStep:
         """Start an episode on ``seed``, or on the next of the slot's own."""
         seed = int(self.seeds.integers(2**31 - 1)) if seed is None else seed
         self.chance.seed(seed)
         return self._seen(self.env.reset(seed))
 
-    def _seen(self, shown: HostStep) -> HostStep:
+    def _seen(self, shown: SubprocessStep) -> SubprocessStep:
         self.over = shown.over
         return shown
 
-    def replay(self, episode: int, orders: np.ndarray, mark: Callable[[], None]) -> HostStep | None:
+    def replay(self, episode: int, orders: np.ndarray, mark: Callable[[], None]) -> SubprocessStep | None:
         """Go from the start to episode number ``episode``, and there take ``orders`` [steps, N]; None if it ends early.
 
         Only of a slot that has not been reset yet; ``mark`` is called before each step.
@@ -174,7 +174,7 @@ class Worker:
             raise
 
 
-def _checksum(slot: Slot, shown: HostStep) -> int:
+def _checksum(slot: Slot, shown: SubprocessStep) -> int:
     """The checksum of a time-step as it comes out of the pipe."""
     return checksums(unpack(slot.env.facts, 1, pack(slot.env.facts, [shown])))[0]
 

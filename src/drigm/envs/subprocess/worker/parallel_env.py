@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from .conformance import Rules, check_reset, check_spaces, check_state, check_step, mask_of, reading_of, to_float32
-from .declared import Bounds, Said, bounds_of, limit_of, reward_range_of, state_bounds_of
-from .faults import EnvError, describe
-from .steps import Facts, HostStep
+from .declarations import Bounds, Said, bounds_of, limit_of, reward_range_of, state_bounds_of
+from .errors import EnvError, describe
+from .steps import Facts, SubprocessStep
 
 UNKNOWN_LIMIT = 10_000  # of an environment that does not say when it truncates
 
@@ -81,14 +81,14 @@ class ParallelAdapter:
         padding = [None] * (self.state_size - len(low))
         return Said((low + padding, high + padding))
 
-    def reset(self, seed: int) -> HostStep:
+    def reset(self, seed: int) -> SubprocessStep:
         self.steps = 0
         obs, infos = check_reset(self.env, self.rules, self._call("reset", 0, seed=seed))
         if check_spaces(self.env) != self.rules:
             raise EnvError("its spaces or possible_agents are not what they were", step=0)
         return self._shown(obs, infos, 0.0, set(self.env.agents), terminated=False, truncated=False)
 
-    def step(self, action: np.ndarray) -> HostStep:
+    def step(self, action: np.ndarray) -> SubprocessStep:
         """Take the joint action [N]; orders of agents that have left are dropped."""
         self.steps += 1
         living = list(self.env.agents)
@@ -124,7 +124,7 @@ class ParallelAdapter:
         *,
         terminated: bool,
         truncated: bool,
-    ) -> HostStep:
+    ) -> SubprocessStep:
         agents = self.rules.agents
         rows = np.zeros((len(agents), self.width), np.float32)
         avail = self.own.copy()
@@ -140,7 +140,7 @@ class ParallelAdapter:
             else:
                 avail[i] = False
                 avail[i, 0] = True
-        return HostStep(
+        return SubprocessStep(
             obs=rows,
             state=self._state(rows),
             avail_actions=avail,

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from .conformance import to_float32
-from .faults import EnvError, describe
-from .steps import Facts, HostStep
+from .errors import EnvError, describe
+from .steps import Facts, SubprocessStep
 
 STOP = 1  # SMAC: 0 is the no-op of the dead, 1 stops
 INSTALL_GAME = (
@@ -112,7 +112,7 @@ class SmacAdapter:
             notes=[],
         )
 
-    def reset(self, seed: int) -> HostStep:
+    def reset(self, seed: int) -> SubprocessStep:
         """Start a battle; SMAC takes its seed when it is made, so ``seed`` is not used."""
         del seed
         self.steps = 0
@@ -123,7 +123,7 @@ class SmacAdapter:
         self.timeouts = self._timeouts()
         return self._step(0.0, False, {})
 
-    def step(self, action: np.ndarray) -> HostStep:
+    def step(self, action: np.ndarray) -> SubprocessStep:
         """Take the joint action [N]; an order that is not available becomes stop, or the no-op of the dead."""
         self.steps += 1
         avail = np.asarray(self.env.get_avail_actions(), bool)
@@ -138,7 +138,7 @@ class SmacAdapter:
         """End the game."""
         self.env.close()
 
-    def _step(self, reward: float, ended: bool, info: dict[str, Any]) -> HostStep:
+    def _step(self, reward: float, ended: bool, info: dict[str, Any]) -> SubprocessStep:
         timeouts = self._timeouts()
         # A lost connection to the game ends an episode without a verdict: nobody's value is known to be 0 then.
         limit = timeouts > self.timeouts or bool(info.get("episode_limit", False)) or "battle_won" not in info
@@ -150,7 +150,7 @@ class SmacAdapter:
         if not np.isfinite(reward):
             raise EnvError(f"the team's reward is {reward}; a finite number is needed", step=self.steps)
         obs = np.asarray(self.env.get_obs()).reshape(len(alive), -1)
-        return HostStep(
+        return SubprocessStep(
             obs=to_float32(obs, "get_obs() holds", None, self.steps),
             state=to_float32(np.asarray(self.env.get_state()).ravel(), "get_state() holds", None, self.steps),
             avail_actions=avail,

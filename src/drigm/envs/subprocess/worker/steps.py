@@ -32,7 +32,7 @@ class Facts(NamedTuple):
     notes: list[str]  # what a user should know: fallbacks that were taken
 
 
-class HostStep(NamedTuple):
+class SubprocessStep(NamedTuple):
     """One time-step of one environment, as `drigm.core.types.TimeStep` has it."""
 
     obs: np.ndarray  # [N, O] float32
@@ -55,7 +55,7 @@ AT_WORK = struct.Struct("<qi?")
 
 
 def layout(facts: Facts, envs: int) -> list[tuple[tuple[int, ...], Any]]:
-    """Shape and type of each field of ``envs`` stacked time-steps, in the order of `HostStep`."""
+    """Shape and type of each field of ``envs`` stacked time-steps, in the order of `SubprocessStep`."""
     n = len(facts.agents)
     return [
         ((envs, n, facts.obs_size), np.float32),
@@ -69,7 +69,7 @@ def layout(facts: Facts, envs: int) -> list[tuple[tuple[int, ...], Any]]:
     ]
 
 
-def pack(facts: Facts, steps: list[HostStep]) -> bytes:
+def pack(facts: Facts, steps: list[SubprocessStep]) -> bytes:
     """Return the bytes of stacked time-steps."""
     columns = [np.empty(shape, kind) for shape, kind in layout(facts, len(steps))]
     for i, step in enumerate(steps):
@@ -79,7 +79,7 @@ def pack(facts: Facts, steps: list[HostStep]) -> bytes:
 
 
 def unpack(facts: Facts, envs: int, data: bytes) -> list[np.ndarray]:
-    """Return the fields of `HostStep`, each with a leading axis [envs]."""
+    """Return the fields of `SubprocessStep`, each with a leading axis [envs]."""
     fields, at = [], 0
     for shape, kind in layout(facts, envs):
         count = int(np.prod(shape))

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from . import oddities
-from .chance import Chance, undisturbed
+from . import check_warnings
 from .conformance import COLUMNS
-from .faults import EnvError, Finding, describe
+from .errors import EnvError, Finding, describe
+from .random_state import Chance, undisturbed
 
 COMPARED = 100  # steps of an episode that is played again to see whether it repeats itself
 LAST_SEED = 2**31 - 1
@@ -101,24 +101,24 @@ class Inspection:
         try:
             if method == "reset":
                 self.returned = dict(zip(("observations", "infos"), returned, strict=True))
-                self._warn_all(oddities.of_reset(env.env, env.rules, returned))
+                self._warn_all(check_warnings.of_reset(env.env, env.rules, returned))
             else:
                 self.returned = dict(zip(COLUMNS, returned, strict=True))
-                self._warn_all(oddities.of_step(env.rules, returned, list(orders), env.steps))
+                self._warn_all(check_warnings.of_step(env.rules, returned, list(orders), env.steps))
             if env.has_state:
                 self.returned["state"] = state = env.env.state()
-                self._warn_all(oddities.of_state(getattr(env.env, "state_space", None), state, env.steps))
+                self._warn_all(check_warnings.of_state(getattr(env.env, "state_space", None), state, env.steps))
         except Exception:  # not even odd: the rules have a sentence for it
             return
 
-    def _warn_all(self, found: Iterator[oddities.Oddity]) -> None:
+    def _warn_all(self, found: Iterator[check_warnings.Oddity]) -> None:
         for kind, oddity in found:
             self.warn(kind, str(oddity))
 
     def _look(self, env: Any) -> None:
         for kind, sentence in env.odd.items():
             self.warn(kind, sentence)
-        self._warn_all(oddities.of_environment(env.env, env.rules))
+        self._warn_all(check_warnings.of_environment(env.env, env.rules))
 
     def _repeat(self, env: Any) -> None:
         """Compare an episode with the same one, played again alone, and then beside another environment."""

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from .conformance import COLUMNS, Rules, reading_of
-from .declared import UNBOUNDED
-from .faults import EnvError, describe
+from .declarations import UNBOUNDED
+from .errors import EnvError, describe
 
 TOLD_APART = 256  # values of a reading, at least, that float32 should tell apart
 CONVERSIONS = (
