@@ -54,7 +54,7 @@ ACTING, SAMPLING = 0, 1  # what keys of a run are drawn for
 
 
 def make_subprocess_train(config: TrainConfig, env: Environment) -> Train:
-    """Return the programs of ``config`` in an environment with a ``subprocess``; see `drigm.training.programs.make_train`.
+    """Return the programs of ``config`` in an environment of other processes; see `drigm.training.programs.make_train`.
 
     Raises:
         UserError: the baseline needs source worlds, which such environments do not have.
