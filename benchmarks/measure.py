@@ -28,7 +28,8 @@ from drigm.envs.api import Environment
 from drigm.runtime.devices import processor, usable_cores
 from drigm.runtime.system import system_facts
 from drigm.training.loop import axes
-from drigm.training.programs import Train, first_update, make_train, row_ticks
+from drigm.training.programs import Train, make_train
+from drigm.training.tick import first_update, row_ticks
 
 ROOT = Path(__file__).parents[1]
 CONFIG = TrainConfig(factorization="qmix", uncertainty="tv", rho=0.2)  # what most parts measure

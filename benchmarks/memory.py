@@ -14,7 +14,7 @@ from benchmarks.drivers.peak import peak_bytes
 from benchmarks.measure import CONFIG, Table, Training, own_process, say
 from drigm.core.config import TrainConfig, from_dict
 from drigm.runtime.devices import cache_compilations, use_cores
-from drigm.training.programs import first_update
+from drigm.training.tick import first_update
 
 MANY = 10
 TICKS = 20  # with an update

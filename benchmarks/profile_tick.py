@@ -29,8 +29,9 @@ from drigm.envs import make_env
 from drigm.report.tables import format_table
 from drigm.runtime.devices import use_cores
 from drigm.training.loop import axes
-from drigm.training.programs import first_update, make_train
+from drigm.training.programs import make_train
 from drigm.training.settings import settle
+from drigm.training.tick import first_update
 
 TICKS = 10
 MIN_EVENTS = 1000  # of a thread that runs the program; others only wait for it

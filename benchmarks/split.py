@@ -23,8 +23,9 @@ from drigm.envs.play import advance
 from drigm.runtime.sharding import over_shards, shard_mesh, sharding_of
 from drigm.storage.run_directory import RunDirectory
 from drigm.training.loop import axes, train_session
-from drigm.training.programs import ROWS, RunState, decide, first_update, make_train
+from drigm.training.programs import make_train
 from drigm.training.session import Member, Session
+from drigm.training.tick import ROWS, RunState, decide, first_update
 
 One = Callable[[RunState, Array], RunState]  # one shard of one seed
 

@@ -27,16 +27,16 @@ from drigm.core.errors import UserError
 from drigm.core.metrics import COLUMNS
 from drigm.core.scales import scales_of, to_text
 from drigm.envs import make_env
-from drigm.evaluation.evaluate import ShiftScore, _stored, stored_evaluation
+from drigm.evaluation.cache import _stored, stored_evaluation
+from drigm.evaluation.evaluate import ShiftScore
 from drigm.storage import checkpoint
 from drigm.storage.results import store_result
 from drigm.storage.run_directory import RunDirectory, metrics_row
-from drigm.training.programs import RunState
 from drigm.training.runs import Run
 from drigm.training.session import Member, Session, Snapshot, restore, save
+from drigm.training.tick import RunState
 from drigm.training.trust import Named, open_environment
-from drigm.verification.cached_alignment import cached_alignment
-from drigm.verification.greedy_alignment import Alignment
+from drigm.verification.greedy_alignment import Alignment, cached_alignment
 
 CONFIG = SMALL.replace(env="probe:matrix", shards=1)
 ENV = make_env(CONFIG.env)
@@ -221,7 +221,7 @@ def _taken(directory, read):
 
 def _read_alignment(directory):
     with mock.patch(
-        "drigm.verification.cached_alignment.verify_run", side_effect=UserError("alignment: is asked for.")
+        "drigm.verification.greedy_alignment.verify_run", side_effect=UserError("alignment: is asked for.")
     ):
         cached_alignment(Run(directory, CONFIG, ENV))
 

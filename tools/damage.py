@@ -34,7 +34,7 @@ from drigm.core.config import TrainConfig
 from drigm.core.errors import UserError
 from drigm.core.scales import scales_of, to_text
 from drigm.envs import make_env
-from drigm.evaluation.evaluate import cached_evaluation, stored_evaluation
+from drigm.evaluation.cache import cached_evaluation, stored_evaluation
 from drigm.report.sections.overview import ran_on
 from drigm.storage.checkpoint import load_arrays, previous, save_tree
 from drigm.storage.run_directory import Diverged, RunDirectory, divergence
@@ -42,7 +42,7 @@ from drigm.training.loop import axes, weights_of
 from drigm.training.runs import Run, load_run, train_run, with_stored_scales
 from drigm.training.runs import programs_of as make_programs
 from drigm.training.session import Member, Session, restore
-from drigm.verification.cached_alignment import cached_alignment
+from drigm.verification.greedy_alignment import cached_alignment
 
 CONFIG = TrainConfig().replace(
     env="probe:matrix",
@@ -125,7 +125,7 @@ def read_finished(subject: Subject, path: Path) -> dict[str, Any]:
 
 def stored_alignment(run: Run) -> Any:
     """Return the alignment that is stored, None where it would be computed."""
-    kept: Any = sys.modules["drigm.verification.cached_alignment"]
+    kept: Any = sys.modules["drigm.verification.greedy_alignment"]
     compute, kept.verify_run = kept.verify_run, lambda run: None
     try:
         with contextlib.suppress(AttributeError):

@@ -26,10 +26,11 @@ from drigm.evaluation.evaluate import episode_scores
 from drigm.runtime.devices import cache_compilations, use_cores
 from drigm.storage.run_directory import RunDirectory
 from drigm.training.loop import train_session
-from drigm.training.programs import Train, row_ticks
+from drigm.training.programs import Train
 from drigm.training.runs import Run, programs_of
 from drigm.training.session import Member, Session
 from drigm.training.settings import resolve, settle
+from drigm.training.tick import row_ticks
 
 ENVS = {
     "pettingzoo": "pettingzoo:{module}:parallel_env?N=3&max_cycles={episode}&local_ratio=0.0",

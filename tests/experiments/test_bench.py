@@ -14,7 +14,7 @@ from benchmarks import bench, compile_time, flops, gpu, growth, measure, memory,
 from drigm.core.config import TrainConfig
 from drigm.envs import make_env
 from drigm.runtime import devices
-from drigm.training.programs import first_update
+from drigm.training.tick import first_update
 
 MACHINE = {
     "cores": 2,

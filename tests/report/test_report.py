@@ -17,7 +17,7 @@ from drigm.core.errors import UserError
 from drigm.core.naming import duration
 from drigm.envs import make_env
 from drigm.envs.building.dataset import building_names, zones
-from drigm.evaluation.evaluate import cached_evaluation
+from drigm.evaluation.cache import cached_evaluation
 from drigm.evaluation.references import controller_score
 from drigm.evaluation.statistics import Interval
 from drigm.report.figures.aggregates import (
@@ -488,7 +488,7 @@ def test_nothing_is_computed_twice(small_runs, tmp_path, monkeypatch):
     monkeypatch.setattr(
         sys.modules["drigm.evaluation.evaluate"], "evaluate", lambda *_, **__: pytest.fail("scored again")
     )
-    monkeypatch.setattr("drigm.verification.cached_alignment.verify_run", lambda *_: pytest.fail("verified again"))
+    monkeypatch.setattr("drigm.verification.greedy_alignment.verify_run", lambda *_: pytest.fail("verified again"))
     write_report(small_runs, tmp_path / "two.html", "nominal")
     assert (tmp_path / "one.html").read_text() == (tmp_path / "two.html").read_text()
 

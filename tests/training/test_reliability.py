@@ -22,7 +22,8 @@ from drigm.core.config import RUNNING, TrainConfig, essential
 from drigm.core.errors import UserError
 from drigm.core.scales import scales_of
 from drigm.envs import make_env
-from drigm.evaluation.evaluate import Evaluation, cached_evaluation, shift_score, stored_evaluation
+from drigm.evaluation.cache import cached_evaluation, stored_evaluation
+from drigm.evaluation.evaluate import Evaluation, shift_score
 from drigm.report.sections.overview import ran_on
 from drigm.runtime import interrupts
 from drigm.runtime.files import FileError, append_text, hold, write_text

@@ -11,7 +11,8 @@ from small import SMALL
 
 from drigm.core.errors import UserError
 from drigm.core.scales import scales_of
-from drigm.evaluation.evaluate import cached_evaluation, cached_evaluations, evaluate
+from drigm.evaluation.cache import cached_evaluation, cached_evaluations
+from drigm.evaluation.evaluate import evaluate
 from drigm.storage.checkpoint import load_arrays
 from drigm.storage.run_directory import RunDirectory
 from drigm.training.runs import train_run, train_together, with_known_scales

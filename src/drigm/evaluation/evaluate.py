@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from importlib.metadata import version
-from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -14,18 +12,13 @@ import numpy as np
 from drigm.agents import rollout
 from drigm.agents.recurrent import RecurrentAgents
 from drigm.agents.rollout import Outcome
-from drigm.core.config import TrainConfig
-from drigm.core.errors import warn
 from drigm.core.types import Array, PyTree, TimeStep
 from drigm.envs.api import Environment, Shift
 from drigm.envs.shifts import Grid, default_suite, worlds
-from drigm.envs.subprocess.source import origin, source_file
 from drigm.evaluation.subprocess_play import subprocess_outcomes
 from drigm.runtime.devices import use_cores
-from drigm.runtime.files import FileError, file_digest
 from drigm.runtime.progress import Progress
-from drigm.storage.results import load_result, store_result, to_json
-from drigm.storage.run_directory import RunDirectory
+from drigm.storage.results import to_json
 from drigm.training.runs import Run
 
 
@@ -71,14 +64,15 @@ def evaluate(run: Run, shifts: str | None = None, perturb: Grid | None = None, *
     Raises:
         UserError: the environment has no such suite or perturbation, or the run is unfinished.
     """
-    return _evaluate_together([run], shifts or _default(run, perturb), perturb, quiet)[0]
+    return evaluate_together([run], shifts or default_shifts(run, perturb), perturb, quiet)[0]
 
 
-def _default(run: Run, perturb: Grid | None) -> str:
+def default_shifts(run: Run, perturb: Grid | None) -> str:
+    """Return the suite that is played where none is named."""
     return "nominal" if perturb else default_suite(run.env)
 
 
-def _evaluate_together(runs: Sequence[Run], suite: str, perturb: Grid | None, quiet: bool) -> list[Evaluation]:
+def evaluate_together(runs: Sequence[Run], suite: str, perturb: Grid | None, quiet: bool) -> list[Evaluation]:
     """Evaluate runs with the same networks and environment in one program, as if their seeds were those of one run."""
     use_cores()
     env, tried = worlds(runs[0].env, suite, perturb)
@@ -90,77 +84,6 @@ def _evaluate_together(runs: Sequence[Run], suite: str, perturb: Grid | None, qu
         Evaluation(suite, [shift_score(world.name, row) for world, row in zip(tried, part, strict=True)])
         for part in np.split(scores, ends[:-1], axis=1)
     ]
-
-
-def cached_evaluation(
-    run: Run, shifts: str | None = None, perturb: Grid | None = None, *, quiet: bool = False
-) -> Evaluation:
-    """Return `evaluate` (run, shifts, perturb), from ``scores/`` in the run directory if it stands there already.
-
-    A finished run's weights no longer change; what another version of drigm wrote is computed anew.
-    """
-    return cached_evaluations([run], shifts, perturb, quiet=quiet)[0]
-
-
-def cached_evaluations(
-    runs: Sequence[Run], shifts: str | None = None, perturb: Grid | None = None, *, quiet: bool = False
-) -> list[Evaluation]:
-    """Return `cached_evaluation` of each run; if one of them has not been played, all are, in one program.
-
-    All, because rounding differs with what is played side by side: a score must not depend on where a session stopped.
-
-    Args:
-        runs: with the same networks and the same environment, as `drigm.training.runs.train_together` returns them.
-        shifts, perturb, quiet: see `evaluate`.
-    """
-    suite = shifts or _default(runs[0], perturb)
-    kept = [stored_evaluation(run.directory, run.config, suite, perturb, _opened(run)) for run in runs]
-    found = [one for one in kept if one is not None]
-    if len(found) == len(runs):
-        return found
-    found = _evaluate_together(runs, suite, perturb, quiet)
-    for run, result in zip(runs, found, strict=True):
-        file, key = _stored(run.directory, run.config, suite, perturb, _opened(run))
-        if not store_result(file, key, [score._asdict() for score in result.scores]) and not quiet:
-            warn(f"{file}: cannot be written; the scores are computed again the next time.")
-    return found
-
-
-def stored_evaluation(
-    directory: RunDirectory, config: TrainConfig, suite: str, perturb: Grid | None = None, env_id: str = ""
-) -> Evaluation | None:
-    """Return what `cached_evaluation` has kept in a run directory for these very weights; None if nothing.
-
-    Scores that were played in another version of the source of the environment ``env_id`` do not count.
-    """
-    try:
-        found = load_result(*_stored(directory, config, suite, perturb, env_id))
-        scores = [] if found is None else [ShiftScore(**score) for score in found]
-        ours = bool(scores) and all(
-            np.shape(np.array([s.mean, s.se, *s.per_seed], np.float64)) == (2 + config.seeds,) for s in scores
-        )
-    except (FileError, TypeError, ValueError, OverflowError):  # no weights, or not ours
-        return None
-    return Evaluation(suite, scores) if ours else None
-
-
-def _opened(run: Run) -> str:
-    """The id of the environment that ``run`` was opened with, where it lies now."""
-    return run.config.env if run.env.subprocess is None else f"{run.env.subprocess.kind}:{run.env.subprocess.name}"
-
-
-def _stored(
-    directory: RunDirectory, config: TrainConfig, suite: str, perturb: Grid | None, env_id: str
-) -> tuple[Path, dict[str, object]]:
-    """The file that scores are kept in, and what must stand in it."""
-    named = {name: [float(x) for x in strengths] for name, strengths in (perturb or {}).items()}
-    strengths = "".join(f"-{name}={','.join(f'{x:g}' for x in values)}" for name, values in named.items())
-    weights = directory.weights_digest(config)
-    key: dict[str, object] = {"suite": suite, "perturb": named, "version": version("drigm"), "weights": weights}
-    parts = origin(env_id)
-    if parts is not None and (source := source_file(parts, config.env_python)) is not None:
-        key["source"] = file_digest(source)
-    return directory.path / "scores" / f"{suite}{strengths}.json", key
 
 
 def episode_scores(

@@ -14,7 +14,8 @@ from drigm.core.errors import UserError
 from drigm.core.naming import method_name
 from drigm.envs.api import Environment
 from drigm.envs.shifts import worlds
-from drigm.evaluation.evaluate import Evaluation, cached_evaluation
+from drigm.evaluation.cache import cached_evaluation
+from drigm.evaluation.evaluate import Evaluation
 from drigm.training.runs import Run
 from drigm.training.settings import settle
 

@@ -29,8 +29,9 @@ from drigm.runtime.progress import Progress
 from drigm.storage.checkpoint import drop
 from drigm.storage.loggers import Slot, Write, open_logs
 from drigm.storage.run_directory import Diverged, divergence, metrics_row, seeds_of
-from drigm.training.programs import ChunkSums, RunState, StoppedError, first_update, row_ticks
+from drigm.training.programs import StoppedError
 from drigm.training.session import Member, Session, Snapshot, finite_slots, restore, save
+from drigm.training.tick import ChunkSums, RunState, first_update, row_ticks
 
 __all__ = ["Member", "Session", "Weights", "axes", "check_together", "train_session"]
 

@@ -21,7 +21,8 @@ from drigm.envs.api import Environment
 from drigm.runtime import interrupts
 from drigm.storage.checkpoint import DamagedError, as_tree, load_arrays, previous, save_tree
 from drigm.storage.run_directory import RunDirectory, seeds_of
-from drigm.training.programs import RunState, Train
+from drigm.training.programs import Train
+from drigm.training.tick import RunState
 
 FORMAT = "drigm-checkpoint-2"
 LONGEST_COUNT = 10  # digits; Python reads no number of thousands of them

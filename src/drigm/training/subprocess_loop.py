@@ -35,19 +35,8 @@ from drigm.envs.api import Environment
 from drigm.envs.subprocess.vector import SubprocessSteps, SubprocessVector
 from drigm.runtime.sharding import over_shards, shard_mesh, sharding_of
 from drigm.training import subprocess_resume
-from drigm.training.programs import (
-    ChunkSums,
-    RunState,
-    StoppedError,
-    Train,
-    compiled_start,
-    first_update,
-    initial_state,
-    learn,
-    nothing_learnt,
-    row_ticks,
-    training_strengths,
-)
+from drigm.training.programs import StoppedError, Train, compiled_start, initial_state, training_strengths
+from drigm.training.tick import ChunkSums, RunState, first_update, learn, nothing_learnt, row_ticks
 
 BLOCK = 64  # rows at most that wait for the learning thread
 ACTING, SAMPLING = 0, 1  # what keys of a run are drawn for

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from importlib.metadata import version
 from typing import NamedTuple
 
 import jax
@@ -18,6 +19,7 @@ from drigm.core.types import Array, PyTree, standardise
 from drigm.envs.api import Environment
 from drigm.envs.play import play
 from drigm.runtime.devices import use_cores
+from drigm.storage.results import load_result, store_result
 from drigm.training.runs import Run
 
 EXHAUSTIVE = 4096  # joint actions up to which all are compared
@@ -100,6 +102,26 @@ def verify_run(run: Run) -> Alignment:
         mean_gap=float(wrong.mean()) if wrong.size else 0.0,
         max_gap=float(wrong.max()) if wrong.size else 0.0,
     )
+
+
+def cached_alignment(run: Run) -> Alignment:
+    """Return `verify_run`'s result, from ``scores/alignment.json`` in the run directory if it stands there already.
+
+    What another version of drigm wrote, or is of other weights, is computed anew.
+
+    Raises:
+        UserError: the run's environment lives in another process.
+    """
+    file = run.path / "scores" / "alignment.json"
+    key = {"version": version("drigm"), "weights": run.directory.weights_digest(run.config)}
+    try:
+        if (found := load_result(file, key)) is not None:
+            return Alignment(**found)
+    except TypeError:
+        pass  # not ours
+    result = verify_run(run)
+    store_result(file, key, result._asdict())
+    return result
 
 
 def _joint_count(env: Environment) -> float:

@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 from drigm.core.config import TrainConfig
 from drigm.core.naming import duration, method_name
-from drigm.evaluation.evaluate import Evaluation, cached_evaluations
+from drigm.evaluation.cache import cached_evaluations
+from drigm.evaluation.evaluate import Evaluation
 from drigm.experiments.reproduce.studies import Group
 from drigm.runtime import devices
 from drigm.runtime.devices import usable_cores

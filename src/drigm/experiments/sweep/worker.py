@@ -10,7 +10,7 @@ from pathlib import Path
 
 from drigm.core.errors import UserError
 from drigm.envs.perturbations import parse_grid
-from drigm.evaluation.evaluate import cached_evaluations
+from drigm.evaluation.cache import cached_evaluations
 from drigm.experiments.sweep.plan import load_plan
 from drigm.runtime.devices import cache_compilations, own_folder
 from drigm.runtime.files import hold

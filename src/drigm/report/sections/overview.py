@@ -14,7 +14,7 @@ from drigm.report.html import Html, Section, escape, figure_html, paragraph, slu
 from drigm.report.study import NAMED, Method, Study, changed
 from drigm.runtime.progress import Progress
 from drigm.training.runs import Run
-from drigm.verification.cached_alignment import cached_alignment
+from drigm.verification.greedy_alignment import cached_alignment
 
 SHARED = ("env", "steps", "settings", "system", "commit")  # columns that become a sentence where all runs agree
 
