@@ -3,7 +3,6 @@
 import json
 import math
 import re
-import sys
 
 import jax.numpy as jnp
 import numpy as np
@@ -484,10 +483,7 @@ def test_nothing_is_computed_twice(small_runs, tmp_path, monkeypatch):
     for run in small_runs:
         cached_evaluation(run, "nominal", quiet=True)
     write_report(small_runs, tmp_path / "one.html", "nominal")
-    # By its module: the name drigm.evaluate is the function.
-    monkeypatch.setattr(
-        sys.modules["drigm.evaluation.evaluate"], "evaluate", lambda *_, **__: pytest.fail("scored again")
-    )
+    monkeypatch.setattr("drigm.evaluation.cache.evaluate_together", lambda *_: pytest.fail("scored again"))
     monkeypatch.setattr("drigm.verification.greedy_alignment.verify_run", lambda *_: pytest.fail("verified again"))
     write_report(small_runs, tmp_path / "two.html", "nominal")
     assert (tmp_path / "one.html").read_text() == (tmp_path / "two.html").read_text()
