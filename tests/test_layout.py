@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import itertools
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -214,3 +216,16 @@ def test_the_check_allows_earlier_rooms_and_the_own(package):
 def test_the_check_sees_cycles(package):
     root = package({"envs/a.py": "def f():\n    from drigm.envs import b", "envs/b.py": "from drigm.envs.a import x"})
     assert cycles(root) == ["drigm.envs.a -> drigm.envs.b -> drigm.envs.a"]
+
+
+def test_the_picture_shows_the_rooms():
+    page = (SOURCE.parents[1] / "docs" / "architecture.md").read_text(encoding="utf-8")
+    arrows = {tuple(line.split(" --> ")) for line in map(str.strip, page.splitlines()) if " --> " in line}
+    assert arrows == {(a, b) for left, right in itertools.pairwise(ROOMS) for a in left for b in right}
+    rooms = {file.parent.name for file in SOURCE.glob("*/__init__.py")}
+    assert rooms == {name for line in ROOMS for name in line}
+    answers = [
+        path for row in page.split("## Where is")[1].splitlines() for path in re.findall(r"`(\w+/[\w/.]*)`", row)
+    ]
+    assert len(answers) >= 20
+    assert not [path for path in answers if not (SOURCE / path).exists()]

@@ -162,7 +162,7 @@ def test_scores_are_kept_and_are_those_of_evaluate(together, monkeypatch):
     assert cached_evaluation(run, "nominal", quiet=True) == evaluate(run, "nominal", quiet=True)
     grid = {"obs_noise": [0.0, 0.5]}
     noisy = cached_evaluation(run, "nominal", grid, quiet=True)
-    monkeypatch.setattr("drigm.evaluation.cache.evaluate_together", None)  # from now on, everything comes from the files
+    monkeypatch.setattr("drigm.evaluation.cache.evaluate_together", None)  # now all comes from files
     assert cached_evaluation(run, "nominal", grid, quiet=True) == noisy
     file = run.path / "scores" / "nominal.json"
     file.write_text(file.read_text().replace('"version": "', '"version": "0.0.0-'))
