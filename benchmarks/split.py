@@ -19,7 +19,7 @@ from drigm.core.config import TrainConfig
 from drigm.core.types import Array
 from drigm.envs import make_env
 from drigm.envs.api import Environment
-from drigm.envs.play import advance
+from drigm.envs.episodes import advance
 from drigm.runtime.sharding import over_shards, shard_mesh, sharding_of
 from drigm.storage.run_directory import RunDirectory
 from drigm.training.loop import axes, train_session

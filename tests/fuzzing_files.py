@@ -32,8 +32,9 @@ from drigm.evaluation.evaluate import ShiftScore
 from drigm.storage import checkpoint
 from drigm.storage.results import store_result
 from drigm.storage.run_directory import RunDirectory, metrics_row
+from drigm.training.checkpointing import Snapshot, restore, save
 from drigm.training.runs import Run
-from drigm.training.session import Member, Session, Snapshot, restore, save
+from drigm.training.session import Member, Session
 from drigm.training.tick import RunState
 from drigm.training.trust import Named, open_environment
 from drigm.verification.greedy_alignment import Alignment, cached_alignment

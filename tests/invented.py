@@ -7,7 +7,7 @@ from drigm.experiments.reproduce import plan
 from drigm.experiments.reproduce.runner import Outcome, Scored, Timing, folder_of
 from drigm.report.figures.style import drawing
 from drigm.report.sections.battle import Battle
-from drigm.report.sections.day import Day, Lived
+from drigm.report.sections.building_day import Day, Lived
 from drigm.storage.run_directory import RunDirectory
 from drigm.training.runs import Run
 

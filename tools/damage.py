@@ -38,10 +38,11 @@ from drigm.evaluation.cache import cached_evaluation, stored_evaluation
 from drigm.report.sections.overview import ran_on
 from drigm.storage.checkpoint import load_arrays, previous, save_tree
 from drigm.storage.run_directory import Diverged, RunDirectory, divergence
+from drigm.training.checkpointing import restore
 from drigm.training.loop import axes, weights_of
 from drigm.training.runs import Run, load_run, train_run, with_stored_scales
 from drigm.training.runs import programs_of as make_programs
-from drigm.training.session import Member, Session, restore
+from drigm.training.session import Member, Session
 from drigm.verification.greedy_alignment import cached_alignment
 
 CONFIG = TrainConfig().replace(
@@ -77,8 +78,8 @@ def prepare(folder: Path) -> Subject:
     run = train_run(CONFIG, folder / "finished", quiet=True)
     cached_evaluation(run, "nominal", quiet=True)
     cached_alignment(run)
-    training: Any = sys.modules["drigm.training.loop"]
-    before = training.CHECKPOINT_SECONDS, training.SAVING_SHARE, training.save
+    checkpointing: Any = sys.modules["drigm.training.checkpointing"]
+    before = checkpointing.CHECKPOINT_SECONDS, checkpointing.SAVING_SHARE, checkpointing.save
     saved: list[int] = []
 
     def save_and_stop(session: Session, standing: Any) -> None:
@@ -87,12 +88,12 @@ def prepare(folder: Path) -> Subject:
         if len(saved) == 40:
             raise KeyboardInterrupt
 
-    training.CHECKPOINT_SECONDS, training.SAVING_SHARE, training.save = 0.0, math.inf, save_and_stop
+    checkpointing.CHECKPOINT_SECONDS, checkpointing.SAVING_SHARE, checkpointing.save = 0.0, math.inf, save_and_stop
     try:
         with contextlib.suppress(KeyboardInterrupt):
             train_run(CONFIG, folder / "unfinished", quiet=True)
     finally:
-        training.CHECKPOINT_SECONDS, training.SAVING_SHARE, training.save = before
+        checkpointing.CHECKPOINT_SECONDS, checkpointing.SAVING_SHARE, checkpointing.save = before
     other = RunDirectory(shutil.copytree(folder / "finished", folder / "diverged"))
     other.weights_file(1).unlink()
     other.record_diverged({1: Diverged(24, "learning_rate: 0.003 is not allowed; {seeds} by step {steps}")})

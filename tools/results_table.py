@@ -32,7 +32,7 @@ from drigm.core.config import TrainConfig
 from drigm.core.errors import UserError, check
 from drigm.envs.building import dataset
 from drigm.evaluation.evaluate import evaluate, shift_score
-from drigm.evaluation.references import CONTROLLERS, authors_score, controller_score
+from drigm.evaluation.published import CONTROLLERS, authors_score, controller_score
 from drigm.report.figures.charts import shift_bars
 from drigm.report.figures.style import color, drawing, save
 from drigm.report.tables import Score, format_table, markdown_table

@@ -15,8 +15,8 @@ from drigm.agents import rollout
 from drigm.agents.recurrent import make_agents
 from drigm.algorithms.baselines import BASELINES, groupdr
 from drigm.algorithms.baselines.domain_randomization import randomized
-from drigm.algorithms.dual import dual_variables, init_dual
 from drigm.algorithms.factorizations import Team
+from drigm.algorithms.fit_dual import dual_variables, init_dual
 from drigm.algorithms.learner import make_learner
 from drigm.algorithms.method import make_method
 from drigm.algorithms.uncertainty import SETS, Dual
@@ -26,7 +26,7 @@ from drigm.core.errors import UserError
 from drigm.core.types import TimeStep
 from drigm.envs import make_env
 from drigm.envs.api import Environment, Shift
-from drigm.envs.play import advance
+from drigm.envs.episodes import advance
 from drigm.envs.shifts import shift_suite
 from drigm.evaluation.evaluate import evaluate
 from drigm.training.programs import make_train

@@ -12,12 +12,11 @@ from drigm.algorithms import replay
 from drigm.algorithms.factorizations import Factorization
 from drigm.algorithms.learner import make_learner
 from drigm.algorithms.robust_target import next_team
-from drigm.algorithms.td_target import valid_transitions
 from drigm.algorithms.value_bounds import Robustness
-from drigm.algorithms.windows import cut_batch
+from drigm.algorithms.windows import cut_batch, valid_transitions
 from drigm.core.types import NO_ACTION, StoredStep, TimeStep
 from drigm.envs.api import Environment
-from drigm.envs.play import advance, stored_step
+from drigm.envs.episodes import advance, stored_step
 
 QUIT = 2  # any agent that picks this terminates the episode; without it, three steps truncate it
 LIMIT = 3

@@ -11,11 +11,11 @@ from scipy.optimize import minimize
 from small import SMALL, assert_close, assert_equal, leaves, make_spec, seeds_to_learn, shift_of, shifted_target_of
 
 from drigm.agents.recurrent import greedy_actions
-from drigm.algorithms.dual import FittedDual, dual_variables, fit_dual, init_dual
 from drigm.algorithms.factorizations import Team
+from drigm.algorithms.fit_dual import FittedDual, dual_variables, fit_dual, init_dual
 from drigm.algorithms.learner import make_learner
 from drigm.algorithms.robust_target import next_values
-from drigm.algorithms.td_target import masked_mean, td_target, valid_transitions
+from drigm.algorithms.td_target import masked_mean, td_target
 from drigm.algorithms.uncertainty import SETS, Dual
 from drigm.algorithms.uncertainty.kullback_leibler import MAX_RATIO
 from drigm.algorithms.value_bounds import (
@@ -26,7 +26,7 @@ from drigm.algorithms.value_bounds import (
     value_bounds,
 )
 from drigm.algorithms.value_bounds import value_offset as offset_of
-from drigm.algorithms.windows import Batch
+from drigm.algorithms.windows import Batch, valid_transitions
 from drigm.envs import make_env
 from drigm.envs.toy.probe import RULES
 from drigm.runtime.sharding import SHARD_AXIS

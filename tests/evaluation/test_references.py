@@ -11,7 +11,7 @@ from drigm.core.errors import UserError
 from drigm.envs import make_env
 from drigm.envs.building.dataset import PROTOCOL_CITIES
 from drigm.evaluation.controllers import controller_scores, do_nothing, one_step_optimal
-from drigm.evaluation.references import (
+from drigm.evaluation.published import (
     PAPER_CITIES,
     PAPER_METHODS,
     authors_radii,

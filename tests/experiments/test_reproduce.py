@@ -19,13 +19,15 @@ from drigm.cli.main import main
 from drigm.core.errors import UserError
 from drigm.core.naming import method_name
 from drigm.evaluation.evaluate import Evaluation, shift_score
-from drigm.evaluation.references import authors_score, paper_score, reference_method
+from drigm.evaluation.published import authors_score, paper_score, reference_method
 from drigm.evaluation.statistics import marl_eval_json
 from drigm.experiments import reproduce
 from drigm.experiments.reproduce import PARTS, SCALES, plan, plan_text
 from drigm.experiments.reproduce.compare import beside_paper, every_world
 from drigm.experiments.reproduce.page import page_sections, records, table_time, write_outcome
-from drigm.experiments.reproduce.questions import (
+from drigm.experiments.reproduce.runner import Outcome, folder_of
+from drigm.experiments.reproduce.studies import CONTAMINATION_GRID, FACTORIZATIONS, TV_GRID
+from drigm.experiments.reproduce.verdicts import (
     PLACES,
     against,
     authors_sets,
@@ -37,8 +39,6 @@ from drigm.experiments.reproduce.questions import (
     untrained,
     world_rows,
 )
-from drigm.experiments.reproduce.runner import Outcome, folder_of
-from drigm.experiments.reproduce.studies import CONTAMINATION_GRID, FACTORIZATIONS, TV_GRID
 from drigm.runtime import devices
 
 

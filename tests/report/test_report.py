@@ -17,7 +17,7 @@ from drigm.core.naming import duration
 from drigm.envs import make_env
 from drigm.envs.building.dataset import building_names, zones
 from drigm.evaluation.cache import cached_evaluation
-from drigm.evaluation.references import controller_score
+from drigm.evaluation.published import controller_score
 from drigm.evaluation.statistics import Interval
 from drigm.report.figures.aggregates import (
     aggregate_columns,
@@ -45,8 +45,8 @@ from drigm.report.html import (
 from drigm.report.report import write_report
 from drigm.report.sections.against_paper import paper_section
 from drigm.report.sections.battle import attacked, battle_data, battle_figure
+from drigm.report.sections.building_day import day_data, extreme_episode, still_step
 from drigm.report.sections.comparison import comparison_row, cost_of, verdict_html
-from drigm.report.sections.day import day_data, extreme_episode, still_step
 from drigm.report.sections.overview import runs_section, training_time
 from drigm.report.sections.robustness import radius_section, shifts_section
 from drigm.report.study import Method, Study, changed, labels, nominal_world, ordered, pooled

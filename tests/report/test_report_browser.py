@@ -16,8 +16,8 @@ from drigm.report.figures.style import save
 from drigm.report.html import Section, figure_html, table_html, write_page
 from drigm.report.sections.battle import SCRIPTS as BATTLE_SCRIPTS
 from drigm.report.sections.battle import battles_html
-from drigm.report.sections.day import SCRIPTS as DAY_SCRIPTS
-from drigm.report.sections.day import day_data, day_html
+from drigm.report.sections.building_day import SCRIPTS as DAY_SCRIPTS
+from drigm.report.sections.building_day import day_data, day_html
 
 PHONE, DESK = {"width": 375, "height": 700}, {"width": 1200, "height": 800}
 NAMES = ("chromium", "chromium-browser", "google-chrome")

@@ -13,6 +13,7 @@ from drigm.core.metrics import COLUMNS
 from drigm.storage import loggers
 from drigm.storage.loggers import LOGGERS, Log, Logger, Slot, open_logs, parse_log
 from drigm.storage.run_directory import RunDirectory
+from drigm.training import checkpointing
 from drigm.training.runs import resume_run, train_run
 
 CONFIG = SMALL.replace(env="probe:recall", seeds=2, first_seed=3, shards=1)
@@ -96,12 +97,12 @@ def interrupt_at(monkeypatch, count):
     def stop(*arguments):
         refuse(*arguments)
         chunks.append(1)
-        training.CHECKPOINT_SECONDS = 0.0 if len(chunks) < count else 1e9
+        checkpointing.CHECKPOINT_SECONDS = 0.0 if len(chunks) < count else 1e9
         if len(chunks) == count + 3:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
-    monkeypatch.setattr(training, "SAVING_SHARE", math.inf)
+    monkeypatch.setattr(checkpointing, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(checkpointing, "SAVING_SHARE", math.inf)
     monkeypatch.setattr(training, "_note_divergence", stop)
     return refuse
 

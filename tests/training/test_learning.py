@@ -18,7 +18,7 @@ from drigm.algorithms.uncertainty import SETS
 from drigm.algorithms.value_bounds import make_robustness
 from drigm.core.types import NO_ACTION, StoredStep, standardise
 from drigm.envs import make_env
-from drigm.envs.play import advance, stored_step
+from drigm.envs.episodes import advance, stored_step
 from drigm.runtime.sharding import SHARD_AXIS
 
 

@@ -29,6 +29,7 @@ from drigm.runtime import interrupts
 from drigm.runtime.files import FileError, append_text, hold, write_text
 from drigm.storage.checkpoint import load_arrays, previous, save_tree
 from drigm.storage.run_directory import RunDirectory
+from drigm.training import checkpointing
 from drigm.training.runs import load_run, resume_run, train_run
 
 training = importlib.import_module("drigm.training.loop")  # as an attribute of the package, `train` is the function
@@ -66,7 +67,7 @@ def stopped_at(path, tick, monkeypatch, signum=signal.SIGINT):
             return advance(self)
 
         patch.setattr(training, "CHUNK_SECONDS", 0.0)  # chunks of one tick
-        patch.setattr(training, "CHECKPOINT_SECONDS", 1e9)
+        patch.setattr(checkpointing, "CHECKPOINT_SECONDS", 1e9)
         patch.setattr(training._Training, "advance", one_tick)
         with pytest.raises(KeyboardInterrupt, match=f"continue with drigm train --resume {path}"):
             train_run(LONG, path, quiet=True)

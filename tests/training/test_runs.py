@@ -23,6 +23,7 @@ from drigm.envs import make_env
 from drigm.evaluation.evaluate import evaluate
 from drigm.storage.checkpoint import drop, load_arrays, load_tree, previous, save_tree
 from drigm.storage.run_directory import RunDirectory
+from drigm.training import checkpointing
 from drigm.training.programs import make_train
 from drigm.training.runs import load_run, resume_run, train_run
 
@@ -35,7 +36,7 @@ from pathlib import Path
 from drigm.cli.main import main
 
 training = importlib.import_module("drigm.training.loop")
-training.CHECKPOINT_SECONDS, training.SAVING_SHARE = 0.0, float("inf")
+checkpointing.CHECKPOINT_SECONDS, checkpointing.SAVING_SHARE = 0.0, float("inf")
 replace, checkpoints = os.replace, []
 
 def replace_but_not_the_third(source, target):
@@ -149,8 +150,8 @@ def test_killed_and_resumed_is_bitwise_the_uninterrupted_run(whole, copy):
 def test_killed_later_in_the_run_and_resumed(whole, copy, monkeypatch):
     """From a checkpoint after learning has begun, taken in this process; and killed once more before the next."""
     module = importlib.import_module("drigm.training.loop")  # as an attribute of the package, `train` is the function
-    monkeypatch.setattr(module, "CHECKPOINT_SECONDS", 0.0)
-    monkeypatch.setattr(module, "SAVING_SHARE", math.inf)
+    monkeypatch.setattr(checkpointing, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(checkpointing, "SAVING_SHARE", math.inf)
     saved, save = [], module.save
 
     def save_and_stop(session, standing):

@@ -15,6 +15,7 @@ from drigm.evaluation.cache import cached_evaluation, cached_evaluations
 from drigm.evaluation.evaluate import evaluate
 from drigm.storage.checkpoint import load_arrays
 from drigm.storage.run_directory import RunDirectory
+from drigm.training import checkpointing
 from drigm.training.runs import train_run, train_together, with_known_scales
 
 CONFIG = SMALL.replace(env="probe:recall", uncertainty="tv", rho=0.3, seeds=2)
@@ -57,8 +58,8 @@ def test_finished_runs_are_not_trained_again(together):
 
 def test_stopped_and_called_again_is_bitwise_the_uninterrupted_session(together, tmp_path, monkeypatch):
     training = importlib.import_module("drigm.training.loop")
-    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
-    monkeypatch.setattr(training, "SAVING_SHARE", float("inf"))
+    monkeypatch.setattr(checkpointing, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(checkpointing, "SAVING_SHARE", float("inf"))
     saved, save = [], training.save
 
     def save_and_stop(session, standing):
@@ -88,7 +89,7 @@ class Killed(BaseException):
 def test_killed_while_weights_are_written(together, tmp_path, monkeypatch, kills):
     """Runs that were begun together, beside one that had finished, go on together from their checkpoint."""
     training = importlib.import_module("drigm.training.loop")
-    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(checkpointing, "CHECKPOINT_SECONDS", 0.0)
     shutil.copytree(together[0].path, tmp_path / "rho-0.0")
     finish, done, ticks = RunDirectory.finish, [], []
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from drigm.agents.recurrent import AgentInputs, Memory, RecurrentAgents
 from drigm.core.types import Array, PyTree, StoredStep, TimeStep
 from drigm.envs.api import Environment, reset_all
-from drigm.envs.play import Act, RolloutState, begin, play, stored_step
+from drigm.envs.episodes import Act, RolloutState, begin, play, stored_step
 
 
 def start(env: Environment, agents: RecurrentAgents, key: Array, num_envs: int) -> RolloutState:

@@ -18,7 +18,7 @@ from drigm.agents.recurrent import Memory
 from drigm.core.types import NO_ACTION, Array, EnvSpec, PyTree, StoredStep, TimeStep
 from drigm.envs import perturbations
 from drigm.envs.api import Environment
-from drigm.envs.play import EpisodeStats, RolloutState, arrive, stored_step
+from drigm.envs.episodes import EpisodeStats, RolloutState, arrive, stored_step
 from drigm.envs.subprocess.vector import SubprocessSteps
 
 Strengths = Mapping[str, Any]

@@ -14,8 +14,8 @@ import optax
 
 from drigm.agents.recurrent import make_agents
 from drigm.algorithms.baselines import RewardModels
-from drigm.algorithms.dual import FittedDual, fit_dual, init_dual
 from drigm.algorithms.factorizations import Team, TeamSizes
+from drigm.algorithms.fit_dual import FittedDual, fit_dual, init_dual
 from drigm.algorithms.method import Method, make_method
 from drigm.algorithms.optimizer import descend, make_optimizers, mean_over_shards, start_of
 from drigm.algorithms.robust_target import Params, next_team, next_values, robust_target

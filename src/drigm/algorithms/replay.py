@@ -2,7 +2,7 @@
 
 A row (`drigm.core.types.StoredStep`) is a time-step together with the action that led to it. A window's T transitions
 are the pairs of neighbouring rows; the pair (last row of an episode, first row of the next) is not a transition and
-is masked out by `drigm.algorithms.td_target.valid_transitions`.
+is masked out by `drigm.algorithms.windows.valid_transitions`.
 """
 
 from __future__ import annotations

@@ -10,9 +10,9 @@ import jax.numpy as jnp
 from drigm.agents.recurrent import RecurrentAgents
 from drigm.algorithms.baselines import RewardModels
 from drigm.algorithms.baselines.groupdr import lowest_reward
-from drigm.algorithms.dual import dual_variables
 from drigm.algorithms.dual_network import DualNetwork
 from drigm.algorithms.factorizations import Team
+from drigm.algorithms.fit_dual import dual_variables
 from drigm.algorithms.method import Method
 from drigm.algorithms.td_target import shifted_target
 from drigm.algorithms.uncertainty import Dual

@@ -37,15 +37,6 @@ def shifted_target(
     return td_target(r_t, terminated_t, bootstrap_t, gamma) - (now - discount * after) * offset
 
 
-def valid_transitions(terminated_tm1: Array, truncated_tm1: Array, first_t: Array) -> Array:
-    """Return the mask [T, B] of real transitions: none leaves the last step of an episode or enters a first one.
-
-    What follows a last step is the reset observation of another episode; nothing may bootstrap from it. An episode
-    without a last step was cut off by a resume: its environment lived in a process that is gone.
-    """
-    return ~(terminated_tm1 | truncated_tm1 | first_t)
-
-
 def masked_mean(x: Array, mask: Array, shares: int = 1) -> Array:
     """Return the mean of ``x`` where ``mask``, 0 if nowhere; shapes [T, B] or [T, B, N] -> [].
 

@@ -10,7 +10,6 @@ import jax.numpy as jnp
 from drigm.agents.recurrent import AgentInputs, RecurrentAgents
 from drigm.algorithms.factorizations import Team
 from drigm.algorithms.method import Method
-from drigm.algorithms.td_target import valid_transitions
 from drigm.core.types import Array, StoredStep, standardise
 
 
@@ -48,6 +47,15 @@ def cut_batch(method: Method, window: StoredStep) -> Batch:
         alive_tm1=step_tm1.alive,
         alive_t=step_t.alive,
     )
+
+
+def valid_transitions(terminated_tm1: Array, truncated_tm1: Array, first_t: Array) -> Array:
+    """Return the mask [T, B] of real transitions: none leaves the last step of an episode or enters a first one.
+
+    What follows a last step is the reset observation of another episode; nothing may bootstrap from it. An episode
+    without a last step was cut off by a resume: its environment lived in a process that is gone.
+    """
+    return ~(terminated_tm1 | truncated_tm1 | first_t)
 
 
 def unroll_window(agents: RecurrentAgents, window: StoredStep, burn_in: int, *, stepwise: bool = False) -> Array:

@@ -19,7 +19,7 @@ import numpy as np
 from drigm.core.scales import Scales
 from drigm.core.types import Declared, EnvSpec, TimeStep
 from drigm.envs.api import Environment, reset_all
-from drigm.envs.play import RolloutState, begin, play
+from drigm.envs.episodes import RolloutState, begin, play
 from drigm.runtime.progress import Progress
 
 STEPS = 4_000  # of random play, resets included

@@ -16,7 +16,7 @@ from drigm.core.errors import check
 from drigm.core.types import Array, TimeStep
 from drigm.envs.api import Environment, reset_all
 from drigm.envs.building.simulator import FULL_PRECISION, BuildingParams, BuildingState
-from drigm.envs.play import RolloutState, begin, play
+from drigm.envs.episodes import RolloutState, begin, play
 from drigm.envs.shifts import shift_suite, stack_params
 
 Controller = Callable[[BuildingState, BuildingParams], Array]

@@ -29,7 +29,7 @@ from drigm.core.errors import UserError, as_path
 from drigm.envs.building import dataset, simulator
 from drigm.envs.shifts import shift_suite
 from drigm.evaluation.evaluate import Evaluation, evaluate, greedy_day
-from drigm.evaluation.references import CONTROLLERS, authors_score, controller_score, paper_score
+from drigm.evaluation.published import CONTROLLERS, authors_score, controller_score, paper_score
 from drigm.experiments.processes import Task, TaskError, train_side_by_side
 from drigm.report.tables import Score, format_table
 from drigm.runtime import interrupts

@@ -9,8 +9,8 @@ from drigm.core.errors import check
 from drigm.report.html import Section, save_figures, write_page
 from drigm.report.sections.against_paper import paper_section
 from drigm.report.sections.battle import battle_section
+from drigm.report.sections.building_day import day_section
 from drigm.report.sections.comparison import statistics_section
-from drigm.report.sections.day import day_section
 from drigm.report.sections.overview import alignment_section, id_suffix, learning_section, runs_section
 from drigm.report.sections.robustness import radius_section, shifts_section
 from drigm.report.study import Study, collect

@@ -29,16 +29,14 @@ from drigm.runtime.progress import Progress
 from drigm.storage.checkpoint import drop
 from drigm.storage.loggers import Slot, Write, open_logs
 from drigm.storage.run_directory import Diverged, divergence, metrics_row, seeds_of
+from drigm.training.checkpointing import Saver, Snapshot, finite_slots, restore
 from drigm.training.programs import StoppedError
-from drigm.training.session import Member, Session, Snapshot, finite_slots, restore, save
+from drigm.training.session import Member, Session
 from drigm.training.tick import ChunkSums, RunState, first_update, row_ticks
 
 __all__ = ["Member", "Session", "Weights", "axes", "check_together", "train_session"]
 
 CHUNK_SECONDS = 1.0  # of training between two looks at the clock and at signals
-FIRST_SECONDS = 1.0  # of training until the first checkpoint
-CHECKPOINT_SECONDS = 10.0  # between two of them; a state that takes long is saved for a tenth of the time
-SAVING_SHARE = 0.1
 OWN_AXES = {"rho": 0.0, "seeds": 1, "first_seed": 0}  # what members of one session may differ in
 TOO_LARGE = 1e19  # its square is infinite in float32
 
@@ -155,24 +153,6 @@ class Chunking:
         """Take in how long a chunk has taken."""
         fitting = int(min(ticks * CHUNK_SECONDS / max(seconds, 1e-9), 2 * ticks))
         self.size = max(1, fitting if seconds > CHUNK_SECONDS else max(self.size, fitting))
-
-
-class Saver:
-    """When a checkpoint is due: soon after the beginning, then every `CHECKPOINT_SECONDS`."""
-
-    def __init__(self) -> None:
-        self.saved_at, self.pause = time.monotonic(), min(FIRST_SECONDS, CHECKPOINT_SECONDS)
-
-    def due(self) -> bool:
-        """Return whether it is time."""
-        return time.monotonic() - self.saved_at >= self.pause
-
-    def save(self, session: Session, snapshot: Snapshot) -> None:
-        """Write the checkpoint."""
-        began = time.monotonic()
-        save(session, snapshot)
-        self.saved_at = time.monotonic()
-        self.pause = max(CHECKPOINT_SECONDS, (self.saved_at - began) / SAVING_SHARE)
 
 
 class _Training:

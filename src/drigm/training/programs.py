@@ -20,8 +20,8 @@ from drigm.core.errors import UserError, check
 from drigm.core.presets import LEAKY_PRESETS
 from drigm.core.types import Array, PyTree
 from drigm.envs.api import Environment
+from drigm.envs.episodes import RolloutState, stored_step
 from drigm.envs.perturbations import parse_grid, split, wrap
-from drigm.envs.play import RolloutState, stored_step
 from drigm.runtime import devices
 from drigm.runtime.sharding import Layout, layout_of
 from drigm.training.tick import ChunkSums, RunState, advance_all, no_sums

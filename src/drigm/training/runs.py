@@ -25,6 +25,7 @@ from drigm.runtime.files import remove, write_text
 from drigm.storage.checkpoint import drop
 from drigm.storage.loggers import parse_log
 from drigm.storage.run_directory import RunDirectory, default_path, seeds_of
+from drigm.training.checkpointing import recorded_members
 from drigm.training.loop import (
     DivergedError,
     Weights,
@@ -35,7 +36,7 @@ from drigm.training.loop import (
     weights_of,
 )
 from drigm.training.programs import Train, make_train
-from drigm.training.session import Member, Session, recorded_members
+from drigm.training.session import Member, Session
 from drigm.training.settings import check_replay, make_run_env, resolve
 from drigm.training.subprocess_loop import make_subprocess_train
 from drigm.training.trust import Named, check_unchanged, open_environment, provenance

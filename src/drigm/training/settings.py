@@ -9,7 +9,7 @@ from typing import Any
 
 from drigm.algorithms.baselines import BASELINES
 from drigm.algorithms.factorizations import FACTORIZATIONS
-from drigm.algorithms.uncertainty import SETS
+from drigm.algorithms.uncertainty import SETS, check_radius
 from drigm.core.config import TrainConfig, validate
 from drigm.core.errors import check, choose
 from drigm.core.presets import PRESETS, with_preset
@@ -28,8 +28,8 @@ def settle(settings: dict[str, Any]) -> TrainConfig:
     """
     filled = with_preset(settings)
     config = TrainConfig().replace(**filled)
-    radius = config.uncertainty in SETS and SETS[config.uncertainty].max_rho > 0.0
-    check(not radius or "rho" in filled, "rho", None, f"give the radius of {config.uncertainty}")
+    if "rho" not in filled and config.uncertainty in SETS:
+        check_radius(SETS[config.uncertainty], None)
     return config
 
 
@@ -91,11 +91,7 @@ def _check_method(config: TrainConfig) -> None:
     """Raise `UserError` for a radius without a set, and for baselines that cannot be combined with the rest."""
     baseline = BASELINES[config.baseline]
     uncertainty = baseline.uncertainty or SETS[config.uncertainty]
-    allowed = f"from 0 to {uncertainty.max_rho:g} with {uncertainty.name}"
-    if uncertainty.max_rho == 0.0:
-        with_radius = ", ".join(s.name for s in SETS.values() if s.max_rho)
-        allowed = f"0 with {uncertainty.name} (a radius needs one of {with_radius}, or the baseline short_horizon)"
-    check(config.rho <= uncertainty.max_rho, "rho", config.rho, allowed)
+    check_radius(uncertainty, config.rho)
     plain = config.uncertainty == "nominal" or baseline.uncertainty is None
     check(plain, "uncertainty", config.uncertainty, f"nominal with baseline {baseline.name}")
     additive = FACTORIZATIONS[config.factorization].additive

@@ -18,7 +18,7 @@ import numpy as np
 from drigm.agents.recurrent import Memory, RecurrentAgents
 from drigm.agents.subprocess_acting import Strengths, before_reset
 from drigm.core.types import Array, EnvSpec, PyTree
-from drigm.envs.play import RolloutState
+from drigm.envs.episodes import RolloutState
 from drigm.envs.subprocess.vector import SubprocessSteps, SubprocessVector
 from drigm.envs.subprocess.worker.steps import checksums
 

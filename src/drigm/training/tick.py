@@ -18,7 +18,7 @@ from drigm.core.config import TrainConfig
 from drigm.core.metrics import Metrics, no_metrics
 from drigm.core.types import Array, PyTree, StoredStep
 from drigm.envs.api import Environment
-from drigm.envs.play import EpisodeStats, RolloutState, advance, stored_step
+from drigm.envs.episodes import EpisodeStats, RolloutState, advance, stored_step
 from drigm.runtime.sharding import SHARD_AXIS
 
 ROWS = 100  # of metrics in a run, about

@@ -17,7 +17,7 @@ from drigm.algorithms.windows import of_the_living
 from drigm.core.errors import UserError, check
 from drigm.core.types import Array, PyTree, standardise
 from drigm.envs.api import Environment
-from drigm.envs.play import play
+from drigm.envs.episodes import play
 from drigm.runtime.devices import use_cores
 from drigm.storage.results import load_result, store_result
 from drigm.training.runs import Run

@@ -18,7 +18,7 @@ from drigm.algorithms.value_bounds import make_robustness, nature_of
 from drigm.core.config import TrainConfig
 from drigm.core.types import Array, standardise
 from drigm.envs.api import Environment
-from drigm.envs.play import RolloutState, play, stored_step
+from drigm.envs.episodes import RolloutState, play, stored_step
 from drigm.envs.toy.tabular import Tables, make_tabular
 from drigm.runtime.devices import use_cores
 from drigm.training.programs import make_train

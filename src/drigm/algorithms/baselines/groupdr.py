@@ -22,7 +22,7 @@ from drigm.algorithms.dual_network import DualNetwork, make_dual
 from drigm.algorithms.optimizer import descend, start_of
 from drigm.core.types import Array, EnvSpec, PyTree, standardise
 from drigm.envs.api import Environment, reset_all
-from drigm.envs.play import RolloutState, begin, play
+from drigm.envs.episodes import RolloutState, begin, play
 from drigm.envs.shifts import SOURCES, shift_suite, stack_params
 from drigm.runtime import devices
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from drigm.core.errors import UserError, check, choose
-from drigm.experiments.reproduce.rewrite import read_outcome, read_verification
+from drigm.experiments.reproduce.from_scores import read_outcome, read_verification
 from drigm.experiments.reproduce.runner import Outcome, plan_text, suited, train_groups
 from drigm.experiments.reproduce.studies import PARTS, SCALES, Group, groups
 from drigm.runtime.devices import cache_compilations, require_backend, use_cores
@@ -73,7 +73,7 @@ def reproduce_tables(folder: Path, scale: str = "paper") -> Files:
         scale: of the study.
 
     Raises:
-        UserError: see `drigm.experiments.reproduce.rewrite.read_outcome`; or the folder cannot be written.
+        UserError: see `drigm.experiments.reproduce.from_scores.read_outcome`; or the folder cannot be written.
     """
     from drigm.experiments.reproduce.page import write_tables
 

@@ -24,7 +24,7 @@ from drigm.core.types import Array
 from drigm.envs import make_env
 from drigm.envs.api import Environment, Shift, reset_all
 from drigm.envs.building.simulator import PROTOCOL_DAYS, BuildingParams
-from drigm.envs.play import RolloutState, begin, play
+from drigm.envs.episodes import RolloutState, begin, play
 from drigm.envs.shifts import shift_suite, stack_params
 from drigm.experiments.reproduce.studies import BUILDING_ENV
 from drigm.runtime.devices import cache_compilations, use_cores

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from drigm.evaluation import statistics as st
-from drigm.evaluation.references import (
+from drigm.evaluation.published import (
     CONTROLLERS,
     PAPER_CITIES,
     authors_score,

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from drigm.evaluation import statistics as st
-from drigm.evaluation.references import authors_radii, authors_score, reference_method
+from drigm.evaluation.published import authors_radii, authors_score, reference_method
 from drigm.experiments.reproduce.compare import REPETITIONS, factorizations_of, find, matrix, worlds_of
 from drigm.experiments.reproduce.runner import Scored
 from drigm.report.figures.style import FAINT_INK, color, drawing

@@ -10,7 +10,9 @@ from typing import Any, NamedTuple
 from drigm.evaluation import statistics as st
 from drigm.experiments.reproduce import figures
 from drigm.experiments.reproduce.compare import beside_paper, every_world, in_table, limit_of, plain, summary, worlds_of
-from drigm.experiments.reproduce.questions import (
+from drigm.experiments.reproduce.runner import Outcome, Scored, write_scores, write_timings
+from drigm.experiments.reproduce.studies import SEASON
+from drigm.experiments.reproduce.verdicts import (
     Against,
     authors_sets,
     counted,
@@ -21,8 +23,6 @@ from drigm.experiments.reproduce.questions import (
     untrained,
     world_rows,
 )
-from drigm.experiments.reproduce.runner import Outcome, Scored, write_scores, write_timings
-from drigm.experiments.reproduce.studies import SEASON
 from drigm.report.figures.aggregates import aggregate_columns, limit_told, profile_alt, profiles
 from drigm.report.html import Html, Section, escape, figure_html, paragraph, save_figures, table_html, write_page
 from drigm.report.tables import markdown_table

@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from drigm.envs.building.dataset import PROTOCOL_CITIES
-from drigm.evaluation.references import controller_score
+from drigm.evaluation.published import controller_score
 from drigm.evaluation.statistics import (
     Interval,
     area_under_curve,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from drigm.envs.building.dataset import PROTOCOL_CITIES
-from drigm.evaluation.references import (
+from drigm.evaluation.published import (
     CONTROLLERS,
     Reference,
     authors_score,

@@ -15,7 +15,7 @@ from drigm.agents import rollout
 from drigm.agents.recurrent import RecurrentAgents
 from drigm.core.types import Array, PyTree
 from drigm.envs.api import Environment
-from drigm.envs.play import play
+from drigm.envs.episodes import play
 from drigm.report.figures.style import FAINT_INK, RULE, color, drawing
 from drigm.report.html import Html, Section, data_html, escape, paragraph
 from drigm.report.study import Study

@@ -9,7 +9,7 @@ import numpy as np
 
 from drigm.core.naming import method_name
 from drigm.evaluation import statistics as st
-from drigm.evaluation.references import Reference, authors_score, reference_method
+from drigm.evaluation.published import Reference, authors_score, reference_method
 from drigm.evaluation.statistics.student import student_ends
 from drigm.experiments.reproduce.compare import REPETITIONS, factorizations_of, find, matrix, worlds_of
 from drigm.experiments.reproduce.runner import Scored
