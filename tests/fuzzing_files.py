@@ -232,7 +232,6 @@ READERS = (
     lambda directory: directory.is_finished(CONFIG) and directory.damaged_weights(CONFIG),
     lambda directory: restore(session_in(directory), state()),
     lambda directory: directory.read_metrics(0),
-    lambda directory: directory.drop_metrics_after(0, 1),
     lambda directory: directory.load_scales(ENV.spec),
     lambda directory: directory.diverged(),
     lambda directory: stored_evaluation(directory, CONFIG, "nominal"),

@@ -9,7 +9,7 @@ import parallel_envs
 import pytest
 
 from drigm.agents import rollout
-from drigm.agents.exploration import explore
+from drigm.agents.exploration import explore_in_numpy
 from drigm.agents.numpy_agents import NumpyAgents
 from drigm.agents.recurrent import Memory, make_agents
 from drigm.agents.subprocess_acting import Perturber, before_reset
@@ -78,7 +78,7 @@ def drawn(avail, epsilon: float, *, joint: bool = False, runs: int = 2, envs: in
     draws = np.stack([np.random.default_rng(k).random((2, envs, 2)) for k in range(runs)], axis=1)
     greedy = np.zeros((runs, envs, 2), np.int32)
     masks = None if avail is None else np.broadcast_to(avail, (runs, envs, 2, 5))
-    return explore(draws, greedy, masks, epsilon, 5, joint=joint)
+    return explore_in_numpy(draws, greedy, masks, epsilon, 5, joint=joint)
 
 
 def shares(actions: np.ndarray) -> np.ndarray:

@@ -206,7 +206,7 @@ def test_termination_takes_the_children_along(tmp_path):
     )
     parent = tmp_path / "parent.py"
     parent.write_text(
-        "import sys\nfrom drigm import side_by_side as s\n"
+        "import sys\nfrom drigm.experiments import processes as s\n"
         f"s.COMMAND = (sys.executable, {str(child)!r})\n"
         "try:\n    s.train_side_by_side([s.Task('A', [])])\nexcept KeyboardInterrupt:\n    sys.exit(130)\n"
     )

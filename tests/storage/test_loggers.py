@@ -91,8 +91,8 @@ def assert_logged(directory, seed):
 
 def interrupt_at(monkeypatch, count):
     """Training writes a checkpoint after every chunk until the `count`-th, and is interrupted three chunks later."""
-    training, chunks = importlib.import_module("drigm.training.loop"), []
-    refuse = training._note_divergence
+    training, chunks = importlib.import_module("drigm.training.loop")._Training, []
+    refuse = training.note_divergence
 
     def stop(*arguments):
         refuse(*arguments)
@@ -103,19 +103,19 @@ def interrupt_at(monkeypatch, count):
 
     monkeypatch.setattr(checkpointing, "CHECKPOINT_SECONDS", 0.0)
     monkeypatch.setattr(checkpointing, "SAVING_SHARE", math.inf)
-    monkeypatch.setattr(training, "_note_divergence", stop)
+    monkeypatch.setattr(training, "note_divergence", stop)
     return refuse
 
 
 def test_both_logs_hold_the_csv_across_a_resume(monkeypatch, tmp_path):
-    training = importlib.import_module("drigm.training.loop")
+    training = importlib.import_module("drigm.training.loop")._Training
     refuse = interrupt_at(monkeypatch, 20)
     with pytest.raises(KeyboardInterrupt):
         train_run(CONFIG, tmp_path / "run", quiet=True, log=BOTH)
     directory = RunDirectory(tmp_path / "run")
     assert len(directory.read_metrics(3)) == 23
     assert_logged(directory, 4)
-    monkeypatch.setattr(training, "_note_divergence", refuse)
+    monkeypatch.setattr(training, "note_divergence", refuse)
     run = resume_run(directory.path, quiet=True, log="wandb, tensorboard")
     assert len(directory.read_metrics(3)) == 60
     for seed in run.seeds:
@@ -130,7 +130,7 @@ def test_loggers_that_come_late_get_the_rows_so_far(monkeypatch, tmp_path):
     refuse = interrupt_at(monkeypatch, 5)
     with pytest.raises(KeyboardInterrupt):
         train_run(CONFIG, tmp_path / "run", quiet=True)
-    monkeypatch.setattr(importlib.import_module("drigm.training.loop"), "_note_divergence", refuse)
+    monkeypatch.setattr(importlib.import_module("drigm.training.loop")._Training, "note_divergence", refuse)
     run = resume_run(tmp_path / "run", quiet=True, log=BOTH)
     assert_logged(run.directory, 3)
 

@@ -1,7 +1,6 @@
 """Runs on disk: the same seed again, killed and resumed, side by side, split over devices, and damaged."""
 
 import csv
-import importlib
 import json
 import math
 import os
@@ -35,7 +34,7 @@ import importlib, os, sys, time
 from pathlib import Path
 from drigm.cli.main import main
 
-training = importlib.import_module("drigm.training.loop")
+checkpointing = importlib.import_module("drigm.training.checkpointing")
 checkpointing.CHECKPOINT_SECONDS, checkpointing.SAVING_SHARE = 0.0, float("inf")
 replace, checkpoints = os.replace, []
 
@@ -149,10 +148,9 @@ def test_killed_and_resumed_is_bitwise_the_uninterrupted_run(whole, copy):
 
 def test_killed_later_in_the_run_and_resumed(whole, copy, monkeypatch):
     """From a checkpoint after learning has begun, taken in this process; and killed once more before the next."""
-    module = importlib.import_module("drigm.training.loop")  # as an attribute of the package, `train` is the function
     monkeypatch.setattr(checkpointing, "CHECKPOINT_SECONDS", 0.0)
     monkeypatch.setattr(checkpointing, "SAVING_SHARE", math.inf)
-    saved, save = [], module.save
+    saved, save = [], checkpointing.save
 
     def save_and_stop(session, standing):
         save(session, standing)
@@ -160,7 +158,7 @@ def test_killed_later_in_the_run_and_resumed(whole, copy, monkeypatch):
         if saved[-1] in (40, 41):
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(module, "save", save_and_stop)
+    monkeypatch.setattr(checkpointing, "save", save_and_stop)
     for tick in (40, 41):
         with pytest.raises(KeyboardInterrupt):
             resume_run(copy.path, quiet=True)

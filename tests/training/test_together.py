@@ -57,21 +57,20 @@ def test_finished_runs_are_not_trained_again(together):
 
 
 def test_stopped_and_called_again_is_bitwise_the_uninterrupted_session(together, tmp_path, monkeypatch):
-    training = importlib.import_module("drigm.training.loop")
     monkeypatch.setattr(checkpointing, "CHECKPOINT_SECONDS", 0.0)
     monkeypatch.setattr(checkpointing, "SAVING_SHARE", float("inf"))
-    saved, save = [], training.save
+    saved, save = [], checkpointing.save
 
-    def save_and_stop(session, standing):
-        save(session, standing)
-        saved.append(standing.tick)
+    def save_and_stop(session, snapshot):
+        save(session, snapshot)
+        saved.append(snapshot.tick)
         if len(saved) == 20:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(training, "save", save_and_stop)
+    monkeypatch.setattr(checkpointing, "save", save_and_stop)
     with pytest.raises(KeyboardInterrupt):
         train_together(configs(tmp_path, 0.0, 0.3), tmp_path, quiet=True)
-    monkeypatch.setattr(training, "save", save)
+    monkeypatch.setattr(checkpointing, "save", save)
     newest, before = sorted(tmp_path.glob("checkpoint*"), key=lambda file: "previous" in file.name)
     assert [load_arrays(file)[1]["tick"] for file in (newest, before)] == [str(tick) for tick in (saved[-1], saved[-2])]
     for run, other in zip(train_together(configs(tmp_path, 0.0, 0.3), tmp_path, quiet=True), together, strict=True):
@@ -106,8 +105,8 @@ def test_killed_while_weights_are_written(together, tmp_path, monkeypatch, kills
         train_together(configs(tmp_path, 0.0, 0.3, 0.6), tmp_path, quiet=True)
     assert list(tmp_path.glob("checkpoint*"))
     monkeypatch.undo()
-    advance = training._advance
-    monkeypatch.setattr(training, "_advance", lambda *now: ticks.append(now[1].tick) or advance(*now))
+    advance = training._Training.advance
+    monkeypatch.setattr(training._Training, "advance", lambda self: ticks.append(self.tick) or advance(self))
     again = train_together(configs(tmp_path, 0.0, 0.3, 0.6), tmp_path, quiet=True)
     assert ticks[:1] != [0]
     assert bool(ticks) == (kills < 2)
