@@ -11,6 +11,7 @@ SMOKE ?=
 # Two processes: compiling dominates and uses one core. A file stays together because its tests share what they compiled.
 PYTEST_ARGS ?= -n 2 --dist loadfile
 DEMO_ARGS ?=
+QUICK := not (slow or learns or long)
 RESULTS_ARGS ?=
 BENCH_ARGS ?=
 PEERS_ARGS ?=
@@ -38,7 +39,7 @@ echo "  another one:      make PYTHON=/path/to/python3.12 <target>" >&2; \
 exit 1
 endef
 
-.PHONY: help install demo test lint bench peers results clean
+.PHONY: help install demo test test-long test-all learning-margins lint bench peers results clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -70,16 +71,18 @@ demo: $(CORE)  ## train a robust team in Tucson, score it in six cities, open a 
 
 # The parity tests compare with SustainGym itself, whose pins need an environment of their own.
 # Tests run on the CPU, where results are the same bit for bit; JAX_PLATFORMS=cuda make test overrides this.
-test test-long learning-margins: export JAX_PLATFORMS ?= cpu
-test: $(DEV)  ## run the tests, but for those that train for minutes
+test test-long test-all learning-margins: export JAX_PLATFORMS ?= cpu
+test: $(DEV)  ## run the tests that a person waits for
+	@$(RUN) -m pytest -m "$(QUICK)" $(PYTEST_ARGS)
+
+test-long: $(DEV)  ## run the others: those that train or compile for long, and parity with SustainGym itself
 	@if [ -f tools/make_sustaingym_venv.sh ]; then \
 	    echo "==> Making the SustainGym environment of the parity tests"; \
 	    bash tools/make_sustaingym_venv.sh $(RUN); \
 	fi
-	@$(RUN) -m pytest -m "not long" $(PYTEST_ARGS)
+	@$(RUN) -m pytest -m "not ($(QUICK))" $(PYTEST_ARGS)
 
-test-long: $(DEV)  ## run the tests that train for minutes
-	@$(RUN) -m pytest -m long $(PYTEST_ARGS)
+test-all: test test-long  ## run every test, as CI does
 
 learning-margins: $(DEV)  ## run the tests that learn with ten other seeds; print every learnt number beside its bound
 	@DRIGM_TEST_SEEDS=100:110 $(RUN) -m pytest -m learns $(PYTEST_ARGS)

@@ -143,6 +143,7 @@ def test_teams_train_and_are_scored(tmp_path, name, factorization):
         drigm.verify_run(run)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not SUSTAINGYM.exists(), reason="needs tools/make_sustaingym_venv.sh")
 def test_sustaingyms_own_environment_in_an_interpreter_of_its_own():
     """Integer ids, both ends at once; and day 3 in Tucson has the rewards of drigm's own building."""

@@ -20,9 +20,12 @@ ROOT = Path(__file__).resolve().parents[2]
 PYTHON = ROOT / ".venv-sustaingym" / "bin" / "python"
 TOLERANCE = 1e-4
 
-pytestmark = pytest.mark.skipif(
-    not PYTHON.exists(), reason="no SustainGym environment: run tools/make_sustaingym_venv.sh (downloads 220 MB)"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not PYTHON.exists(), reason="no SustainGym environment: run tools/make_sustaingym_venv.sh (220 MB)"
+    ),
+]
 
 
 def case(building_name, weather, ground, day, *, continuous=False, agents=None, **options):
