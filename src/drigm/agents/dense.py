@@ -9,9 +9,13 @@ import numpy as np
 from drigm.core.types import Array
 
 
-@jax.custom_vjp
 def affine(x: Array, weight: Array, bias: Array) -> Array:
     """Return ``x @ weight + bias`` of every group: [G, rows, I], [G, I, O] and [G, O] -> [G, rows, O]."""
+    return _affine(x, weight, bias)
+
+
+@jax.custom_vjp  # it loses the types
+def _affine(x: Array, weight: Array, bias: Array) -> Array:
     product = jnp.einsum("gbi,gio->gbo", x, weight)
     return product + jnp.broadcast_to(bias[:, None, :], product.shape)
 
@@ -30,7 +34,7 @@ def _backward(saved: tuple[Array, Array], d_out: Array) -> tuple[Array, Array, A
     return d_x, d_weight, jnp.sum(d_out, axis=1)
 
 
-affine.defvjp(_forward, _backward)
+_affine.defvjp(_forward, _backward)
 
 
 def weight_gradient(x_transposed: Array, d_out: Array) -> Array:

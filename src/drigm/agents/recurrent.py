@@ -11,6 +11,7 @@ from typing import NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jaxtyping import Bool, Float, Int
 
 from drigm.agents.dense import affine, uniform
 from drigm.agents.heads import LinearHead, OrderedHead, make_head
@@ -21,27 +22,22 @@ from drigm.core.types import NO_ACTION, Array, EnvSpec, standardise
 class AgentInputs(NamedTuple):
     """What the agents know at each time-step, standardised."""
 
-    obs: Array  # [T, B, N, O] float32
-    last_action: Array  # [T, B, N] int32, NO_ACTION at the first step
-    first: Array  # [T, B] bool, a new episode starts here: memory is cleared before this step
+    obs: Float[Array, "T B N O"]
+    last_action: Int[Array, "T B N"]  # NO_ACTION at the first step
+    first: Bool[Array, "T B"]  # a new episode starts here: memory is cleared before this step
 
 
 class Memory(NamedTuple):
     """LSTM state of every agent."""
 
-    hidden: Array  # [G, rows, H]
-    cell: Array  # [G, rows, H]
+    hidden: Float[Array, "G rows H"]
+    cell: Float[Array, "G rows H"]
 
 
-def greedy_actions(q: Array, avail: Array) -> Array:
+def greedy_actions(q: Float[Array, "*batch N A"], avail: Bool[Array, "*batch N A"]) -> Int[Array, "*batch N"]:
     """Return each agent's own argmax, ``a_bar_i = argmax_a Q_i(h_i, a)``, over available actions.
 
-    Args:
-        q: [..., N, A].
-        avail: [..., N, A] bool.
-
-    Returns:
-        [..., N] int32. DrIGM makes this the greedy *joint* action.
+    DrIGM makes this the greedy *joint* action.
     """
     return jnp.argmax(jnp.where(avail, q, -jnp.inf), axis=-1).astype(jnp.int32)
 

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from drigm.algorithms.dual_network import DualNetwork, make_dual
 from drigm.algorithms.method import Method
-from drigm.algorithms.optimizer import descend, mean_over_shards
+from drigm.algorithms.optimizer import Optimizer, descend, mean_over_shards
 from drigm.algorithms.td_target import masked_mean
 from drigm.algorithms.uncertainty import Dual, dual_loss
 from drigm.algorithms.windows import Batch
-from drigm.core.types import Array
+from drigm.core.types import Array, value_and_grad
 
 
 def init_dual(method: Method, key: Array) -> DualNetwork | None:
@@ -22,13 +22,11 @@ def init_dual(method: Method, key: Array) -> DualNetwork | None:
     config, spec, uncertainty = method.config, method.spec, method.uncertainty
     if not uncertainty.has_dual:
         return None
+    make = functools.partial(make_dual, hidden=config.dual_hidden, ordered=method.ordered, scale=uncertainty.has_scale)
     if method.baseline.private:
         alone = spec._replace(agents=spec.agents[:1], state_size=spec.obs_size)
-        keys = jax.random.split(key, spec.num_agents)
-        return jax.vmap(
-            lambda k: make_dual(k, alone, config.dual_hidden, ordered=method.ordered, scale=uncertainty.has_scale)
-        )(keys)
-    return make_dual(key, spec, config.dual_hidden, ordered=method.ordered, scale=uncertainty.has_scale)
+        return jax.vmap(functools.partial(make, spec=alone))(jax.random.split(key, spec.num_agents))
+    return make(key, spec)
 
 
 def dual_variables(method: Method, dual: DualNetwork | None, batch: Batch) -> Dual:
@@ -37,8 +35,8 @@ def dual_variables(method: Method, dual: DualNetwork | None, batch: Batch) -> Du
         zero = jnp.zeros_like(batch.reward_t)
         return Dual(zero[..., None] if method.baseline.private else zero, jnp.ones((), jnp.float32))
     if method.baseline.private:
-        each = jax.vmap(lambda d, obs, action: d(obs, action[..., None]), in_axes=(0, 2, 2), out_axes=2)
-        return Dual(*each(dual, batch.obs_tm1, batch.action_tm1))
+        actions = batch.action_tm1[..., None]
+        return Dual(*jax.vmap(DualNetwork.__call__, in_axes=(0, 2, 2), out_axes=2)(dual, batch.obs_tm1, actions))
     return Dual(*dual(batch.state_tm1, batch.action_tm1))
 
 
@@ -51,7 +49,7 @@ class FittedDual(NamedTuple):
 
 def fit_dual(
     method: Method,
-    optimizer: optax.GradientTransformation,
+    optimizer: Optimizer,
     dual: FittedDual,
     batch: Batch,
     v_t: Array,
@@ -81,6 +79,6 @@ def fit_dual(
         return masked_mean(losses, mask, shares)
 
     for _ in range(method.config.dual_updates):
-        loss, grads = jax.value_and_grad(loss_of)(network)
+        loss, grads = value_and_grad(loss_of)(network)
         network, opt_state = descend(optimizer, mean_over_shards(grads), opt_state, network)
     return FittedDual(network, opt_state), loss

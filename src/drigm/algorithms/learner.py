@@ -10,21 +10,20 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from drigm.agents.recurrent import make_agents
 from drigm.algorithms.baselines import RewardModels
 from drigm.algorithms.factorizations import Team, TeamSizes
 from drigm.algorithms.fit_dual import FittedDual, fit_dual, init_dual
 from drigm.algorithms.method import Method, make_method
-from drigm.algorithms.optimizer import descend, make_optimizers, mean_over_shards, start_of
+from drigm.algorithms.optimizer import Optimizer, descend, gradient_norm, make_optimizers, mean_over_shards, start_of
 from drigm.algorithms.robust_target import Params, next_team, next_values, robust_target
 from drigm.algorithms.td_target import masked_mean
 from drigm.algorithms.value_bounds import Robustness, nature_of
 from drigm.algorithms.windows import Batch, cut_batch, team_of, unroll_window
 from drigm.core.config import TrainConfig
 from drigm.core.metrics import Metrics
-from drigm.core.types import Array, EnvSpec, StoredStep
+from drigm.core.types import Array, EnvSpec, StoredStep, map_tree, value_and_grad
 from drigm.runtime import devices
 
 
@@ -44,8 +43,8 @@ class Learner(NamedTuple):
     """The static choices of a learner; see `make_learner`."""
 
     method: Method
-    optimizer: optax.GradientTransformation
-    dual_optimizer: optax.GradientTransformation
+    optimizer: Optimizer
+    dual_optimizer: Optimizer
 
     def init(self, key: Array) -> LearnerState:
         """Return the state before the first update."""
@@ -72,8 +71,8 @@ class Learner(NamedTuple):
         dual = init_dual(self.method, k_dual)
         return LearnerState(
             params=params,
-            target=jax.tree.map(jnp.copy, params),
-            average=jax.tree.map(jnp.copy, params),
+            target=map_tree(jnp.copy, params),
+            average=map_tree(jnp.copy, params),
             opt_state=start_of(self.optimizer, params),
             dual=FittedDual(dual, None if dual is None else start_of(self.dual_optimizer, dual)),
             updates=jnp.int32(0),
@@ -114,14 +113,12 @@ class Learner(NamedTuple):
         v_t = next_values(method, state.target.mixer, following, nature)
         dual, dual_loss = fit_dual(method, self.dual_optimizer, state.dual, batch, v_t, nature.rho, shares)
         y_tm1 = robust_target(method, v_t, dual.network, batch, nature, state.reward_models)
-        (loss, value), grads = jax.value_and_grad(td_loss, has_aux=True)(
-            state.params, method, window, batch, y_tm1, shares
-        )
+        (loss, value), grads = value_and_grad(td_loss, has_aux=True)(state.params, method, window, batch, y_tm1, shares)
         grads = mean_over_shards(grads)
         params, opt_state = descend(self.optimizer, grads, state.opt_state, state.params)
         # The gradients' norm is the same on every shard already.
         loss, dual_loss, value = mean_over_shards((loss, dual_loss, value))
-        metrics = Metrics(loss, dual_loss, value + nature.offset, optax.tree.norm(grads))
+        metrics = Metrics(loss, dual_loss, value + nature.offset, gradient_norm(grads))
         return follow(method.config, state._replace(params=params, opt_state=opt_state, dual=dual)), metrics
 
 
@@ -135,7 +132,7 @@ def td_loss(
 ) -> tuple[Array, Array]:
     """Return the masked mean squared TD error, with the consistency loss if there is one, and the mean Q_tot."""
     # The last step only serves as the target's next history: nothing here looks at it.
-    taken_in = jax.tree.map(lambda x: x[:-1], window)
+    taken_in = map_tree(lambda x: x[:-1], window)
     features = unroll_window(params.agents, taken_in, method.config.burn_in)
     taken = team_of(params.agents, features, batch.action_tm1, batch.state_tm1, batch.alive_tm1)
     q_tot = method.factorization.joint_value(params.mixer, taken)
@@ -162,7 +159,7 @@ def follow(config: TrainConfig, state: LearnerState) -> LearnerState:
     copy = updates % config.target_period == 0
     decay = jnp.minimum(config.average_decay, updates.astype(jnp.float32) / (10.0 + updates.astype(jnp.float32)))
     return state._replace(
-        target=jax.tree.map(lambda new, old: jnp.where(copy, new, old), state.params, state.target),
-        average=jax.tree.map(lambda new, old: old + (1.0 - decay) * (new - old), state.params, state.average),
+        target=map_tree(lambda new, old: jnp.where(copy, new, old), state.params, state.target),
+        average=map_tree(lambda new, old: old + (1.0 - decay) * (new - old), state.params, state.average),
         updates=updates,
     )

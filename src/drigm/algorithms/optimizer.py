@@ -6,37 +6,39 @@ import functools
 from typing import Any
 
 import jax
-import optax
+import optax  # pyright: ignore[reportMissingTypeStubs] (it has types, but does not say so in a py.typed)
 
 from drigm.core.config import TrainConfig
-from drigm.core.types import PyTree
+from drigm.core.types import PyTree, map_tree
 from drigm.runtime.sharding import SHARD_AXIS
+
+Optimizer = optax.GradientTransformation
+gradient_norm = optax.tree.norm
 
 # RMSprop as PyTorch has it by default, whose users it is there for.
 OPTIMIZERS = {"adam": optax.adam, "rmsprop": functools.partial(optax.rmsprop, decay=0.99, eps_in_sqrt=False)}
 
 
-def make_optimizers(config: TrainConfig) -> tuple[optax.GradientTransformation, optax.GradientTransformation]:
+def make_optimizers(config: TrainConfig) -> tuple[Optimizer, Optimizer]:
     """Return the optimiser of agents and mixer, and that of the dual network, each with its cosine decay."""
     total = max(1, (config.ticks // config.update_every) * config.updates)
-    rate = _cosine(config.learning_rate, config.learning_rate_end, total)
-    dual_rate = _cosine(config.dual_learning_rate, config.dual_learning_rate_end, total * config.dual_updates)
+    rate = cosine(config.learning_rate, config.learning_rate_end, total)
+    dual_rate = cosine(config.dual_learning_rate, config.dual_learning_rate_end, total * config.dual_updates)
     clipped = optax.clip_by_global_norm(config.max_grad_norm)
     return optax.chain(clipped, OPTIMIZERS[config.optimizer](rate)), optax.chain(clipped, optax.adam(dual_rate))
 
 
-def _cosine(start: float, end: float, steps: int) -> optax.Schedule:
+def cosine(start: float, end: float, steps: int) -> optax.Schedule:
+    """Return the step size that decays from ``start`` to ``end`` along half a cosine."""
     return optax.cosine_decay_schedule(start, steps, end / start if start > 0 else 0.0)
 
 
-def start_of(optimizer: optax.GradientTransformation, params: PyTree) -> Any:
+def start_of(optimizer: Optimizer, params: PyTree) -> Any:
     """Return the optimiser's state before the first step."""
     return optimizer.init(params)
 
 
-def descend(
-    optimizer: optax.GradientTransformation, grads: PyTree, opt_state: Any, params: PyTree
-) -> tuple[PyTree, Any]:
+def descend(optimizer: Optimizer, grads: PyTree, opt_state: Any, params: PyTree) -> tuple[PyTree, Any]:
     """Return ``params`` and the optimiser's state after one step against ``grads``."""
     with jax.numpy_dtype_promotion("standard"):  # Adam raises a Python float to an int32 step count
         changes, opt_state = optimizer.update(grads, opt_state, params)
@@ -45,4 +47,4 @@ def descend(
 
 def mean_over_shards(tree: PyTree) -> PyTree:
     """Average over the shares of the batch."""
-    return jax.tree.map(lambda x: jax.lax.pmean(x, SHARD_AXIS), tree)
+    return map_tree(lambda x: jax.lax.pmean(x, SHARD_AXIS), tree)  # pyright: ignore[reportUnknownMemberType] (its arguments have no types)

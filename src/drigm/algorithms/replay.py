@@ -12,7 +12,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from drigm.core.types import Array, StoredStep
+from drigm.core.types import Array, StoredStep, map_tree
 
 
 class Place(NamedTuple):
@@ -29,14 +29,15 @@ def whole(ring: StoredStep) -> Place:
 
 def make_replay(example: StoredStep, capacity: int) -> StoredStep:
     """Return an empty ring of ``capacity`` rows shaped like ``example`` [B, ...]."""
-    return jax.tree.map(lambda x: jnp.zeros((capacity, *x.shape), x.dtype), example)
+    return map_tree(lambda x: jnp.zeros((capacity, *x.shape), x.dtype), example)
 
 
 def insert(ring: StoredStep, row: StoredStep, tick: Array, place: Place | None = None) -> StoredStep:
     """Write ``row`` where tick number ``tick`` belongs (in ``place``, None: anywhere), overwriting the oldest."""
     base, capacity = place or whole(ring)
     slot = base + tick % capacity
-    return jax.tree.map(lambda buffer, x: jax.lax.dynamic_update_index_in_dim(buffer, x, slot, 0), ring, row)
+    update = jax.lax.dynamic_update_index_in_dim
+    return map_tree(lambda buffer, x: update(buffer, x, slot, 0), ring, row)  # pyright: ignore[reportUnknownLambdaType] (jitted: no types)
 
 
 def sample(
@@ -61,4 +62,4 @@ def sample(
     offsets = jnp.arange(transitions + 1, dtype=jnp.int32)
     index = base + (oldest + start[None, :] + offsets[:, None]) % capacity
     env = jnp.broadcast_to(env[None, :], index.shape)
-    return jax.tree.map(lambda buffer: buffer[index, env], ring)
+    return map_tree(lambda buffer: buffer[index, env], ring)

@@ -6,6 +6,7 @@ import math
 from typing import NamedTuple
 
 import jax.numpy as jnp
+from jaxtyping import Float
 
 from drigm.algorithms.method import Method
 from drigm.core.config import TrainConfig
@@ -15,18 +16,18 @@ from drigm.core.types import Array, EnvSpec
 class Robustness(NamedTuple):
     """The radius and its fail value, traced so that several radii are one program."""
 
-    rho: Array  # []
-    fail_value: Array  # [] m
+    rho: Float[Array, ""]
+    fail_value: Float[Array, ""]  # m
 
 
 class Nature(NamedTuple):
-    """What nature may do in an update, in the learner's values, which are less the offset b; all []."""
+    """What nature may do in an update, in the learner's values, which are less the offset b."""
 
-    rho: Array
-    fail_value: Array  # m - b
-    lowest: Array  # no value can be below
-    highest: Array  # nor above
-    offset: Array  # b of `value_offset`, 0 for sets that never use the fail value
+    rho: Float[Array, ""]
+    fail_value: Float[Array, ""]  # m - b
+    lowest: Float[Array, ""]  # no value can be below
+    highest: Float[Array, ""]  # nor above
+    offset: Float[Array, ""]  # b of `value_offset`, 0 for sets that never use the fail value
 
 
 def make_robustness(config: TrainConfig, spec: EnvSpec, rho: Array) -> Robustness:

@@ -6,34 +6,35 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Bool, Float, Int
 
 from drigm.agents.recurrent import AgentInputs, RecurrentAgents
 from drigm.algorithms.factorizations import Team
 from drigm.algorithms.method import Method
-from drigm.core.types import Array, StoredStep, standardise
+from drigm.core.types import Array, StoredStep, map_tree, standardise
 
 
 class Batch(NamedTuple):
-    """The training transitions of a window, [T - burn_in, B]."""
+    """The training transitions of a window; T counts from the end of the burn-in."""
 
-    obs_tm1: Array  # [..., N, O] standardised
-    state_tm1: Array
-    state_t: Array
-    action_tm1: Array
-    avail_tm1: Array | None  # [..., N, A]
-    avail_t: Array | None
-    reward_t: Array
-    terminated_t: Array
-    mask: Array
-    alive_tm1: Array | None = None  # [..., N]
-    alive_t: Array | None = None
+    obs_tm1: Float[Array, "T B N O"]  # standardised, as are the states
+    state_tm1: Float[Array, "T B S"]
+    state_t: Float[Array, "T B S"]
+    action_tm1: Int[Array, "T B N"]
+    avail_tm1: Bool[Array, "T B N A"] | None
+    avail_t: Bool[Array, "T B N A"] | None
+    reward_t: Float[Array, "T B"]
+    terminated_t: Bool[Array, "T B"]
+    mask: Bool[Array, "T B"]
+    alive_tm1: Bool[Array, "T B N"] | None = None
+    alive_t: Bool[Array, "T B N"] | None = None
 
 
 def cut_batch(method: Method, window: StoredStep) -> Batch:
     """Cut the training transitions out of a window [T + 1, B]: everything after the burn-in."""
     burn_in, spec = method.config.burn_in, method.spec
-    step_tm1 = jax.tree.map(lambda x: x[burn_in:-1], window)
-    step_t = jax.tree.map(lambda x: x[burn_in + 1 :], window)
+    step_tm1 = map_tree(lambda x: x[burn_in:-1], window)
+    step_t = map_tree(lambda x: x[burn_in + 1 :], window)
     return Batch(
         obs_tm1=standardise(step_tm1.obs, spec.obs_offset, spec.obs_scale),
         state_tm1=standardise(step_tm1.state, spec.state_offset, spec.state_scale),
@@ -67,11 +68,11 @@ def unroll_window(agents: RecurrentAgents, window: StoredStep, burn_in: int, *, 
     inputs = AgentInputs(window.obs, window.last_action, window.first)
     memory = agents.initial_memory(window.first.shape[1])
     if burn_in:
-        warm = jax.tree.map(lambda x: x[:burn_in], inputs)
+        warm = map_tree(lambda x: x[:burn_in], inputs)
         memory, _ = jax.lax.stop_gradient(agents).unroll(memory, warm)
         memory = jax.lax.stop_gradient(memory)
     unroll = agents.unroll_stepwise if stepwise else agents.unroll
-    _, features = unroll(memory, jax.tree.map(lambda x: x[burn_in:], inputs))
+    _, features = unroll(memory, map_tree(lambda x: x[burn_in:], inputs))
     return features
 
 

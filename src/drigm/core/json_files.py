@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import math
@@ -41,9 +42,9 @@ def read_object(path: Path, *, finite: bool = True) -> dict[str, Any]:
 
 def parse_object(data: bytes, path: Path, *, finite: bool = True) -> dict[str, Any]:
     """Return the object that ``data``, read from ``path``, holds; as `read_object`."""
-    hooks = {"parse_constant": _not_finite, "parse_float": _finite} if finite else {}
+    loads = functools.partial(json.loads, parse_constant=_not_finite, parse_float=_finite) if finite else json.loads
     try:
-        found = json.loads(data.decode("utf-8"), object_pairs_hook=_unique, **hooks)
+        found = loads(data.decode("utf-8"), object_pairs_hook=_unique)
     except RecursionError:
         raise UserError(f"{path}: not valid JSON (it is nested too deeply).") from None
     except ValueError as error:  # of JSON or of UTF-8

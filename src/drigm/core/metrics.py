@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import jax.numpy as jnp
+from jaxtyping import Float
 
 from drigm.core.types import Array
 
@@ -12,10 +13,10 @@ from drigm.core.types import Array
 class Metrics(NamedTuple):
     """Means over the batch of an update."""
 
-    loss: Array  # mean squared TD error, and the factorization's consistency loss where it has one
-    dual_loss: Array
-    value: Array  # mean Q_tot(h, a) of the batch, value offset added back
-    grad_norm: Array
+    loss: Float[Array, "*batch"]  # mean squared TD error, and the factorization's consistency loss where it has one
+    dual_loss: Float[Array, "*batch"]
+    value: Float[Array, "*batch"]  # mean Q_tot(h, a) of the batch, value offset added back
+    grad_norm: Float[Array, "*batch"]
 
 
 COLUMNS = ("step", "return", "score", "win_rate", "episodes", *Metrics._fields, "epsilon", "steps_per_s")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float32
 
 from drigm.core.errors import UserError
 from drigm.core.json_files import json_digest, parse_object
@@ -16,10 +17,10 @@ from drigm.core.types import EnvSpec
 class Scales(NamedTuple):
     """How readings, state and rewards are standardised: ``(x - offset) / scale`` and ``reward * reward_scale``."""
 
-    obs_offset: np.ndarray  # [N, O]
-    obs_scale: np.ndarray  # [N, O]
-    state_offset: np.ndarray  # [S]
-    state_scale: np.ndarray  # [S]
+    obs_offset: Float32[np.ndarray, "N O"]
+    obs_scale: Float32[np.ndarray, "N O"]
+    state_offset: Float32[np.ndarray, " S"]
+    state_scale: Float32[np.ndarray, " S"]
     reward_scale: float
 
 

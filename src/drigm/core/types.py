@@ -1,4 +1,4 @@
-"""Shapes and records that every other file shares.
+"""Shapes and records that every other file shares, and functions of JAX's with the types that JAX leaves open.
 
 Axes, written once here and used everywhere::
 
@@ -13,14 +13,20 @@ Axes, written once here and used everywhere::
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar, overload
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Bool, Float, Float32, Int
 
 Array = jax.Array
+Leaf = Array | np.ndarray
 PyTree = Any
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
 
 NO_ACTION = -1  # the previous action at the first step of an episode
 
@@ -32,38 +38,38 @@ class TimeStep(NamedTuple):
     has a future, so its last value is bootstrapped; a terminated one has none.
     """
 
-    obs: Array  # [N, O] float32, physical units
-    state: Array  # [S] float32, physical units; used in training only
-    avail_actions: Array  # [N, A] bool
-    reward: Array  # [] float32, the team's reward for the transition that led here (0 at reset)
-    terminated: Array  # [] bool
-    truncated: Array  # [] bool
-    alive: Array | None = None  # [N] bool, the agents that still act; None where agents never leave
-    won: Array | None = None  # [] bool, with the end of an episode: it was won; None where nothing is won
+    obs: Float[Array, "*batch N O"]  # physical units
+    state: Float[Array, "*batch S"]  # physical units; used in training only
+    avail_actions: Bool[Array, "*batch N A"]
+    reward: Float[Array, "*batch"]  # the team's reward for the transition that led here (0 at reset)
+    terminated: Bool[Array, "*batch"]
+    truncated: Bool[Array, "*batch"]
+    alive: Bool[Array, "*batch N"] | None = None  # the agents that still act; None where agents never leave
+    won: Bool[Array, "*batch"] | None = None  # with the end of an episode: it was won; None where nothing is won
 
 
 class StoredStep(NamedTuple):
     """One time-step of all parallel environments as replay stores it, with the action that led to it.
 
-    Leading axes are [B], [C, B] in the ring of replay, [T + 1, B] in a window.
+    The batch is [B], [C, B] in the ring of replay, [T + 1, B] in a window.
     """
 
-    obs: Array  # [..., N, O]
-    state: Array  # [..., S]
-    avail_actions: Array | None  # [..., N, A] bool, None where every action is always available
-    last_action: Array  # [..., N] int32, the action that led here; NO_ACTION where first
-    reward: Array  # [...] the reward that came with this time-step
-    terminated: Array  # [...] bool
-    truncated: Array  # [...] bool
-    first: Array  # [...] bool, a reset observation
-    alive: Array | None = None  # [..., N] bool, None where agents never leave
+    obs: Float[Array, "*batch N O"]
+    state: Float[Array, "*batch S"]
+    avail_actions: Bool[Array, "*batch N A"] | None  # None where every action is always available
+    last_action: Int[Array, "*batch N"]  # the action that led here; NO_ACTION where first
+    reward: Float[Array, "*batch"]  # the reward that came with this time-step
+    terminated: Bool[Array, "*batch"]
+    truncated: Bool[Array, "*batch"]
+    first: Bool[Array, "*batch"]  # a reset observation
+    alive: Bool[Array, "*batch N"] | None = None  # None where agents never leave
 
 
 class Declared(NamedTuple):
     """Which scales an environment declares; the others stand for nothing."""
 
-    obs: np.ndarray  # [N, O] bool
-    state: np.ndarray  # [S] bool
+    obs: Bool[np.ndarray, "N O"]
+    state: Bool[np.ndarray, " S"]
     reward: bool
 
 
@@ -81,18 +87,18 @@ class EnvSpec(NamedTuple):
     state_size: int  # S
     num_actions: int  # A
     episode_limit: int  # steps after which an episode is truncated
-    obs_offset: np.ndarray  # [N, O] float32
-    obs_scale: np.ndarray  # [N, O] float32
-    state_offset: np.ndarray  # [S] float32
-    state_scale: np.ndarray  # [S] float32
+    obs_offset: Float32[np.ndarray, "N O"]
+    obs_scale: Float32[np.ndarray, "N O"]
+    state_offset: Float32[np.ndarray, " S"]
+    state_scale: Float32[np.ndarray, " S"]
     reward_scale: float  # the learner sees reward * reward_scale
     reward_range: tuple[float, float]  # bounds of one step's unscaled team reward
-    action_values: np.ndarray | None = None  # [A] in [-1, 1] where actions are levels of one quantity
+    action_values: Float32[np.ndarray, " A"] | None = None  # in [-1, 1] where actions are levels of one quantity
     masks_actions: bool = False  # False: every action is always available
     terminates: bool = False  # True: episodes can end by termination (value 0 afterwards)
     agents_die: bool = False  # True: agents can leave before the episode ends; time-steps say who is alive
     has_wins: bool = False  # True: episodes are won or not, and the score is the win rate
-    readings: np.ndarray | None = None  # [N, O] bool, which readings each agent has; None: all, the rest is padding
+    readings: Bool[np.ndarray, "N O"] | None = None  # which readings each agent has; None: all, the rest is padding
     highest_return: float = math.inf  # bound of what an episode can still pay, unscaled; for rewards that are never < 0
     idle_action: int = 0  # what an agent does before anything was decided (actuator delay)
     scales_known: bool = False  # True: offsets and scales come from the physics of the environment, or were measured
@@ -106,3 +112,33 @@ class EnvSpec(NamedTuple):
 def standardise(x: Array, offset: np.ndarray | Array, scale: np.ndarray | Array) -> Array:
     """Return ``(x - offset) / scale``, as networks see it; offset and scale [S] or [N, O] are of x's last axes."""
     return (x - jnp.broadcast_to(jnp.asarray(offset), x.shape)) / jnp.broadcast_to(jnp.asarray(scale), x.shape)
+
+
+def jit(function: Callable[P, R]) -> Callable[P, R]:
+    """Return ``jax.jit`` of ``function``."""
+    return jax.jit(function)  # pyright: ignore[reportUnknownMemberType] (its signature is untyped in part)
+
+
+def value_and_grad(
+    f: Callable[Concatenate[T, P], R], has_aux: bool = False
+) -> Callable[Concatenate[T, P], tuple[R, T]]:
+    """Return ``jax.value_and_grad`` of ``f`` in its first argument."""
+    return jax.value_and_grad(f, has_aux=has_aux)  # pyright: ignore[reportUnknownMemberType] (as that of jit)
+
+
+@overload
+def map_tree(function: Callable[[Array], Leaf], tree: T) -> T: ...
+@overload
+def map_tree(function: Callable[[Array, Array], Leaf], tree: T, other: T, /) -> T: ...
+def map_tree(function: Callable[..., Leaf], tree: T, *others: T) -> T:
+    """Return ``jax.tree.map``: a tree of the same type."""
+    return jax.tree.map(function, tree, *others)
+
+
+def join_trees(join: Callable[[Sequence[Array]], Leaf], trees: Sequence[T]) -> T:
+    """Return one tree of what ``join`` makes of each leaf of all ``trees``."""
+
+    def joined(*leaves: Array) -> Leaf:
+        return join(leaves)
+
+    return jax.tree.map(joined, *trees)

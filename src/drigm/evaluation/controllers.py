@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from drigm.core.errors import check
-from drigm.core.types import Array, TimeStep
+from drigm.core.types import Array, TimeStep, jit, map_tree
 from drigm.envs.api import Environment, reset_all
 from drigm.envs.building.simulator import FULL_PRECISION, BuildingParams, BuildingState
 from drigm.envs.episodes import RolloutState, begin, play
@@ -85,8 +85,11 @@ def controller_scores(env: Environment, controller: Controller, shifts: str = "c
     def world_return(params: BuildingParams) -> Array:
         return jax.vmap(episode_return, in_axes=(None, 0))(params, episodes)
 
-    returns = jax.jit(lambda stacked: jax.lax.map(world_return, stacked))(stack_params(worlds))
-    means = np.asarray(env.score(returns)).mean(axis=1)
+    @jit
+    def returns(stacked: BuildingParams) -> Array:
+        return jax.lax.map(world_return, stacked)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType] (untyped)
+
+    means = np.asarray(env.score(returns(stack_params(worlds)))).mean(axis=1)
     return {world.name: float(mean) for world, mean in zip(worlds, means, strict=True)}
 
 
@@ -98,11 +101,11 @@ def controlled_day(
     key = jax.random.key(0)  # no randomness: any will do
 
     def act(carry: RolloutState, _: Array) -> tuple[None, Array, None]:
-        return None, controller(jax.tree.map(lambda x: x[0], carry.env_state), world.params)[None], None
+        return None, controller(map_tree(lambda x: x[0], carry.env_state), world.params)[None], None
 
     carry = begin(None, *reset_all(world, key, 1))
     _, played = play(world, act, carry, jax.random.split(key, env.spec.episode_limit))
-    return jax.tree.map(lambda x: x[:, 0], (played.after, played.action))
+    return map_tree(lambda x: x[:, 0], (played.after, played.action))
 
 
 def _levels(env: Environment) -> np.ndarray:
@@ -124,7 +127,7 @@ def _box_least_squares(matrix: Array, offset: Array, low: Array, high: Array) ->
         return x.at[k].set(best), residual + column * (best - x[k])
 
     start = jnp.zeros(matrix.shape[1], jnp.float32)
-    return jax.lax.fori_loop(0, RELAXED_SWEEPS * matrix.shape[1], improve, (start, offset))[0]
+    return jax.lax.fori_loop(0, RELAXED_SWEEPS * matrix.shape[1], improve, (start, offset))[0]  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType] (untyped)
 
 
 def _improve(reward_of: Callable[[Array], Array], action: Array, levels: int) -> Array:
@@ -137,4 +140,4 @@ def _improve(reward_of: Callable[[Array], Array], action: Array, levels: int) ->
         candidates = candidates.at[:, k].set(jnp.clip(action[k] + moves, 0, levels - 1))
         return candidates[jnp.argmax(jax.vmap(reward_of)(candidates))]
 
-    return jax.lax.fori_loop(0, LEVEL_SWEEPS * action.shape[0], improve, action)
+    return jax.lax.fori_loop(0, LEVEL_SWEEPS * action.shape[0], improve, action)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType] (untyped)

@@ -12,7 +12,7 @@ import numpy as np
 from drigm.agents import rollout
 from drigm.agents.recurrent import RecurrentAgents
 from drigm.agents.rollout import Outcome
-from drigm.core.types import Array, PyTree, TimeStep
+from drigm.core.types import Array, PyTree, TimeStep, jit, join_trees, map_tree
 from drigm.envs.api import Environment, Shift
 from drigm.envs.shifts import Grid, default_suite, worlds
 from drigm.evaluation.subprocess_play import subprocess_outcomes
@@ -76,7 +76,7 @@ def evaluate_together(runs: Sequence[Run], suite: str, perturb: Grid | None, qui
     """Evaluate runs with the same networks and environment in one program, as if their seeds were those of one run."""
     use_cores()
     env, tried = worlds(runs[0].env, suite, perturb)
-    agents = jax.tree.map(lambda *each: jnp.concatenate(each), *(run.weights().agents for run in runs))
+    agents = join_trees(jnp.concatenate, [run.weights().agents for run in runs])
     with Progress(f"{suite}, {len(tried)} worlds", len(tried), quiet=quiet) as progress:
         scores = episode_scores(env, agents, tried, progress.update).mean(axis=-1)  # [W, K of all runs]
     ends = np.cumsum([len(run.seeds) for run in runs])
@@ -105,11 +105,11 @@ def episode_scores(
     if env.subprocess is not None:
         outcomes = subprocess_outcomes(env, agents, worlds, done)
     else:
-        play, parts = _play(env), []
+        play, parts = _play(env), list[Outcome]()
         for count, world in enumerate(worlds, 1):
-            parts.append(jax.block_until_ready(play(agents, world.params)))
+            parts.append(map_tree(np.asarray, play(agents, world.params)))  # waits for it
             done(count)
-        outcomes = jax.tree.map(lambda *x: np.stack(x), *parts)
+        outcomes = join_trees(np.stack, parts)
     if env.spec.has_wins:
         return np.asarray(outcomes.won, np.float64)
     return np.asarray(env.score(outcomes.episode_return), np.float64)
@@ -118,19 +118,25 @@ def episode_scores(
 def greedy_day(env: Environment, agents: RecurrentAgents, params: PyTree, episode: int) -> tuple[TimeStep, Array]:
     """Play protocol episode number ``episode`` with the agents of one seed; see `rollout.greedy_episode`."""
     key = jax.random.key(episode)
-    return jax.jit(lambda a, p: rollout.greedy_episode(env, a, key, env.episode(p, jnp.int32(episode))))(agents, params)
+
+    @jit
+    def day(agents: RecurrentAgents, params: PyTree) -> tuple[TimeStep, Array]:
+        return rollout.greedy_episode(env, agents, key, env.episode(params, jnp.int32(episode)))
+
+    return day(agents, params)
 
 
-def _play(env: Environment):
+def _play(env: Environment) -> Callable[[RecurrentAgents, PyTree], Outcome]:
     """Compile one world: ``play(agents, params) -> Outcome`` [K, E], seeds and episodes side by side."""
     episodes = jnp.arange(env.num_eval_episodes, dtype=jnp.int32)
 
     def one(agents: RecurrentAgents, params: PyTree, index: Array) -> Outcome:
         return rollout.greedy_outcome(env, agents, jax.random.key(index), env.episode(params, index))
 
-    per_episode = jax.vmap(one, in_axes=(None, None, 0))
-    per_seed = jax.vmap(per_episode, in_axes=(0, None, None))
-    return jax.jit(lambda agents, params: per_seed(agents, params, episodes))
+    def seed(agents: RecurrentAgents, params: PyTree) -> Outcome:
+        return jax.vmap(one, in_axes=(None, None, 0))(agents, params, episodes)
+
+    return jit(jax.vmap(seed, in_axes=(0, None)))
 
 
 def shift_score(name: str, per_seed: np.ndarray) -> ShiftScore:

@@ -12,6 +12,7 @@ from drigm.agents.recurrent import RecurrentAgents
 from drigm.agents.rollout import Outcome
 from drigm.agents.subprocess_acting import Actor, Perturber, Strengths, before_reset
 from drigm.core.errors import UserError
+from drigm.core.types import join_trees, map_tree
 from drigm.envs.api import Environment, Shift
 from drigm.envs.subprocess.vector import SubprocessVector
 
@@ -77,16 +78,16 @@ def subprocess_outcomes(
     padded = seeds + seeds[: -len(seeds) % size]  # every environment plays in every round; what is too much is cut
     rounds = [padded[k : k + size] for k in range(0, len(padded), size)]
     runs = jax.tree.leaves(agents)[0].shape[0]
-    teams = [NumpyAgents(jax.tree.map(lambda x: x[k : k + 1], agents)) for k in range(runs)]  # noqa: B023 (used at once)
+    teams = [NumpyAgents(map_tree(lambda x: x[k : k + 1], agents)) for k in range(runs)]  # noqa: B023 (used at once)
     vector = env.subprocess.open(rounds[0])
     try:
-        perturber, played = Perturber(env.spec), []
+        perturber, played = Perturber(env.spec), list[Outcome]()
         for count, world in enumerate(worlds, 1):
             strengths = getattr(world.params, "strengths", {})
             for team in teams:
                 parts = [play(env, vector, perturber, team, strengths, some) for some in rounds]
-                played.append(jax.tree.map(lambda *x: np.concatenate(x)[: len(seeds)], *parts))
+                played.append(map_tree(lambda x: x[: len(seeds)], join_trees(np.concatenate, parts)))
             done(count)
     finally:
         vector.close()
-    return jax.tree.map(lambda *x: np.stack(x).reshape(len(worlds), len(teams), -1), *played)
+    return map_tree(lambda x: x.reshape(len(worlds), len(teams), -1), join_trees(np.stack, played))

@@ -8,6 +8,7 @@ import numpy as np
 
 from drigm.algorithms.baselines.api import Baseline
 from drigm.core.errors import check
+from drigm.core.types import map_tree
 from drigm.envs.api import Environment
 from drigm.envs.shifts import SOURCES, shift_suite, stack_params
 
@@ -28,7 +29,7 @@ def randomized(env: Environment, num_envs: int) -> Environment:
         num_envs >= count, "num_envs", f"{num_envs} for each share", f"give at least {count}, one for each source world"
     )
     chosen = jnp.asarray(np.arange(num_envs) % count)
-    return env._replace(params=jax.tree.map(lambda x: x[chosen], worlds), world_per_env=True)
+    return env._replace(params=map_tree(lambda x: x[chosen], worlds), world_per_env=True)
 
 
 DOMAIN_RANDOMIZATION = Baseline(

@@ -11,16 +11,17 @@ cities as well; ``leaky`` repeats that, and only the preset ``paper`` asks for i
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from drigm.algorithms.baselines.api import Baseline, RewardModels
 from drigm.algorithms.dual_network import DualNetwork, make_dual
-from drigm.algorithms.optimizer import descend, start_of
-from drigm.core.types import Array, EnvSpec, PyTree, standardise
+from drigm.algorithms.optimizer import OPTIMIZERS, cosine, descend, start_of
+from drigm.core.types import Array, EnvSpec, PyTree, jit, map_tree, standardise, value_and_grad
 from drigm.envs.api import Environment, reset_all
 from drigm.envs.episodes import RolloutState, begin, play
 from drigm.envs.shifts import SOURCES, shift_suite, stack_params
@@ -56,19 +57,20 @@ def fit(env: Environment, leaky: bool, steps: int, seeds: Array) -> RewardModels
     count = jax.tree.leaves(worlds)[0].shape[0]
     updates = min(UPDATES, max(1, steps // STEPS_PER_UPDATE))
 
-    # Worlds and seeds in turn where one keeps a core busy; an accelerator would wait for the next small operation.
-    each = jax.lax.map if devices.runs_in_turn() else lambda f, x: jax.vmap(f)(x)
+    def each(function: Callable[[Any], DualNetwork], xs: PyTree) -> DualNetwork:
+        # Worlds and seeds in turn where one keeps a core busy; an accelerator would wait for the next small operation.
+        return jax.lax.map(function, xs) if devices.runs_in_turn() else jax.vmap(function)(xs)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType] (untyped)
 
-    def one(seed: Array) -> DualNetwork:
+    def worlds_of(seed: Array) -> DualNetwork:
         keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), 1), count)
         return each(lambda x: _fit_world(env, updates, *x), (keys, worlds))
 
-    return RewardModels(jax.jit(lambda s: each(one, s))(seeds))
+    return RewardModels(jit(functools.partial(each, worlds_of))(seeds))
 
 
 def lowest_reward(models: RewardModels, state: Array, action: Array) -> Array:
     """Return ``min_w r_w(s, a)``: standardised state [..., S], action [..., N] -> [...], in scaled units."""
-    predictions = jax.vmap(lambda network: network(state, action)[0])(models.networks)
+    predictions, _ = jax.vmap(DualNetwork.__call__, in_axes=(0, None, None))(models.networks, state, action)
     return jnp.min(predictions, axis=0)
 
 
@@ -78,7 +80,7 @@ def _fit_world(env: Environment, updates: int, key: Array, params: PyTree) -> Du
     data = collect(env, k_data, params)
     ordered = env.spec.action_values is not None
     network = make_dual(k_network, env.spec, WIDTH, ordered=ordered)
-    optimizer = optax.adam(optax.cosine_decay_schedule(STEP_SIZE, updates))
+    optimizer = OPTIMIZERS["adam"](cosine(STEP_SIZE, 0.0, updates))
 
     def loss_of(network: DualNetwork, batch: Data) -> Array:
         return jnp.mean(jnp.square(network(batch.state, batch.action)[0] - batch.reward))
@@ -86,7 +88,7 @@ def _fit_world(env: Environment, updates: int, key: Array, params: PyTree) -> Du
     def body(carry: tuple[DualNetwork, Any], k: Array) -> tuple[tuple[DualNetwork, Any], None]:
         network, opt_state = carry
         index = jax.random.randint(k, (BATCH,), 0, data.reward.shape[0])
-        grads = jax.grad(loss_of)(network, jax.tree.map(lambda x: x[index], data))
+        _, grads = value_and_grad(loss_of)(network, map_tree(lambda x: x[index], data))
         return descend(optimizer, grads, opt_state, network), None
 
     start = network, start_of(optimizer, network)

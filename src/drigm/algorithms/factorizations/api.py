@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float, Float32, Int
 
 from drigm.core.types import Array, PyTree
 
@@ -18,16 +19,16 @@ class TeamSizes(NamedTuple):
     state_size: int  # S
     feature_size: int  # F
     embed_size: int  # width of the factorization's own layers
-    levels: np.ndarray | None = None  # [A] in [-1, 1] where actions are levels of one quantity
+    levels: Float32[np.ndarray, " A"] | None = None  # in [-1, 1] where actions are levels of one quantity
 
 
 class Team(NamedTuple):
     """A joint history and a joint action, as the factorization sees them."""
 
-    q: Array  # [..., N] each agent's own value of its action
-    action: Array  # [..., N] int32
-    features: Array  # [..., N, F] what each agent's network makes of its own history
-    state: Array  # [..., S] standardised global state
+    q: Float[Array, "*batch N"]  # each agent's own value of its action
+    action: Int[Array, "*batch N"]
+    features: Float[Array, "*batch N F"]  # what each agent's network makes of its own history
+    state: Float[Array, "*batch S"]  # standardised
 
 
 class Factorization(NamedTuple):

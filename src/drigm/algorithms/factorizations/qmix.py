@@ -63,7 +63,7 @@ def joint_value(params: PyTree, team: Team) -> Array:
     q, state = team.q, team.state * _gain(team.state.shape[-1])
     w1, b1, w2, v_hidden = _read(params, state)
     w1 = jnp.abs(w1).reshape(*q.shape, -1)
-    hidden = jax.nn.elu(jnp.einsum("...n,...ne->...e", q, w1) + b1)
+    hidden = jax.nn.elu(jnp.einsum("...n,...ne->...e", q, w1) + b1)  # pyright: ignore[reportUnknownMemberType] (one overload is untyped)
     value = jax.nn.relu(v_hidden) @ params.v_out + params.v_out_bias
     return jnp.sum(hidden * jnp.abs(w2), axis=-1) + value
 

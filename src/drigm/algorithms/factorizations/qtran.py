@@ -116,12 +116,12 @@ def _residual(params: PyTree, team: Team) -> Array:
 
 
 def _on_levels(encoder: Encoder, level: Array) -> Array:
-    return jnp.einsum("...nk,nke->...ne", jnp.stack([level, jnp.square(level)], axis=-1), encoder.action)
+    return jnp.einsum("...nk,nke->...ne", jnp.stack([level, jnp.square(level)], axis=-1), encoder.action)  # pyright: ignore[reportUnknownMemberType] (one overload is untyped)
 
 
 def _affine_sum(encoder: Encoder, team: Team, action: Array | None) -> Array:
     """Return the encoder's output [...]; ``action`` [..., N, E] is what the actions add to each agent's layer."""
-    x = jnp.einsum("...nf,nfe->...ne", jax.lax.stop_gradient(team.features), encoder.feature)
+    x = jnp.einsum("...nf,nfe->...ne", jax.lax.stop_gradient(team.features), encoder.feature)  # pyright: ignore[reportUnknownMemberType] (one overload is untyped)
     x = x + jnp.broadcast_to(encoder.bias, x.shape)
     if action is not None:
         x = x + action

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+from jaxtyping import Float
+
 from drigm.core.types import Array
 
 
 class Dual(NamedTuple):
     """The dual variables of a state and joint action, shaped like the values they belong to."""
 
-    eta: Array  # the level that values are compared with
-    scale: Array  # > 0, the price of moving probability; only divergences with `UncertaintySet.has_scale` use it
+    eta: Float[Array, "*batch"]  # the level that values are compared with
+    scale: Float[Array, "*#batch"]  # > 0, the price of moving probability; for `UncertaintySet.has_scale` only
 
 
 Bootstrap = Callable[[Array, Dual, Array, Array], Array]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -34,7 +34,7 @@ class SeedRecord(NamedTuple):
     elapsed_times: Sequence[float] | None = None  # [S] seconds; not in the file if None
 
 
-def marl_eval_json(results: Iterable[SeedRecord]) -> dict:
+def marl_eval_json(results: Iterable[SeedRecord]) -> dict[str, Any]:
     """Return ``results`` as marl-eval reads them, ready for ``json.dump`` (without ``sort_keys``).
 
     ``{environment: {task: {algorithm: {"seed_k": {"step_i": {"step_count": int, "elapsed_time": s, metric: [...]},
@@ -52,19 +52,19 @@ def marl_eval_json(results: Iterable[SeedRecord]) -> dict:
     _check_names(records)
     for environment in dict.fromkeys(r.environment for r in records):
         _check_grid(environment, [r for r in records if r.environment == environment])
-    layout: dict = {}
+    layout: dict[str, dict[str, dict[str, dict[str, Any]]]] = {}
     for r in records:
         tasks = layout.setdefault(r.environment, {})
         tasks.setdefault(r.task, {}).setdefault(r.algorithm, {})[f"seed_{r.seed}"] = _run(r)
     return layout
 
 
-def _run(record: SeedRecord) -> dict:
+def _run(record: SeedRecord) -> dict[str, Any]:
     counts = as_array("step_counts", record.step_counts, "[S]")
     rising = bool((counts >= 0).all() and (counts % 1 == 0).all() and (np.diff(counts) > 0).all())
     check(rising, "step_counts", counts.tolist(), "give whole numbers, each above the one before")
     metrics = {name: _per_step(name, values, len(counts)) for name, values in record.metrics.items()}
-    run: dict = {
+    run: dict[str, Any] = {
         f"step_{i}": {"step_count": int(counts[i])} | {name: values[i].tolist() for name, values in metrics.items()}
         for i in range(len(counts))
     }

@@ -88,7 +88,7 @@ def cvar_per_seed(scores: ArrayLike, alpha: float) -> np.ndarray:
     """
     check(0.0 < alpha <= 1.0, "alpha", alpha, "give a share of the worlds above 0 and at most 1")
     ordered = np.sort(as_scores("scores", scores), axis=1)
-    weights = np.clip(alpha * ordered.shape[1] - np.arange(ordered.shape[1]), 0.0, 1.0)
+    weights = np.clip(alpha * ordered.shape[1] - np.arange(ordered.shape[1], dtype=float), 0.0, 1.0)
     return ordered @ (weights / weights.sum())
 
 

@@ -55,8 +55,8 @@ def student_ends(estimate: np.ndarray, spreads: Sequence[Spread], confidence: fl
     weight = np.asarray(sum(variance**2 / df for variance, df in spreads))
     # Where no seed differs from another there is no spread, and any number of degrees does.
     df = np.where(weight > 0.0, total**2 / np.where(weight > 0.0, weight, 1.0), 1.0)
-    quantile = np.vectorize(lambda each: student_quantile(confidence, round(float(each), 6)), otypes=[float])(df)
-    half = quantile * np.sqrt(total)
+    quantiles = [student_quantile(confidence, round(float(each), 6)) for each in df.flat]
+    half = np.reshape(quantiles, df.shape) * np.sqrt(total)
     return estimate - half, estimate + half
 
 
