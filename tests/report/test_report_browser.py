@@ -193,7 +193,7 @@ def test_print_hides_the_controls_and_keeps_a_still(chromium, page_file):
 def study_page(tmp_path_factory):
     """The page of `drigm reproduce paper`, of invented scores."""
     folder = tmp_path_factory.mktemp("study")
-    return write_outcome(folder, "paper", invented_study(folder), None).page
+    return write_outcome(folder, "paper", invented_study(), None).page
 
 
 @pytest.mark.parametrize("viewport", [DESK, PHONE])

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple, SupportsFloat, TextIO
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from drigm.runtime.files import write_text
 
 Row = Mapping[str, object]
 Columns = Sequence[str] | Mapping[str, str] | None
@@ -63,6 +68,13 @@ def markdown_table(rows: Sequence[Row], columns: Columns = None) -> str:
     widths = [max(3, width) for width in _widths(headings, cells)]
     rule = ["-" * (width - 1) + (":" if r else "-") for width, r in zip(widths, right, strict=True)]
     return "\n".join(f"| {' | '.join(_pad(line, widths, right))} |" for line in [headings, rule, *cells])
+
+
+def write_csv(path: Path, rows: Iterable[Sequence[object]]) -> None:
+    """Write ``rows`` as CSV; `drigm.runtime.files.FileError` where that cannot be."""
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows(rows)
+    write_text(path, text.getvalue().removesuffix("\n"))
 
 
 def layout(rows: Sequence[Row], columns: Columns = None) -> tuple[list[str], list[list[str]], list[bool]]:

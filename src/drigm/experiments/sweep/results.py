@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from pathlib import Path
 from typing import NamedTuple
@@ -13,8 +11,7 @@ import numpy as np
 from drigm.core.config import TrainConfig
 from drigm.evaluation.evaluate import ShiftScore, shift_score
 from drigm.experiments.sweep.plan import Plan, differing
-from drigm.report.tables import Score, format_table
-from drigm.runtime.files import write_text
+from drigm.report.tables import Score, format_table, write_csv
 from drigm.storage.run_directory import seeds_of
 from drigm.training.runs import Run, load_run
 
@@ -79,12 +76,9 @@ def exploring_score(scores: list[float]) -> float:
 def _write(swept: Swept) -> None:
     """One line per point and world: the settings that differ, mean and standard error over seeds, each seed's score."""
     settings = differing(list(swept.points.values()))
-    file = io.StringIO(newline="")
-    writer = csv.writer(file)
-    writer.writerow(["point", *settings, "world", "mean", "se", "per_seed"])
+    rows = [["point", *settings, "world", "mean", "se", "per_seed"]]
     for name, scores in swept.scores.items():
         given = [getattr(swept.points[name], setting) for setting in settings]
         for s in scores:
-            per_seed = " ".join(repr(x) for x in s.per_seed)
-            writer.writerow([name, *given, s.name, repr(s.mean), repr(s.se), per_seed])
-    write_text(swept.path / "scores.csv", file.getvalue().removesuffix("\n"))
+            rows.append([name, *given, s.name, repr(s.mean), repr(s.se), " ".join(map(repr, s.per_seed))])
+    write_csv(swept.path / "scores.csv", rows)
