@@ -16,7 +16,7 @@ from drigm.agents.recurrent import RecurrentAgents
 from drigm.agents.rollout import Outcome
 from drigm.core.config import TrainConfig
 from drigm.core.errors import warn
-from drigm.core.types import Array, PyTree, TimeStep
+from drigm.core.types import Array, PyTree
 from drigm.envs.api import Environment, Shift
 from drigm.envs.shifts import Grid, default_suite, worlds
 from drigm.envs.subprocess.source import origin, source_file
@@ -190,12 +190,6 @@ def episode_scores(
     if env.spec.has_wins:
         return np.asarray(outcomes.won, np.float64)
     return np.asarray(env.score(outcomes.episode_return), np.float64)
-
-
-def greedy_day(env: Environment, agents: RecurrentAgents, params: PyTree, episode: int) -> tuple[TimeStep, Array]:
-    """Play protocol episode number ``episode`` with the agents of one seed; see `rollout.greedy_episode`."""
-    key = jax.random.key(episode)
-    return jax.jit(lambda a, p: rollout.greedy_episode(env, a, key, env.episode(p, jnp.int32(episode))))(agents, params)
 
 
 def _play(env: Environment):

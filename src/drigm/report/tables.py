@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from drigm.evaluation.evaluate import ShiftScore
 from drigm.runtime.files import write_text
 
 Row = Mapping[str, object]
@@ -24,19 +25,19 @@ MISSING = "-"
 
 
 class Score(NamedTuple):
-    """A mean over seeds with its standard error, and what the paper reports for the same cell.
-
-    ``nan`` stands for what is not known: ``se`` of a single seed, ``paper`` where the paper has no such cell.
-    """
+    """A mean over seeds with its standard error, nan for a single seed."""
 
     mean: float
     se: float = math.nan
-    paper: float = math.nan
-    paper_se: float = math.nan
 
     def __str__(self) -> str:
         """Return ``0.936 ± 0.003``, without the ``±`` part for a single seed."""
         return _number(self.mean) if math.isnan(self.se) else f"{self.mean:.3f} ± {self.se:.3f}"
+
+
+def scores_by_world(scores: Iterable[ShiftScore]) -> dict[str, Score]:
+    """Return the cells of a row: one seed has no standard error."""
+    return {s.name: Score(s.mean, s.se) if len(s.per_seed) > 1 else Score(s.mean) for s in scores}
 
 
 def format_table(rows: Sequence[Row], columns: Columns = None, *, title: str = "", stream: TextIO | None = None) -> str:

@@ -19,7 +19,7 @@ from drigm.evaluation.references import (
 )
 from drigm.experiments.reproduce.runner import Scored
 from drigm.report.figures.aggregates import aggregate_rows, best_known
-from drigm.report.tables import Score
+from drigm.report.tables import Score, scores_by_world
 
 METHODS = ("nominal", "groupdr", "tv", "contamination")  # the rows of the paper's table, under the references' names
 
@@ -90,12 +90,7 @@ def beside_paper(scored: Sequence[Scored]) -> list[dict[str, Any]]:
 def every_world(scored: Sequence[Scored]) -> list[dict[str, Any]]:
     """Return a row for each method with its score in every world; in buildings then those of others."""
     rows: list[dict[str, Any]] = [
-        {
-            "method": one.title,
-            "seeds": len(one.seeds),
-            **{w.name: Score(w.mean, w.se) if len(w.per_seed) > 1 else Score(w.mean) for w in one.evaluation.scores},
-        }
-        for one in scored
+        {"method": one.title, "seeds": len(one.seeds), **scores_by_world(one.evaluation.scores)} for one in scored
     ]
     if not scored or scored[0].evaluation.suite != "climate":
         return rows

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from drigm.core.naming import spaced
 from drigm.evaluation import statistics as st
 from drigm.evaluation.references import authors_radii, authors_score, reference_method
 from drigm.experiments.reproduce.compare import factorizations_of, find, matrix, worlds_of
@@ -43,7 +43,8 @@ def environments(scored: Sequence[Scored]) -> Figure:
                 _authors(panels[0, column], factorization, method, color(index), handles)
             for ax in panels[:, column]:
                 ax.set(title=factorization.upper(), xlim=(-0.2, 5.2))
-                ax.set_xticks(range(6), [f"{i}\n{_spaced(city)}" for i, city in enumerate(PAPER_ORDER, 1)], fontsize=7)
+                places = [f"{i} {spaced(city)}".replace(" ", "\n") for i, city in enumerate(PAPER_ORDER, 1)]
+                ax.set_xticks(range(6), places, fontsize=7)
         _limit(panels, scored)
         for ax in panels[:, 0]:
             ax.set_ylabel("Score")
@@ -197,7 +198,3 @@ def _radius(scored: Sequence[Scored], factorization: str, method: str) -> float 
 
 def _called(method: str) -> str:
     return {"nominal": "non-robust", "groupdr": "GroupDR"}.get(method) or SETS[method]
-
-
-def _spaced(city: str) -> str:
-    return re.sub(r"(?<=[a-z])(?=[A-Z])", "\n", city)

@@ -11,7 +11,7 @@ import numpy as np
 from drigm.core.config import TrainConfig
 from drigm.evaluation.evaluate import ShiftScore, shift_score
 from drigm.experiments.sweep.plan import Plan, differing
-from drigm.report.tables import Score, format_table, write_csv
+from drigm.report.tables import format_table, scores_by_world, write_csv
 from drigm.storage.run_directory import seeds_of
 from drigm.training.runs import Run, load_run
 
@@ -39,10 +39,7 @@ class Swept(NamedTuple):
         return load_run(self.path / point, env=config.env, env_python=config.env_python)
 
     def __str__(self) -> str:
-        rows = [
-            {"point": name, **{s.name: Score(s.mean, s.se if len(s.per_seed) > 1 else math.nan) for s in scores}}
-            for name, scores in self.scores.items()
-        ]
+        rows = [{"point": name, **scores_by_world(scores)} for name, scores in self.scores.items()]
         unknown = [name for name, (s, *_) in self.scores.items() if s.name == EXPLORING and math.isnan(s.mean)]
         told = [f"no score: no episode ended in the training of a seed of {', '.join(unknown)}"] if unknown else []
         return "\n".join([format_table(rows), *told]) if rows else "no point has finished"
