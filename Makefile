@@ -12,7 +12,6 @@ SMOKE ?=
 PYTEST_ARGS ?= -n 2 --dist loadfile
 DEMO_ARGS ?=
 QUICK := not (slow or learns or long)
-RESULTS_ARGS ?=
 BENCH_ARGS ?=
 PEERS_ARGS ?=
 
@@ -39,7 +38,7 @@ echo "  another one:      make PYTHON=/path/to/python3.12 <target>" >&2; \
 exit 1
 endef
 
-.PHONY: help install demo test test-long test-all learning-margins lint bench peers results clean
+.PHONY: help install demo test test-long test-all learning-margins lint bench peers clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -97,9 +96,6 @@ bench: $(CORE)  ## measure speed
 
 peers: $(DEV)  ## measure speed beside BenchMARL and XuanCe, each in an environment of its own
 	@$(RUN) benchmarks/peers.py $(PEERS_ARGS)
-
-results: $(CORE)  ## regenerate the committed table of results
-	@$(RUN) tools/results_table.py $(RESULTS_ARGS)
 
 clean:  ## remove the environments and caches; trained runs stay
 	rm -rf .venv .venv-* build dist .pytest_cache .ruff_cache

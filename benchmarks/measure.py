@@ -25,7 +25,7 @@ import numpy as np
 from drigm.core.config import TrainConfig
 from drigm.envs import make_env
 from drigm.envs.api import Environment
-from drigm.runtime.devices import processor, usable_cores
+from drigm.runtime.devices import usable_cores
 from drigm.runtime.system import system_facts
 from drigm.training.loop import axes
 from drigm.training.programs import Train, make_train
@@ -192,6 +192,7 @@ def say(text: str) -> None:
 def machine() -> dict[str, Any]:
     """Return what the numbers depend on."""
     facts = system_facts()
-    name = processor().get("model name", platform.processor())
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    name = next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.processor())
     known = {"cores": cores(), "processor": name, "system": f"{platform.system()} {platform.machine()}"}
     return known | {name: facts[name] for name in ("python", "versions", "commit", "started")}

@@ -104,7 +104,8 @@ CONSTANTS_TOML = [
     "base.rho = 0x" + "f" * 9000, "base.seeds = 1\nbase.seeds = 2", "grid.rho = [nan]", "base.rho = -inf",
     "base" + ".a" * 5000 + " = 1", "name = '..'", "[base]\nenv = '''a\nb'''", "base = 1979-05-27", "points = [[[]]]",
     "together = true", "together = 99999999999", "[grid]\nrho = [" + "0.1," * 20_000 + "]",
-    "evaluate.perturb = 'a=1e999'",
+    "evaluate.perturb = 'a=1e999'", "points = {a = 3}", "points = {'../a' = {}}", "points = {'' = {}}", "tables = []",
+    "points = {a = {}}\nevaluate = {}\ntables = {compare = [[[], {}]]}", "points = {}\ntables = {picture = 1}",
 ]  # fmt: skip
 
 

@@ -4,13 +4,16 @@ import csv
 import math
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from drigm.core.errors import UserError
 from drigm.envs import make_env
 from drigm.envs.building.dataset import PROTOCOL_CITIES
-from drigm.evaluation.controllers import controller_scores, do_nothing, one_step_optimal
+from drigm.envs.shifts import shift_suite, stack_params
+from drigm.evaluation.controllers import controlled_day, do_nothing, one_step_optimal
 from drigm.evaluation.published import (
     PAPER_CITIES,
     PAPER_METHODS,
@@ -102,6 +105,17 @@ def test_what_is_unknown():
         controller_score("Tucson", "do_something")
     with pytest.raises(UserError, match="PortAngeles"):
         controller_score("Fairbanks", "do_nothing")
+
+
+def controller_scores(env, controller, shifts="climate"):
+    """The mean score of a controller over the protocol's episodes, by name of the world."""
+    episodes, worlds = jnp.arange(env.num_eval_episodes), shift_suite(env, shifts)
+
+    def world_return(params):
+        return jax.vmap(lambda index: controlled_day(env, controller, params, index)[0].reward.sum())(episodes)
+
+    returns = jax.jit(lambda stacked: jax.lax.map(world_return, stacked))(stack_params(worlds))
+    return dict(zip([w.name for w in worlds], np.asarray(env.score(returns)).mean(axis=1).tolist(), strict=True))
 
 
 @pytest.mark.parametrize(("name", "make"), [("do_nothing", do_nothing), ("one_step_optimum", one_step_optimal)])

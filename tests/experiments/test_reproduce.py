@@ -8,7 +8,9 @@ from __future__ import annotations
 import csv
 import itertools
 import json
+import shutil
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,7 +27,7 @@ from drigm.experiments import reproduce
 from drigm.experiments.reproduce import PARTS, SCALES, plan, plan_text
 from drigm.experiments.reproduce.compare import beside_paper, every_world
 from drigm.experiments.reproduce.page import page_sections, records, table_time, write_outcome
-from drigm.experiments.reproduce.runner import Outcome, folder_of
+from drigm.experiments.reproduce.runner import Outcome
 from drigm.experiments.reproduce.studies import CONTAMINATION_GRID, FACTORIZATIONS, TV_GRID
 from drigm.experiments.reproduce.verdicts import (
     PLACES,
@@ -41,10 +43,12 @@ from drigm.experiments.reproduce.verdicts import (
 )
 from drigm.runtime import devices
 
+RESULTS = Path(__file__).parents[2] / "results"
+
 
 @pytest.fixture
-def outcome(tmp_path):
-    return invented_study(tmp_path)
+def outcome():
+    return invented_study()
 
 
 def test_the_plan_trains_everything_that_the_paper_did_and_nothing_twice():
@@ -107,12 +111,10 @@ def test_what_would_end_a_study_after_hours_ends_it_at_once(tmp_path, monkeypatc
     assert not list((tmp_path / "out").glob("runs/*"))
 
 
-def test_a_small_study_of_radii_has_its_figure(tmp_path):
+def test_a_small_study_of_radii_has_its_figure():
     """Radius 0 of one set is the non-robust team of both."""
-    scored = {
-        g.name: [invented(c, folder_of(tmp_path, g, c), g.suite) for c in g.configs] for g in plan("paper", ["radii"])
-    }
-    scored["qmix-non-robust"] = [invented(plan("paper", ["table"])[5].configs[0], tmp_path / "plain", "climate")]
+    scored = {g.name: [invented(c, g.suite) for c in g.configs] for g in plan("paper", ["radii"])}
+    scored["qmix-non-robust"] = [invented(plan("paper", ["table"])[5].configs[0], "climate")]
     sections = page_sections(Outcome(scored, []), None)
     assert "radii-qmix" in [section.id for section in sections]
 
@@ -138,13 +140,13 @@ def test_every_number_of_the_papers_table_has_its_row(outcome):
 
 
 def test_a_method_that_was_not_trained_is_missing_and_not_made_up(outcome):
-    some = [one for one in outcome.of("climate") if one.run.config.baseline != "groupdr"]
+    some = [one for one in outcome.of("climate") if one.config.baseline != "groupdr"]
     rows = [row for row in beside_paper(some) if row["method"] == "GroupDR"]
     assert len(rows) == 6
     assert all("drigm" not in row for row in rows)
 
 
-def test_verdicts_follow_the_intervals(outcome, tmp_path):
+def test_verdicts_follow_the_intervals(outcome):
     asked = {(a.first, a.second): a for a in questions(outcome.of("climate"))}
     found = asked["QMIX-TV 0.2", "QMIX"]
     assert [found.verdict(place) for place in PLACES] == ["better"] * 3
@@ -154,13 +156,13 @@ def test_verdicts_follow_the_intervals(outcome, tmp_path):
     assert ("QMIX-TV 0.2", "QMIX, gamma (1 - 0.2)") in asked
     assert ("QMIX-TV 0.2", "QMIX, GroupDR") in asked
     config = plan()[0].configs[0]
-    low, same, high = (invented(config, tmp_path, "climate", level) for level in (0.5, 0.9, 0.9))
+    low, same, high = (invented(config, "climate", level) for level in (0.5, 0.9, 0.9))
     assert against(low, high).verdict("worst") == "worse"
     assert against(same, high).verdict("nominal") == "no clear difference"
     assert against(same, high).probability.estimate == 0.5
 
 
-def test_what_is_said_of_the_verdicts(outcome, tmp_path):
+def test_what_is_said_of_the_verdicts(outcome):
     scored = outcome.of("climate")
     asked = questions(scored)
     places = "; ".join(f"{place}: 2 better, 0 no clear difference, 0 worse" for place in PLACES.values())
@@ -177,7 +179,7 @@ def test_what_is_said_of_the_verdicts(outcome, tmp_path):
     assert untrained(battles) == []  # contamination is the plain discount there
     assert ("VDN-TV 0.01", "VDN-contamination 0.01") in {(a.first, a.second) for a in questions(battles)}
     assert world_rows(asked)[0]["Tucson"].endswith("*")
-    alone = [invented(c.replace(seeds=1), tmp_path, "climate") for c in plan("smoke", ["table"])[0].configs]
+    alone = [invented(c.replace(seeds=1), "climate") for c in plan("smoke", ["table"])[0].configs]
     (single,) = questions(alone)
     assert counted([single]).count("1 one seed") == 3
     assert question_rows([single])[0]["worst world"] == "+0.000 one seed"
@@ -212,8 +214,8 @@ def test_everything_is_written(outcome, tmp_path):
 def test_comparisons_have_equal_radii(outcome):
     """A plain discount stands beside robust methods of its own radius; TV and contamination of the table's are told."""
     for scored in (outcome.of("climate"), outcome.of("noise")):
-        rho = {one.title: one.run.config.rho for one in scored}
-        kinds = {method_name(one.run.config): reference_method(one.run.config) for one in scored}
+        rho = {one.title: one.config.rho for one in scored}
+        kinds = {method_name(one.config): reference_method(one.config) for one in scored}
         for asked in questions(scored):
             assert rho[asked.second] in (0.0, rho[asked.first]) or kinds[asked.second] == "groupdr"
     found = sets_compared(outcome.of("climate"))
@@ -247,6 +249,31 @@ def test_a_finished_study_is_written_anew_from_its_scores(outcome, tmp_path):
     }
     assert first.table.read_text().startswith(before[first.table].decode())
     assert first.table.read_text().count("It holds.") == first.page.read_text().count("It holds.") == 1
+
+
+@pytest.mark.parametrize("file", sorted(RESULTS.glob("*/*.toml")), ids=lambda file: file.stem)
+def test_the_committed_tables_are_those_of_their_scores(file, tmp_path):
+    """Of every method table; the comparisons, which take seconds in the others, of the smallest."""
+    if "[tables]" not in file.read_text() or not (file.parent / "scores.csv").exists():
+        assert file.stem in ("season", "ablations")  # no table, not run yet
+        return
+    whole = file.stem in ("spread", "battles")
+    folder = shutil.copytree(file.parent, tmp_path / file.stem, ignore=shutil.ignore_patterns("*.md", "*.png"))
+    if not whole:
+        (folder / file.name).write_text(file.read_text().partition("[tables]")[0] + "[tables]\n")
+    assert main(["reproduce", "tables", str(folder)]) == 0
+    for name in ("table.md", "comparisons.md", "comparisons.csv") if whole else ("table.md",):
+        committed = file.parent / name
+        assert committed.exists() == (folder / name).exists()
+        assert not committed.exists() or committed.read_bytes() == (folder / name).read_bytes()
+
+
+def test_scores_of_another_sweep_are_refused(tmp_path, capsys):
+    folder = shutil.copytree(RESULTS / "battles", tmp_path / "battles")
+    with open(folder / "scores.csv", "a") as file:
+        file.write("COMA,nominal,0,0.5\n")
+    assert main(["reproduce", "tables", str(folder)]) == 2
+    assert "scores: 'COMA' is not allowed; choose one of VDN, QMIX, QTRAN" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import importlib.util
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -47,7 +48,7 @@ MANY = {
 
 def toml(content):
     """`content` as TOML, whose values are JSON's here."""
-    tables = {name: table for name, table in content.items() if isinstance(table, dict)}
+    tables = {name: table for name, table in content.items() if isinstance(table, dict) and name != "points"}
     lines = [f"{name} = {json.dumps(value)}" for name, value in content.items() if not isinstance(value, dict | list)]
     for name, table in tables.items():
         lines += [f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in table.items())]
@@ -92,6 +93,12 @@ def test_points_are_the_grid_and_the_single_ones(tmp_path):
         ({"points": [{"uncertainty": "tv", "rho": 7}]}, ("sweep", "rho=7", "from 0 to 1 with tv")),
         ({"points": [{"factorization": "dmix"}]}, ("sweep", "factorization=dmix", "vdn")),
         ({"points": [{"env": "probe:dance"}]}, ("sweep", "env=probe:dance", "recall")),
+        ({"points": {"logs": {"gamma": 0.5}}}, ("points", "'logs'", "folder")),
+        ({"points": {"scores.csv": {"gamma": 0.5}}}, ("points", "'scores.csv'", "digits only")),
+        ({"points": {"a": {"gamma": 0.5}, "b": {"gamma": 0.5}}}, ("points", "'b'", "'a' has the same settings")),
+        ({"tables": {"compare": [["a", "b"]]}}, ("tables", "'a'", "choose one of")),
+        ({"tables": {"compare": ["a"]}}, ("tables.compare", "['a']", "pairs")),
+        ({"tables": {}, "evaluate": None}, ("tables", "[evaluate]")),
         ({"evaluate": "climate"}, ("evaluate", "'climate'", "table")),
         ({"evaluate": {"shift": "climate"}}, ("evaluate", "'shift'", "shifts")),
         ({"evaluate": {"shifts": "climate"}}, ("evaluate.shifts", "'climate'", "nominal")),
@@ -189,6 +196,28 @@ def test_a_sweep_leaves_what_it_promises(swept):
     assert str(swept).split()[:3] == ["point", "nominal", "tv-rho-0.1"]
     assert swept.run("tv-rho-0.1").seeds == [0, 1]
     assert not list(swept.path.glob("checkpoint*"))
+
+
+def test_named_points_keep_their_names_and_are_compared(swept, tmp_path):
+    """The runs of another sweep are taken as they are, so that nothing is trained here."""
+    folder, points = tmp_path / "named", {}
+    for rho in (0.1, 0.2):
+        points[f"TV, rho {rho}"] = {"uncertainty": "tv", "rho": rho}
+        shutil.copytree(swept.path / f"tv-rho-{rho}", folder / f"TV, rho {rho}")
+    content = CONTENT | {"name": "named", "grid": {}, "points": points}
+    tables = {"compare": [list(points)], "picture": list(points)}
+    assert list(sweep(content | {"tables": tables}, out=folder, quiet=True).points) == list(points)
+    made = ("table.md", "comparisons.md", "comparisons.csv", "scores.png")
+    first = {name: (folder / name).read_bytes() for name in made}
+    assert b"TV, rho 0.1 over TV, rho 0.2 | 2/2" in first["comparisons.md"]
+    assert not (folder / "comparisons.png").exists()  # two seeds give no verdict
+    lines = [f'"{name}" = {{ uncertainty = "tv", rho = {point["rho"]} }}' for name, point in points.items()]
+    text = [toml(content | {"points": [], "tables": tables}), "[points]", *lines]
+    (folder / "named.toml").write_text("\n".join(text))
+    for name in made:
+        (folder / name).unlink()
+    assert main(["reproduce", "tables", str(folder)]) == 0
+    assert {name: (folder / name).read_bytes() for name in made} == first
 
 
 def test_what_is_finished_is_not_started_again(swept, tmp_path, capsys, monkeypatch):

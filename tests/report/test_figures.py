@@ -24,7 +24,7 @@ def curves():
 
 def scores():
     return {
-        "VDN": {"Tucson": Score(0.92, 0.01, 0.877, 0.012), "NewYork": Score(0.86, 0.02, 0.44, 0.04)},
+        "VDN": {"Tucson": Score(0.92, 0.01), "NewYork": Score(0.86, 0.02)},
         "GroupDR": {"Tucson": Score(0.62), "NewYork": Score(-2.3, 0.1)},
     }
 
@@ -157,20 +157,15 @@ def test_spread(positions, placed):
     np.testing.assert_allclose(spread(positions, gap=1.0), placed)
 
 
-def test_shift_bars_draw_scores_whiskers_and_the_paper():
+def test_shift_bars_draw_scores_and_whiskers():
     (ax,) = shift_bars(scores()).axes
     vdn, groupdr = [c for c in ax.containers if hasattr(c, "patches")]
     assert [bar.get_height() for bar in vdn] == [0.92, 0.86]
     assert [bar.get_height() for bar in groupdr] == [0.62, FLOOR]
     errors = [c for c in ax.containers if not hasattr(c, "patches")]
     np.testing.assert_allclose(whiskers(errors[0]), [(0.91, 0.93), (0.84, 0.88)])
-    np.testing.assert_allclose(whiskers(errors[1]), [(0.865, 0.889), (0.40, 0.48)])  # the paper's
-    assert len(errors) == 3
-    assert whiskers(errors[2]) == []  # neither the single seed nor the bar that is cut has one
-    (paper,) = [line for line in ax.lines if line.get_marker() == "D"]
-    np.testing.assert_allclose(paper.get_ydata(), [0.877, 0.44])
-    np.testing.assert_allclose(paper.get_xdata(), [bar.get_x() + bar.get_width() / 2 for bar in vdn])
-    assert paper.get_markerfacecolor() == "white"
+    assert len(errors) == 2
+    assert whiskers(errors[1]) == []  # neither the single seed nor the bar that is cut has one
     assert texts(ax) == ["0.920", "0.860", "0.620", "\N{MINUS SIGN}2.3"]
 
 
@@ -179,18 +174,11 @@ def test_shift_bars_name_everything():
     (ax,) = figure.axes
     assert [tick.get_text() for tick in ax.get_xticklabels()] == ["Tucson", "New York"]
     legend = [text.get_text() for text in ax.get_legend().get_texts()]
-    assert legend == ["VDN", "GroupDR", "as in the paper", "one-step optimum, 0.994"]
+    assert legend == ["VDN", "GroupDR", "one-step optimum, 0.994"]
     assert any(np.allclose(line.get_ydata(), 0.994) for line in ax.lines)
     caption = " ".join(ax.get_xlabel().split())
     assert "Doing nothing scores \N{MINUS SIGN}1.7 in Tucson, \N{MINUS SIGN}3.6 in New York." in caption
     assert figure.get_suptitle() == "VDN has the highest mean score over 2 cities: 0.890"
-
-
-def test_shift_bars_without_paper_and_reference():
-    (ax,) = shift_bars({"VDN": {"Tucson": Score(0.9)}}, reference=None, do_nothing={}, title="Mine").axes
-    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["VDN"]
-    assert ax.figure.get_suptitle() == "Mine"
-    assert "nothing" not in ax.get_xlabel()
 
 
 @pytest.mark.parametrize("prefix", ["", "a rather long name of a method, "])

@@ -102,8 +102,6 @@ def test_a_page_refuses_what_it_cannot_do(tmp_path):
     with pytest.raises(UserError, match="cannot be written") as found:
         write_page(tmp_path / "file" / "p.html", "t", "l", [])
     assert_one_sentence(str(found.value))
-    with pytest.raises(UserError, match="suffix"):
-        figure_html(tmp_path / "file", "alt")
 
 
 def test_figures_follow_the_scheme_and_have_ids_of_their_own():
@@ -119,13 +117,6 @@ def test_figures_follow_the_scheme_and_have_ids_of_their_own():
     assert not ids[0] & ids[1]
     for picture, own in zip((one, other), ids, strict=True):
         assert set(re.findall(r"url\(#([^)]*)\)", picture)) <= own
-
-
-def test_image_files_are_embedded(tmp_path):
-    (tmp_path / "x.png").write_bytes(b"\x89PNG")
-    assert figure_html(tmp_path / "x.png", 'say "hi"') == (
-        '<figure><div class="scroll"><img src="data:image/png;base64,iVBORw==" alt="say &quot;hi&quot;"></div></figure>'
-    )
 
 
 def test_tables_escape_align_and_show_intervals():

@@ -1,8 +1,9 @@
-"""What people read: the names of methods, and durations."""
+"""What people read: the names of methods and places, and durations."""
 
 from __future__ import annotations
 
 import math
+import re
 
 from drigm.core.config import TrainConfig
 
@@ -33,3 +34,8 @@ def duration(seconds: float) -> str:
     minutes, s = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {s} s" if minutes else f"{s} s"
+
+
+def spaced(city: str) -> str:
+    """Return ``New York`` for ``NewYork``."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", city)

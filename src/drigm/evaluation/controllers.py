@@ -13,11 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from drigm.core.errors import check
-from drigm.core.types import Array, TimeStep, jit, map_tree
+from drigm.core.types import Array, TimeStep, map_tree
 from drigm.envs.api import Environment, reset_all
 from drigm.envs.building.simulator import FULL_PRECISION, BuildingParams, BuildingState
 from drigm.envs.episodes import RolloutState, begin, play
-from drigm.envs.shifts import shift_suite, stack_params
 
 Controller = Callable[[BuildingState, BuildingParams], Array]
 """``controller(env_state, params) -> joint action [N] int32``."""
@@ -66,31 +65,6 @@ def one_step_optimal(env: Environment) -> Controller:
         return _improve(lambda a: next_step(state, params, a)[1], action, levels.shape[0])
 
     return controller
-
-
-def controller_scores(env: Environment, controller: Controller, shifts: str = "climate") -> dict[str, float]:
-    """Return the mean score of ``controller`` over the protocol's episodes, by name of the world.
-
-    Args:
-        env: a building.
-        controller: see `Controller`.
-        shifts: suite of worlds.
-    """
-    worlds = shift_suite(env, shifts)
-    episodes = jnp.arange(env.num_eval_episodes, dtype=jnp.int32)
-
-    def episode_return(params: BuildingParams, index: Array) -> Array:
-        return jnp.sum(controlled_day(env, controller, params, index)[0].reward)
-
-    def world_return(params: BuildingParams) -> Array:
-        return jax.vmap(episode_return, in_axes=(None, 0))(params, episodes)
-
-    @jit
-    def returns(stacked: BuildingParams) -> Array:
-        return jax.lax.map(world_return, stacked)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType] (untyped)
-
-    means = np.asarray(env.score(returns(stack_params(worlds)))).mean(axis=1)
-    return {world.name: float(mean) for world, mean in zip(worlds, means, strict=True)}
 
 
 def controlled_day(

@@ -12,7 +12,7 @@ import numpy as np
 from drigm.agents import rollout
 from drigm.agents.recurrent import RecurrentAgents
 from drigm.agents.rollout import Outcome
-from drigm.core.types import Array, PyTree, TimeStep, jit, join_trees, map_tree
+from drigm.core.types import Array, PyTree, jit, join_trees, map_tree
 from drigm.envs.api import Environment, Shift
 from drigm.envs.shifts import Grid, default_suite, worlds
 from drigm.evaluation.subprocess_play import subprocess_outcomes
@@ -113,17 +113,6 @@ def episode_scores(
     if env.spec.has_wins:
         return np.asarray(outcomes.won, np.float64)
     return np.asarray(env.score(outcomes.episode_return), np.float64)
-
-
-def greedy_day(env: Environment, agents: RecurrentAgents, params: PyTree, episode: int) -> tuple[TimeStep, Array]:
-    """Play protocol episode number ``episode`` with the agents of one seed; see `rollout.greedy_episode`."""
-    key = jax.random.key(episode)
-
-    @jit
-    def day(agents: RecurrentAgents, params: PyTree) -> tuple[TimeStep, Array]:
-        return rollout.greedy_episode(env, agents, key, env.episode(params, jnp.int32(episode)))
-
-    return day(agents, params)
 
 
 def _play(env: Environment) -> Callable[[RecurrentAgents, PyTree], Outcome]:

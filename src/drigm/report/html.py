@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import base64
 import html
 import json
 import re
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
 
 # What a page may load: nothing but what it brings along.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
-_IMAGES = {".png": "image/png", ".jpg": "image/jpeg", ".svg": "image/svg+xml", ".webp": "image/webp"}
 
 
 class Html(str):
@@ -93,13 +91,12 @@ def paragraph(*sentences: object) -> Html:
     return Html(f"<p>{' '.join(map(escape, sentences))}</p>")
 
 
-def figure_html(figure: Figure | Path, alt: str, caption: object = "") -> Html:
-    """Return a figure with its alternative text and, if given, a caption.
+def figure_html(figure: Figure, alt: str, caption: object = "") -> Html:
+    """Return a figure as inline SVG in the page's colours, light or dark, with its alternative text and a caption."""
+    from drigm.report.figures.svg import inline_svg  # matplotlib takes a while to load
 
-    A matplotlib figure becomes inline SVG that follows the page's colours, light or dark; an image file is embedded.
-    """
     note = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
-    return Html(f'<figure><div class="scroll">{_picture(figure, alt)}</div>{note}</figure>')
+    return Html(f'<figure><div class="scroll">{inline_svg(figure, alt)}</div>{note}</figure>')
 
 
 def table_html(rows: Sequence[Row], columns: Columns = None, caption: object = "") -> Html:
@@ -170,21 +167,6 @@ def _section(section: Section) -> str:
 
 def _asset(name: str) -> str:
     return (resources.files("drigm.report") / "assets" / name).read_text(encoding="utf-8")
-
-
-def _picture(figure: Figure | Path, alt: str) -> str:
-    if not isinstance(figure, Path):
-        from drigm.report.figures.svg import inline_svg  # matplotlib takes a while to load
-
-        return inline_svg(figure, alt)
-    kind = _IMAGES.get(figure.suffix.lower())
-    if kind is None:
-        raise UserError(f"figure: {str(figure)!r} is not allowed; its suffix must be one of {', '.join(_IMAGES)}.")
-    try:
-        content = base64.b64encode(figure.read_bytes()).decode("ascii")
-    except OSError as error:
-        raise UserError(f"figure: {str(figure)!r} cannot be read ({error.strerror}).") from None
-    return f'<img src="data:{kind};base64,{content}" alt="{html.escape(alt)}">'
 
 
 def _shown(row: Row) -> Row:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple, SupportsFloat, TextIO
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from drigm.evaluation.evaluate import ShiftScore
+from drigm.runtime.files import write_text
 
 Row = Mapping[str, object]
 Columns = Sequence[str] | Mapping[str, str] | None
@@ -19,19 +25,19 @@ MISSING = "-"
 
 
 class Score(NamedTuple):
-    """A mean over seeds with its standard error, and what the paper reports for the same cell.
-
-    ``nan`` stands for what is not known: ``se`` of a single seed, ``paper`` where the paper has no such cell.
-    """
+    """A mean over seeds with its standard error, nan for a single seed."""
 
     mean: float
     se: float = math.nan
-    paper: float = math.nan
-    paper_se: float = math.nan
 
     def __str__(self) -> str:
         """Return ``0.936 ± 0.003``, without the ``±`` part for a single seed."""
         return _number(self.mean) if math.isnan(self.se) else f"{self.mean:.3f} ± {self.se:.3f}"
+
+
+def scores_by_world(scores: Iterable[ShiftScore]) -> dict[str, Score]:
+    """Return the cells of a row: one seed has no standard error."""
+    return {s.name: Score(s.mean, s.se) if len(s.per_seed) > 1 else Score(s.mean) for s in scores}
 
 
 def format_table(rows: Sequence[Row], columns: Columns = None, *, title: str = "", stream: TextIO | None = None) -> str:
@@ -63,6 +69,13 @@ def markdown_table(rows: Sequence[Row], columns: Columns = None) -> str:
     widths = [max(3, width) for width in _widths(headings, cells)]
     rule = ["-" * (width - 1) + (":" if r else "-") for width, r in zip(widths, right, strict=True)]
     return "\n".join(f"| {' | '.join(_pad(line, widths, right))} |" for line in [headings, rule, *cells])
+
+
+def write_csv(path: Path, rows: Iterable[Sequence[object]]) -> None:
+    """Write ``rows`` as CSV; `drigm.runtime.files.FileError` where that cannot be."""
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows(rows)
+    write_text(path, text.getvalue().removesuffix("\n"))
 
 
 def layout(rows: Sequence[Row], columns: Columns = None) -> tuple[list[str], list[list[str]], list[bool]]:

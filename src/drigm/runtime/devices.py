@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 import stat
 from pathlib import Path
@@ -29,17 +28,6 @@ def use_cores(shards: int = 1) -> None:
         jax.config.update("jax_num_cpu_devices", max(usable_cores(), shards))
     except RuntimeError:  # the backend is up already
         return
-
-
-@functools.cache
-def processor() -> dict[str, str]:
-    """Return what Linux tells of the first processor, such as its ``model name`` and ``flags``; nothing elsewhere."""
-    try:
-        first = Path("/proc/cpuinfo").read_text().partition("\n\n")[0]
-    except OSError:
-        return {}
-    told = (line.partition(":") for line in first.splitlines())
-    return {name.strip(): value.strip() for name, _, value in told}
 
 
 def runs_in_turn() -> bool:

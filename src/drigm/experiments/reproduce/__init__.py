@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from drigm.core.errors import UserError, check, choose
 from drigm.experiments.reproduce.from_scores import read_outcome, read_verification
@@ -16,6 +16,8 @@ from drigm.verification.verify import verify
 
 if TYPE_CHECKING:
     from drigm.experiments.reproduce.page import Files
+
+T = TypeVar("T")
 
 __all__ = ["PARTS", "SCALES", "Group", "Outcome", "groups", "plan", "plan_text", "reproduce_paper", "reproduce_tables"]
 
@@ -65,23 +67,29 @@ def reproduce_paper(
     return _written(lambda: write_outcome(out, scale, outcome, shown))
 
 
-def reproduce_tables(folder: Path, scale: str = "paper") -> Files:
-    """Write the page, table.md and figures of a finished study anew, from its scores; returns all its files.
+def reproduce_tables(folder: Path, scale: str = "paper") -> Sequence[Path]:
+    """Write the tables and figures of a finished study anew, from its scores.csv; returns the files.
 
     Args:
-        folder: where `reproduce_paper` has left scores.csv and timing.csv.
-        scale: of the study.
+        folder: of `reproduce_paper`, with its scores.csv and timing.csv; or one with scores.csv and the sweep file
+            that they came from, named like the folder, as in results/building/building.toml.
+        scale: of `reproduce_paper`.
 
     Raises:
-        UserError: see `drigm.experiments.reproduce.from_scores.read_outcome`; or the folder cannot be written.
+        UserError: no such files, or scores that no method of the study has; or the folder cannot be written.
     """
+    file = folder / f"{folder.resolve().name}.toml"
+    if file.is_file():
+        from drigm.experiments.reproduce.method_tables import rewrite_tables
+
+        return _written(lambda: rewrite_tables(folder, file))
     from drigm.experiments.reproduce.page import write_tables
 
     outcome, shown = read_outcome(folder, scale), read_verification(folder)
     return _written(lambda: write_tables(folder, scale, outcome, shown))
 
 
-def _written(write: Callable[[], Files]) -> Files:
+def _written(write: Callable[[], T]) -> T:
     try:
         return write()
     except OSError as error:

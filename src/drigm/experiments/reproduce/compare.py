@@ -19,9 +19,8 @@ from drigm.evaluation.published import (
 )
 from drigm.experiments.reproduce.runner import Scored
 from drigm.report.figures.aggregates import aggregate_rows, best_known
-from drigm.report.tables import Score
+from drigm.report.tables import Score, scores_by_world
 
-REPETITIONS = 10_000
 METHODS = ("nominal", "groupdr", "tv", "contamination")  # the rows of the paper's table, under the references' names
 
 
@@ -29,7 +28,7 @@ def find(scored: Iterable[Scored], factorization: str, method: str, rho: float |
     """Return the run of a method, at the paper's radius unless ``rho`` is given; None if it was not trained."""
     wanted = paper_rho(factorization, method) if rho is None else rho
     for one in scored:
-        config = one.run.config
+        config = one.config
         if (config.factorization, reference_method(config)) == (factorization, method) and config.rho == (
             wanted or 0.0
         ):
@@ -39,14 +38,14 @@ def find(scored: Iterable[Scored], factorization: str, method: str, rho: float |
 
 def in_table(one: Scored) -> bool:
     """Return whether a run is a row of the paper's main table."""
-    config, method = one.run.config, reference_method(one.run.config)
+    config, method = one.config, reference_method(one.config)
     of_paper = method in METHODS and config.rho == (paper_rho(config.factorization, method) or 0.0)
     return one.evaluation.suite == "climate" and of_paper
 
 
 def factorizations_of(scored: Iterable[Scored]) -> list[str]:
     """Return the factorizations that were trained, each once."""
-    return list(dict.fromkeys(one.run.config.factorization for one in scored))
+    return list(dict.fromkeys(one.config.factorization for one in scored))
 
 
 def matrix(one: Scored) -> np.ndarray:
@@ -82,7 +81,7 @@ def beside_paper(scored: Sequence[Scored]) -> list[dict[str, Any]]:
                 }
                 if one:
                     ours = np.array(next(w.per_seed for w in one.evaluation.scores if w.name == city))
-                    row["drigm"] = st.interval(ours[:, None], st.mean, repetitions=REPETITIONS)
+                    row["drigm"] = st.interval(ours[:, None], st.mean)
                     row["drigm - paper"] = f"{ours.mean() - paper.mean:+.3f}" if paper else None
                 rows.append(row)
     return rows
@@ -91,12 +90,7 @@ def beside_paper(scored: Sequence[Scored]) -> list[dict[str, Any]]:
 def every_world(scored: Sequence[Scored]) -> list[dict[str, Any]]:
     """Return a row for each method with its score in every world; in buildings then those of others."""
     rows: list[dict[str, Any]] = [
-        {
-            "method": one.title,
-            "seeds": len(one.run.seeds),
-            **{w.name: Score(w.mean, w.se) if len(w.per_seed) > 1 else Score(w.mean) for w in one.evaluation.scores},
-        }
-        for one in scored
+        {"method": one.title, "seeds": len(one.seeds), **scores_by_world(one.evaluation.scores)} for one in scored
     ]
     if not scored or scored[0].evaluation.suite != "climate":
         return rows
@@ -122,7 +116,7 @@ def summary(scored: Sequence[Scored]) -> list[dict[str, Any]]:
 
 def limit_of(scored: Sequence[Scored]) -> list[float] | None:
     """Return the best known score of each world."""
-    return best_known(scored[0].run.config.env, worlds_of(scored[0]))
+    return best_known(scored[0].config.env, worlds_of(scored[0]))
 
 
 def plain(rows: Sequence[dict[str, Any]], digits: int = 3) -> list[dict[str, Any]]:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from drigm.core.naming import spaced
 from drigm.evaluation import statistics as st
 from drigm.evaluation.published import authors_radii, authors_score, reference_method
-from drigm.experiments.reproduce.compare import REPETITIONS, factorizations_of, find, matrix, worlds_of
+from drigm.experiments.reproduce.compare import factorizations_of, find, matrix, worlds_of
 from drigm.experiments.reproduce.runner import Scored
 from drigm.report.figures.style import FAINT_INK, color, drawing
 
@@ -43,7 +43,8 @@ def environments(scored: Sequence[Scored]) -> Figure:
                 _authors(panels[0, column], factorization, method, color(index), handles)
             for ax in panels[:, column]:
                 ax.set(title=factorization.upper(), xlim=(-0.2, 5.2))
-                ax.set_xticks(range(6), [f"{i}\n{_spaced(city)}" for i, city in enumerate(PAPER_ORDER, 1)], fontsize=7)
+                places = [f"{i} {spaced(city)}".replace(" ", "\n") for i, city in enumerate(PAPER_ORDER, 1)]
+                ax.set_xticks(range(6), places, fontsize=7)
         _limit(panels, scored)
         for ax in panels[:, 0]:
             ax.set_ylabel("Score")
@@ -56,7 +57,7 @@ def _limit(panels: np.ndarray, scored: Sequence[Scored]) -> None:
     """End the axes below what is to be seen: everything above, our teams without GroupDR below."""
     means = {id(one): float(matrix(one).mean(axis=0).min()) for one in scored}
     theirs = [score for name in factorizations_of(scored) for m in SHOWN for score in _authors_means(name, m)]
-    ours = [means[id(one)] for one in scored if reference_method(one.run.config) != "groupdr"] or [*means.values()]
+    ours = [means[id(one)] for one in scored if reference_method(one.config) != "groupdr"] or [*means.values()]
     panels[0, 0].set_ylim(max(FLOOR, min([*means.values(), *theirs]) - 0.03), 1.02)
     panels[1, 0].set_ylim(max(FLOOR, min(ours) - 0.02), 1.0)
 
@@ -99,13 +100,13 @@ def radii_of(scored: Sequence[Scored], factorization: str) -> dict[str, int]:
 def noise(scored: Sequence[Scored]) -> Figure:
     """Draw the battles won against the noise on observations, a panel for each uncertainty set."""
     plain = find(scored, "vdn", "nominal", 0.0)
-    sets = [name for name in SETS if any(reference_method(one.run.config) == name for one in scored)]
+    sets = [name for name in SETS if any(reference_method(one.config) == name for one in scored)]
     with drawing(1.2 + 3.0 * len(sets), 3.6) as figure:
         panels = figure.subplots(1, len(sets), sharey=True, squeeze=False)[0]
         for ax, name in zip(panels, sets, strict=True):
-            shown = [*([plain] if plain else []), *(one for one in scored if reference_method(one.run.config) == name)]
+            shown = [*([plain] if plain else []), *(one for one in scored if reference_method(one.config) == name)]
             for index, one in enumerate(shown):
-                label = f"rho {one.run.config.rho:g}" if one.run.config.rho else "non-robust"
+                label = f"rho {one.config.rho:g}" if one.config.rho else "non-robust"
                 _curve(ax, strengths_of(one), matrix(one), color(index), label)
             ax.set(xlabel="Noise on observations (std)", ylim=(-0.02, 1.02), title=SETS[name])
             ax.legend(fontsize=8)
@@ -151,9 +152,9 @@ def strengths_of(one: Scored) -> list[float]:
 def _curve_points(scored: Sequence[Scored], factorization: str, method: str) -> dict[float, np.ndarray]:
     """The scores [K, W] at each radius, the non-robust team at 0; empty where no radius was trained."""
     found = {
-        one.run.config.rho: matrix(one)
+        one.config.rho: matrix(one)
         for one in scored
-        if one.run.config.factorization == factorization and reference_method(one.run.config) == method
+        if one.config.factorization == factorization and reference_method(one.config) == method
     }
     plain = find(scored, factorization, "nominal", 0.0)
     return (
@@ -165,7 +166,7 @@ def _curve_points(scored: Sequence[Scored], factorization: str, method: str) -> 
 
 def _curve(ax: Axes, x, scores: np.ndarray, hue: str, label: str):
     """Draw the mean over seeds of ``scores`` [K, X] with its interval; returns the line."""
-    found = st.per_world(scores, repetitions=REPETITIONS)
+    found = st.per_world(scores)
     (line,) = ax.plot(x, [i.estimate for i in found], "o-", ms=3.5, color=hue, label=label)
     if len(scores) > 1:
         ax.fill_between(x, [i.low for i in found], [i.high for i in found], color=hue, alpha=0.15, linewidth=0)
@@ -190,16 +191,10 @@ def _radius(scored: Sequence[Scored], factorization: str, method: str) -> float 
     if method != "short_horizon":
         return None
     found = [
-        o.run.config.rho
-        for o in scored
-        if o.run.config.factorization == factorization and reference_method(o.run.config) == method
+        o.config.rho for o in scored if o.config.factorization == factorization and reference_method(o.config) == method
     ]
     return found[0] if found else None
 
 
 def _called(method: str) -> str:
     return {"nominal": "non-robust", "groupdr": "GroupDR"}.get(method) or SETS[method]
-
-
-def _spaced(city: str) -> str:
-    return re.sub(r"(?<=[a-z])(?=[A-Z])", "\n", city)

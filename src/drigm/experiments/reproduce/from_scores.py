@@ -13,15 +13,13 @@ import numpy as np
 from drigm.core.config import TrainConfig
 from drigm.core.errors import UserError, check, choose
 from drigm.core.naming import method_name
-from drigm.envs import make_env
 from drigm.evaluation.evaluate import Evaluation, shift_score
-from drigm.experiments.reproduce.runner import Outcome, Scored, Timing, folder_of
+from drigm.experiments.reproduce.runner import Outcome, Scored, Timing
 from drigm.experiments.reproduce.studies import PARTS, SCALES, Group, groups
-from drigm.storage.run_directory import RunDirectory
-from drigm.training.runs import Run
 
 Worlds = dict[str, dict[int, float]]  # world: seed: score
 T = TypeVar("T")
+WRITER = "drigm reproduce paper"
 
 
 def read_outcome(folder: Path, scale: str = "paper") -> Outcome:
@@ -31,11 +29,11 @@ def read_outcome(folder: Path, scale: str = "paper") -> Outcome:
         UserError: an unknown scale, no such files, or rows that no method of the scale has written.
     """
     choose("scale", scale, tuple(SCALES))
-    scores = _read(folder / "scores.csv", _scores)
-    timings = _read(folder / "timing.csv", lambda rows: [_timing(row) for row in rows])
+    scores = read_rows(folder / "scores.csv", WRITER, _scores)
+    timings = read_rows(folder / "timing.csv", WRITER, lambda rows: [_timing(row) for row in rows])
     scored: dict[str, list[Scored]] = {}
     for group in groups(PARTS, SCALES[scale]):
-        found = [_scored(folder, group, config, scores) for config in group.configs]
+        found = [_scored(group, config, scores) for config in group.configs]
         if any(found):
             scored[group.name] = [one for ones in found for one in ones]
     known = {(one.title, one.evaluation.suite) for found in scored.values() for one in found}
@@ -54,8 +52,8 @@ def read_verification(folder: Path) -> str | None:
     return found[1] if found else None
 
 
-def _scored(folder: Path, group: Group, config: TrainConfig, scores: Mapping[tuple[str, str], Worlds]) -> list[Scored]:
-    """The run of ``config`` in every suite that it was scored in; a method that was left out has none."""
+def _scored(group: Group, config: TrainConfig, scores: Mapping[tuple[str, str], Worlds]) -> list[Scored]:
+    """The method of ``config`` in every suite that it was scored in; a method that was left out has none."""
     found = []
     for suite in (group.suite, *group.more):
         worlds = scores.get((method_name(config), suite))
@@ -72,8 +70,7 @@ def _scored(folder: Path, group: Group, config: TrainConfig, scores: Mapping[tup
         )
         mine = config.replace(seeds=len(seeds), first_seed=seeds[0])
         per_world = [shift_score(w, np.array([per_seed[k] for k in seeds])) for w, per_seed in worlds.items()]
-        run = Run(RunDirectory(folder_of(folder / "runs", group, mine)), mine, make_env(mine.env))
-        found.append(Scored(run, Evaluation(suite, per_world)))
+        found.append(Scored(mine, Evaluation(suite, per_world)))
     return found
 
 
@@ -89,11 +86,12 @@ def _timing(row: Mapping[str, str]) -> Timing:
     return Timing(row["group"], int(row["runs"]), float(row["seconds"]))
 
 
-def _read(file: Path, parse: Callable[[list[dict[str, str]]], T]) -> T:
+def read_rows(file: Path, writer: str, parse: Callable[[list[dict[str, str]]], T]) -> T:
+    """Return what ``parse`` makes of the rows of a CSV file; `UserError` if it is none that ``writer`` writes."""
     try:
         with open(file, newline="", encoding="utf-8") as opened:
             return parse(list(csv.DictReader(opened)))
     except OSError as error:
         raise UserError(f"directory: {str(file)!r} cannot be read ({error.strerror}).") from None
     except (KeyError, ValueError, TypeError, csv.Error) as error:
-        raise UserError(f"directory: {str(file)!r} is not what drigm reproduce paper writes ({error}).") from None
+        raise UserError(f"directory: {str(file)!r} is not what {writer} writes ({error}).") from None

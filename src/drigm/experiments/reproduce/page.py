@@ -111,7 +111,7 @@ def _timing(outcome: Outcome) -> Section:
 def table_time(outcome: Outcome) -> dict[str, float]:
     """Return the runs of the paper's main table, and their minutes."""
     seconds = {t.group: t.seconds / t.runs for t in outcome.timings}
-    found = [(name, len(one.run.seeds)) for name, group in outcome.scored.items() for one in group if in_table(one)]
+    found = [(name, len(one.seeds)) for name, group in outcome.scored.items() for one in group if in_table(one)]
     return {"runs": sum(k for _, k in found), "minutes": sum(seconds[name] * k for name, k in found) / 60}
 
 
@@ -162,9 +162,9 @@ def records(scored: Sequence[Scored]) -> list[st.SeedRecord]:
     """Return every final score in marl-eval's terms: a world is a task, the whole training one step count."""
     found = []
     for one in scored:
-        config = one.run.config
+        config = one.config
         for world in one.evaluation.scores:
-            for seed, score in zip(one.run.seeds, world.per_seed, strict=True):
+            for seed, score in zip(one.seeds, world.per_seed, strict=True):
                 values = {"score": [score]}
                 environment = config.env.partition(":")[0]
                 algorithm = one.title.replace(",", "")  # marl-eval allows no comma
@@ -196,7 +196,7 @@ def _environments(buildings: Sequence[Scored]) -> Section:
 def _radii(buildings: Sequence[Scored]) -> list[Section]:
     """A section for each factorization with at least two radii of one set besides 0."""
     sections = []
-    for factorization in dict.fromkeys(one.run.config.factorization for one in buildings):
+    for factorization in dict.fromkeys(one.config.factorization for one in buildings):
         if max(figures.radii_of(buildings, factorization).values(), default=0) < 3:
             continue
         cities = worlds_of(buildings[0])
@@ -213,7 +213,7 @@ def _radii(buildings: Sequence[Scored]) -> list[Section]:
 def _battles(battles: Sequence[Scored]) -> Section:
     drawn = {"noise": figures.noise(battles), "radius": figures.battle_radii(battles)}
     said = paragraph(
-        f"{battles[0].run.config.env}, 512 greedy battles in each world.",
+        f"{battles[0].config.env}, 512 greedy battles in each world.",
         "Rewards are positive, so the fail value is 0 and contamination is the plain discount gamma (1 - rho) itself:",
         "robust methods stand against it where they stand against the discount.",
     )

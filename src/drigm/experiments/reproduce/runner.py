@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import csv
-import io
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,24 +13,37 @@ from drigm.core.naming import duration, method_name
 from drigm.evaluation.cache import cached_evaluations
 from drigm.evaluation.evaluate import Evaluation
 from drigm.experiments.reproduce.studies import Group
+from drigm.report.tables import write_csv
 from drigm.runtime import devices
 from drigm.runtime.devices import usable_cores
-from drigm.runtime.files import FileError, append_text, read_text, write_text
-from drigm.storage.run_directory import RunDirectory
+from drigm.runtime.files import FileError, append_text, read_text
+from drigm.storage.run_directory import RunDirectory, seeds_of
 from drigm.training.precompile import Precompiler
-from drigm.training.runs import Run, train_together
+from drigm.training.runs import train_together
 
 
 class Scored(NamedTuple):
-    """A finished run with its scores."""
+    """A method that was trained, with its scores in a suite.
 
-    run: Run
+    Attributes:
+        config: of its run.
+        evaluation: its scores.
+        name: what tables call it, if it is not its `method_name`.
+    """
+
+    config: TrainConfig
     evaluation: Evaluation
+    name: str = ""
 
     @property
     def title(self) -> str:
         """What tables call the method."""
-        return method_name(self.run.config)
+        return self.name or method_name(self.config)
+
+    @property
+    def seeds(self) -> list[int]:
+        """The seeds that it was trained with."""
+        return seeds_of(self.config)
 
 
 class Timing(NamedTuple):
@@ -127,7 +138,7 @@ def _train_and_score(group: Group, runs: Path, programs: Precompiler) -> tuple[l
         scored = []
         for suite in (group.suite, *group.more):
             played = cached_evaluations(finished, suite)
-            scored += [Scored(run, one) for run, one in zip(finished, played, strict=True)]
+            scored += [Scored(run.config, one) for run, one in zip(finished, played, strict=True)]
         return scored, time.monotonic() - began
     finally:  # what an interrupted session took counts too
         if due and (runs / group.name).is_dir():
@@ -143,12 +154,12 @@ def write_scores(outcome: Outcome, file: Path) -> None:
     """Write every score as CSV: one row for each method, world and seed."""
     rows = [["method", "factorization", "uncertainty", "baseline", "rho", "suite", "world", "seed", "score"]]
     for one in (one for found in outcome.scored.values() for one in found):
-        c = one.run.config
+        c = one.config
         method = [one.title, c.factorization, c.uncertainty, c.baseline, f"{c.rho:g}", one.evaluation.suite]
         for world in one.evaluation.scores:
-            for seed, score in zip(one.run.seeds, world.per_seed, strict=True):
+            for seed, score in zip(one.seeds, world.per_seed, strict=True):
                 rows.append([*method, world.name, str(seed), f"{score:.5f}"])
-    _write_csv(file, rows)
+    write_csv(file, rows)
 
 
 def write_timings(outcome: Outcome, file: Path) -> None:
@@ -156,13 +167,7 @@ def write_timings(outcome: Outcome, file: Path) -> None:
     rows = [["group", "runs", "seconds", "seconds_per_run", "cores"]]
     for t in outcome.timings:
         rows.append([t.group, str(t.runs), f"{t.seconds:.0f}", f"{t.seconds / t.runs:.1f}", str(usable_cores())])
-    _write_csv(file, rows)
-
-
-def _write_csv(file: Path, rows: list[list[str]]) -> None:
-    text = io.StringIO()
-    csv.writer(text).writerows(rows)
-    write_text(file, text.getvalue().removesuffix("\n"))
+    write_csv(file, rows)
 
 
 def _missing(runs: Path, group: Group) -> int:

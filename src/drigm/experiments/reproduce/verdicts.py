@@ -11,7 +11,7 @@ from drigm.core.naming import method_name
 from drigm.evaluation import statistics as st
 from drigm.evaluation.published import Reference, authors_score, reference_method
 from drigm.evaluation.statistics.student import student_ends
-from drigm.experiments.reproduce.compare import REPETITIONS, factorizations_of, find, matrix, worlds_of
+from drigm.experiments.reproduce.compare import factorizations_of, find, matrix, worlds_of
 from drigm.experiments.reproduce.runner import Scored
 from drigm.report.html import Html, interval_html
 from drigm.report.sections.comparison import verdict_html
@@ -99,37 +99,33 @@ def discount_of(scored: Sequence[Scored], one: Scored) -> Scored | None:
 
     In battles it is contamination: rewards are positive, so its fail value is 0 and its target gamma (1 - rho) V'.
     """
-    config = one.run.config
+    config = one.config
     name = "contamination" if one.evaluation.suite == "noise" else "short_horizon"
     return find(scored, config.factorization, name, config.rho)
 
 
 def _plain(scored: Sequence[Scored], one: Scored, kind: str) -> Scored | None:
-    return find(scored, one.run.config.factorization, kind, 0.0)
+    return find(scored, one.config.factorization, kind, 0.0)
 
 
 def _robust(one: Scored) -> bool:
-    config = one.run.config
+    config = one.config
     return config.baseline == "none" and reference_method(config) != "nominal"
 
 
 def against(first: Scored, second: Scored) -> Against:
     """Compare two methods; runs are not paired by seed, whole teams are drawn (see `drigm.evaluation.statistics`)."""
     x, y = matrix(first), matrix(second)
-
-    def less(a: Any, b: Any) -> st.Interval:
-        return st.difference(a, b, repetitions=REPETITIONS)
-
     return Against(
         first.title,
         second.title,
-        KINDS.get(reference_method(second.run.config), ""),
+        KINDS.get(reference_method(second.config), ""),
         seeds=min(len(x), len(y)),
-        worst=less(x.min(axis=1), y.min(axis=1)),
-        mean=less(x.mean(axis=1), y.mean(axis=1)),
-        nominal=less(x[:, 0], y[:, 0]),
-        worlds={world: less(x[:, w], y[:, w]) for w, world in enumerate(worlds_of(first))},
-        probability=st.probability_of_improvement(x.min(axis=1), y.min(axis=1), repetitions=REPETITIONS),
+        worst=st.difference(x.min(axis=1), y.min(axis=1)),
+        mean=st.difference(x.mean(axis=1), y.mean(axis=1)),
+        nominal=st.difference(x[:, 0], y[:, 0]),
+        worlds={world: st.difference(x[:, w], y[:, w]) for w, world in enumerate(worlds_of(first))},
+        probability=st.probability_of_improvement(x.min(axis=1), y.min(axis=1)),
     )
 
 
@@ -165,7 +161,7 @@ def counted(asked: Sequence[Against]) -> str:
 
 def untrained(scored: Sequence[Scored]) -> list[str]:
     """Return the robust methods whose plain discount gamma (1 - rho) was not trained."""
-    return [method_name(one.run.config) for one in filter(_robust, scored) if discount_of(scored, one) is None]
+    return [method_name(one.config) for one in filter(_robust, scored) if discount_of(scored, one) is None]
 
 
 def question_rows(asked: Sequence[Against], *, html: bool = False) -> list[dict[str, Any]]:

@@ -63,10 +63,15 @@ def sweep(
     try:
         with hold(folder / "logs" / ".lock", refusal), interrupts.advice(again):
             plan = make_plan(found, folder)
-            if all(map(plan.is_finished, plan.points)):  # no engine needs to be started
-                return collect(plan, {})
-            with ENGINES[engine](plan, options) as opened:
-                failures = drive(plan, opened, quiet=quiet)
-            return collect(plan, failures)
+            failures = {}
+            if not all(map(plan.is_finished, plan.points)):  # else no engine needs to be started
+                with ENGINES[engine](plan, options) as opened:
+                    failures = drive(plan, opened, quiet=quiet)
+            swept = collect(plan, failures)
+            if found.tables is not None and found.scoring is not None:
+                from drigm.experiments.reproduce.method_tables import write_swept  # matplotlib: a second
+
+                write_swept(swept, found, found.scoring.shifts)
+            return swept
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"stopped; {again}") from None

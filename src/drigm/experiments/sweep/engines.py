@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import IO, NamedTuple
 
-from drigm.experiments.processes import pinned, stop
 from drigm.experiments.sweep.plan import Plan
 from drigm.runtime import interrupts
 from drigm.runtime.devices import usable_cores
 from drigm.runtime.files import file_errors
 
 COMMAND = (sys.executable, "-m", "drigm.experiments.sweep")
+SAVE_SECONDS = 30.0  # what children get to save and end; those that save nothing need less than 5
+STOP_SECONDS = 5.0  # what they get after being asked again
 STOPPED = tuple(128 + signum for signum in interrupts.SIGNALS)  # exit codes of a child that was asked to end
 
 
@@ -129,3 +131,37 @@ def _close(child: _Child) -> None:
     child.said.close()
     if child.process.stdin is not None:
         child.process.stdin.close()
+
+
+@contextmanager
+def pinned(first: int, count: int):
+    """Let a process that is started in the block run on ``count`` cores from number ``first`` on, where Linux allows.
+
+    Otherwise each child's thread pool spreads over all cores and they take turns on each other's.
+    """
+    granted = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
+    share = set(sorted(granted)[first : first + count])
+    if len(share) < count:  # fewer cores than tasks, or a system without pinning
+        yield
+        return
+    os.sched_setaffinity(0, share)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, granted)
+
+
+def stop(processes: Sequence[subprocess.Popen[str]]) -> None:
+    """End what still runs: an interrupt first, as Ctrl-C would, so that a run can say how it is continued."""
+    ways = (lambda p: p.send_signal(signal.SIGINT), lambda p: p.terminate(), lambda p: p.kill())
+    with interrupts.finishing():
+        for way, seconds in zip(ways, (SAVE_SECONDS, STOP_SECONDS, STOP_SECONDS), strict=True):
+            running = [process for process in processes if process.poll() is None]
+            for process in running:
+                way(process)
+            until = time.monotonic() + seconds
+            for process in running:
+                try:
+                    process.wait(max(0.0, until - time.monotonic()))
+                except subprocess.TimeoutExpired:
+                    continue

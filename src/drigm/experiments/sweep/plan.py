@@ -81,7 +81,7 @@ def make_plan(sweep: Sweep, folder: Path) -> Plan:
     """
     folder = folder.resolve()
     make_folder(folder / "logs")
-    points = _named(sweep.configs, folder)
+    points = _named(sweep, folder)
     plan = Plan(folder, points, group(points, sweep.together), sweep.scoring)
     content = {
         "format": FORMAT,
@@ -124,15 +124,16 @@ def differing(configs: Sequence[TrainConfig]) -> list[str]:
     return [name for name in FIELDS if len({getattr(config, name) for config in configs}) > 1]
 
 
-def _named(configs: Sequence[TrainConfig], folder: Path) -> dict[str, TrainConfig]:
-    """Name every config: after the run in ``folder`` that has these settings, else after what differs."""
+def _named(sweep: Sweep, folder: Path) -> dict[str, TrainConfig]:
+    """Name every config: after the run in ``folder`` that has these settings, else as the file or what differs says."""
     there = {path.name: essential(config) for path in sorted(folder.iterdir()) if (config := _config_in(path))}
     taken = {"logs", *(path.name for path in folder.iterdir() if RunDirectory(path).is_taken())}
-    settings, names = differing(configs), {}
-    for config in configs:
+    settings, names = differing(sweep.configs), {}
+    for config in sweep.configs:
         name = next((n for n, settings in there.items() if settings == essential(config) and n not in names), None)
         if name is None:
-            wanted = "-".join(_part(setting, getattr(config, setting)) for setting in settings) or "point"
+            parts = [_part(setting, getattr(config, setting)) for setting in settings]
+            wanted = sweep.names.get(config) or "-".join(parts) or "point"
             tries = (wanted if i == 1 else f"{wanted}-{i}" for i in range(1, len(taken) + 2))
             name = next(one for one in tries if one not in taken)
             taken.add(name)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from pathlib import Path
 from typing import NamedTuple
@@ -13,8 +11,7 @@ import numpy as np
 from drigm.core.config import TrainConfig
 from drigm.evaluation.evaluate import ShiftScore, shift_score
 from drigm.experiments.sweep.plan import Plan, differing
-from drigm.report.tables import Score, format_table
-from drigm.runtime.files import write_text
+from drigm.report.tables import format_table, scores_by_world, write_csv
 from drigm.storage.run_directory import seeds_of
 from drigm.training.runs import Run, load_run
 
@@ -42,10 +39,7 @@ class Swept(NamedTuple):
         return load_run(self.path / point, env=config.env, env_python=config.env_python)
 
     def __str__(self) -> str:
-        rows = [
-            {"point": name, **{s.name: Score(s.mean, s.se if len(s.per_seed) > 1 else math.nan) for s in scores}}
-            for name, scores in self.scores.items()
-        ]
+        rows = [{"point": name, **scores_by_world(scores)} for name, scores in self.scores.items()]
         unknown = [name for name, (s, *_) in self.scores.items() if s.name == EXPLORING and math.isnan(s.mean)]
         told = [f"no score: no episode ended in the training of a seed of {', '.join(unknown)}"] if unknown else []
         return "\n".join([format_table(rows), *told]) if rows else "no point has finished"
@@ -79,12 +73,9 @@ def exploring_score(scores: list[float]) -> float:
 def _write(swept: Swept) -> None:
     """One line per point and world: the settings that differ, mean and standard error over seeds, each seed's score."""
     settings = differing(list(swept.points.values()))
-    file = io.StringIO(newline="")
-    writer = csv.writer(file)
-    writer.writerow(["point", *settings, "world", "mean", "se", "per_seed"])
+    rows = [["point", *settings, "world", "mean", "se", "per_seed"]]
     for name, scores in swept.scores.items():
         given = [getattr(swept.points[name], setting) for setting in settings]
         for s in scores:
-            per_seed = " ".join(repr(x) for x in s.per_seed)
-            writer.writerow([name, *given, s.name, repr(s.mean), repr(s.se), per_seed])
-    write_text(swept.path / "scores.csv", file.getvalue().removesuffix("\n"))
+            rows.append([name, *given, s.name, repr(s.mean), repr(s.se), " ".join(map(repr, s.per_seed))])
+    write_csv(swept.path / "scores.csv", rows)

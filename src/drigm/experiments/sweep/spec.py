@@ -10,11 +10,14 @@
     [grid]                                   # every combination of these
     uncertainty = ["tv", "contamination"]
     rho = [0.0, 0.1, 0.2]
-    [[points]]                               # and these
+    [[points]]                               # and these; [points] has them by names: "robust" = { rho = 0.3 }
     uncertainty = "nominal"
     [evaluate]                               # optional: the worlds that every finished point is scored in
     shifts = "climate"
     perturb = "obs_noise=0,0.1"
+    [tables]                                 # optional, of named points: table.md, comparisons.md and their figures
+    compare = [["robust", "not robust"]]     # the first of each pair against the second
+    picture = ["robust", "not robust"]       # what scores.png shows
 """
 
 from __future__ import annotations
@@ -35,7 +38,8 @@ from drigm.envs.shifts import default_suite, suite_names
 from drigm.runtime.devices import use_cores
 from drigm.training.settings import resolve, settle
 
-KEYS = ("name", "together", "base", "grid", "points", "evaluate")
+KEYS = ("name", "together", "base", "grid", "points", "evaluate", "tables")
+NAME = re.compile(r"\w(?:[\w ,()=-]|\.(?=\d)){0,99}")  # of a point: also its folder's, and never a file's
 MAX_POINTS = 10_000  # a slip in a grid, rather than a plan
 MAX_BYTES = 1_000_000  # of a file
 
@@ -47,6 +51,16 @@ class Scoring(NamedTuple):
     perturb: str = ""
 
 
+class Tables(NamedTuple):
+    """What is written of named points besides their scores: pairs to compare, and the methods in scores.png.
+
+    A picture of the six cities can have the authors' networks too, as in ``authors' QMIX tv``.
+    """
+
+    compare: list[list[str]]
+    picture: list[str]
+
+
 class Sweep(NamedTuple):
     """A sweep file, checked.
 
@@ -55,12 +69,16 @@ class Sweep(NamedTuple):
         configs: one per point, resolved and all different.
         scoring: None if points are only trained.
         together: most points that one program trains; 0 for all that can.
+        names: those that the file gives.
+        tables: None if none are to be written.
     """
 
     name: str
     configs: list[TrainConfig]
     scoring: Scoring | None
     together: int
+    names: Mapping[TrainConfig, str] = {}
+    tables: Tables | None = None
 
 
 def read_sweep(source: str | Path | Mapping[str, Any]) -> Sweep:
@@ -69,17 +87,38 @@ def read_sweep(source: str | Path | Mapping[str, Any]) -> Sweep:
     Raises:
         UserError: the file cannot be read; a key is unknown; a point is no run that drigm can train.
     """
-    content = dict(source) if isinstance(source, Mapping) else _load(as_path("sweep", source))
-    for key in content:
-        choose("sweep", key, KEYS)
+    content = _content(source)
     name = content.get("name", "sweep" if isinstance(source, Mapping) else Path(source).stem)
     ok = isinstance(name, str) and re.fullmatch(r"\w[\w.-]*", name) is not None
     check(ok, "name", name, "letters, digits, dots, dashes and underscores, for it becomes a folder's name")
     together = content.get("together", 0)
     whole = isinstance(together, int) and not isinstance(together, bool) and 0 <= together <= MAX_POINTS
     check(whole, "together", together, f"a whole number from 0 (all that can) to {MAX_POINTS}")
-    configs, envs = _resolved(_points(content))
-    return Sweep(name, configs, _scoring(content.get("evaluate"), envs), together)
+    points = _points(content)
+    tables = _tables(content, [point for point, _ in points if point])
+    names, envs = _resolved(points)
+    named = {config: point for config, point in names.items() if point}
+    return Sweep(name, list(names), _scoring(content.get("evaluate"), envs), together, named, tables)
+
+
+def read_tables(file: Path) -> tuple[dict[str, TrainConfig], str, Tables]:
+    """Return the named points of a sweep file, their suite, and the tables; it makes no environment.
+
+    Raises:
+        UserError: the file cannot be read, or asks for no tables.
+    """
+    content = _content(file)
+    points = {name: _settled(settings) for name, settings in _points(content) if name}
+    tables = _tables(content, list(points))
+    check(tables is not None, "tables", None, f"give {str(file)!r} a table [tables]")
+    return points, content["evaluate"].get("shifts", "nominal"), tables or Tables([], [])
+
+
+def _content(source: str | Path | Mapping[str, Any]) -> dict[str, Any]:
+    content = dict(source) if isinstance(source, Mapping) else _load(as_path("sweep", source))
+    for key in content:
+        choose("sweep", key, KEYS)
+    return content
 
 
 def _load(path: Path) -> dict[str, Any]:
@@ -99,18 +138,25 @@ def _load(path: Path) -> dict[str, Any]:
         raise UserError(f"{told} ({one_line(error)}).") from None
 
 
-def _points(content: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the settings of every point, in the file's order."""
+def _points(content: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """Return name ("" where it has none) and settings of every point, in the file's order."""
     base, grid = _table("base", content.get("base", {})), _table("grid", content.get("grid", {}))
     singles = content.get("points", [])
-    check(isinstance(singles, list), "points", singles, "tables of settings, each under [[points]]")
+    told = "tables of settings, each under [[points]] or by its name in [points]"
+    check(isinstance(singles, list | dict), "points", singles, told)
+    named = list(singles.items()) if isinstance(singles, dict) else [("", single) for single in singles]
+    for name, single in named:
+        check(isinstance(single, dict), "points", single, told)
+        allowed = "letters, digits, spaces and .,()=-, a dot before digits only, for it becomes a folder's name"
+        check(not name or (NAME.fullmatch(name) is not None and name != "logs"), "points", name, allowed)
     for name in grid:
         check(name not in base, "grid", name, "it stands in base already; give it once")
     count = len(singles) + (math.prod(len(values) for values in grid.values()) if grid else 0)
     check(0 < count <= MAX_POINTS, "sweep", f"{count} points", f"give 1 to {MAX_POINTS} of them by grid and points")
     combinations = itertools.product(*grid.values()) if grid else ()
-    points = [dict(zip(grid, values, strict=True)) for values in combinations]
-    return [{**base, **point} for point in (*points, *(_table("points", single) for single in singles))]
+    points = [("", dict(zip(grid, values, strict=True))) for values in combinations]
+    points += [(name, _table("points", single)) for name, single in named]
+    return [(name, {**base, **point}) for name, point in points]
 
 
 def _table(name: str, value: Any) -> dict[str, Any]:
@@ -125,18 +171,23 @@ def _table(name: str, value: Any) -> dict[str, Any]:
     return {setting: [checked(setting, one) for one in given] for setting, given in value.items()}
 
 
-def _resolved(points: list[dict[str, Any]]) -> tuple[list[TrainConfig], list[Environment]]:
-    """Return the configs of ``points``, each once, and their environments."""
-    settled = [(point, _settled(point)) for point in points]
-    use_cores(max(config.shards for _, config in settled))  # before environments make arrays
-    found: dict[TrainConfig, Environment] = {}
-    for point, config in settled:
+def _resolved(points: list[tuple[str, dict[str, Any]]]) -> tuple[dict[TrainConfig, str], list[Environment]]:
+    """Return the configs of ``points``, each once, with their names; and their environments."""
+    settled = [(name, point, _settled(point)) for name, point in points]
+    use_cores(max(config.shards for *_, config in settled))  # before environments make arrays
+    found: dict[TrainConfig, str] = {}
+    envs: list[Environment] = []
+    for name, point, config in settled:
         try:
             resolved, env = resolve(config)
         except UserError as error:
             raise UserError(f"sweep: in the point {_said(point)}: {error}") from None
-        found.setdefault(resolved, env)
-    return list(found), list(found.values())
+        if resolved not in found:
+            envs.append(env)
+        given = found.get(resolved) or name
+        check(name in ("", given), "points", name, f"{given!r} has the same settings")
+        found[resolved] = given
+    return found, envs
 
 
 def _settled(point: dict[str, Any]) -> TrainConfig:
@@ -168,3 +219,21 @@ def _scoring(given: Any, envs: list[Environment]) -> Scoring | None:
             for strength in strengths:
                 check_strength(env, name, strength)
     return Scoring(suite, given.get("perturb", ""))
+
+
+def _tables(content: Mapping[str, Any], names: list[str]) -> Tables | None:
+    """Return what the file asks of its named points besides their scores."""
+    given = content.get("tables")
+    if given is None:
+        return None
+    check(isinstance(given, dict), "tables", given, "it must be a table with compare, picture or both")
+    check(isinstance(content.get("evaluate"), dict), "tables", given, "they need scores: give a table [evaluate] too")
+    for key in given:
+        choose("tables", key, Tables._fields)
+    compare, picture = given.get("compare", []), given.get("picture", [])
+    pairs = isinstance(compare, list) and all(isinstance(pair, list) and len(pair) == 2 for pair in compare)
+    check(pairs, "tables.compare", compare, "pairs of points' names")
+    check(isinstance(picture, list), "tables.picture", picture, "a list of points' names")
+    for name in itertools.chain(*compare, (name for name in picture if not str(name).startswith("authors' "))):
+        choose("tables", name, names)
+    return Tables(compare, picture)

@@ -6,9 +6,10 @@ import math
 import sys
 import time
 from collections import Counter, deque
+from collections.abc import Callable
 from typing import NamedTuple, TextIO
 
-from rich.console import Group
+from rich.console import Console, Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -16,7 +17,6 @@ from rich.text import Text
 
 from drigm.core.errors import UserError
 from drigm.core.naming import duration
-from drigm.experiments.processes import live_display
 from drigm.experiments.sweep.engines import Engine
 from drigm.experiments.sweep.plan import Plan
 from drigm.storage.run_directory import seeds_of
@@ -149,3 +149,13 @@ class Display:
             )
         counts = self._summary().replace("=", " ")
         return Group(table, Text(f"{counts}  {duration(time.monotonic() - self._began)}", style="dim"))
+
+
+def live_display(stream: TextIO, render: Callable[[], Group]) -> Live | None:
+    """Return a display that redraws itself, or None where the stream is no terminal that can."""
+    if not stream.isatty():
+        return None
+    console = Console(file=stream)
+    if not console.is_terminal or console.is_dumb_terminal:
+        return None
+    return Live(console=console, get_renderable=render, refresh_per_second=4)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -12,10 +11,10 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike
 
 from drigm.core.errors import check
+from drigm.core.naming import spaced
 from drigm.report.figures.style import (
     COOL_HEAT,
     FAINT_INK,
@@ -110,21 +109,15 @@ def learning_curves(
 def shift_bars(
     scores: Mapping[str, Mapping[str, Score]],
     *,
-    reference: float | None = ONE_STEP_OPTIMUM,
-    do_nothing: Mapping[str, float] = DO_NOTHING,
-    ylabel: str = "Score",
     title: str | None = None,
 ) -> Figure:
-    """Draw the score of each method in each city, with its standard error over seeds and the paper's value.
+    """Draw the score of each method in each city, with its standard error over seeds.
 
     Bars start at 0. A score below -0.3 is cut there and written at its bar's foot. The default title says which
     method has the highest mean over the cities that all methods have.
 
     Args:
         scores: per method, per city, a `Score`; a method may lack a city.
-        reference: the dashed line, by default the score of one-step optimal control; None for none.
-        do_nothing: per city, what doing nothing scores, told below the axes because it is far off scale.
-        ylabel: what the scores are.
         title: replaces the default title.
     """
     cities = list(dict.fromkeys(city for row in scores.values() for city in row))
@@ -137,24 +130,18 @@ def shift_bars(
             _bars(ax, places, list(row.values()), 0.9 * width, color(i), method)
         ax.axhline(0, color=FAINT_INK, linewidth=0.8)
         handles, labels = ax.get_legend_handles_labels()
-        if any(math.isfinite(score.paper) for row in scores.values() for score in row.values()):
-            handles.append(Line2D([], [], linestyle="", **_PAPER))
-            labels.append("as in the paper")
-        if reference is not None:
-            handles.append(ax.axhline(reference, color=INK, linewidth=1.0, linestyle=(0, (4, 3))))
-            labels.append(f"one-step optimum, {reference:g}")
+        handles.append(ax.axhline(ONE_STEP_OPTIMUM, color=INK, linewidth=1.0, linestyle=(0, (4, 3))))
+        labels.append(f"one-step optimum, {ONE_STEP_OPTIMUM:g}")
         ax.set_xticks(range(len(cities)), [spaced(city) for city in cities])
         ax.tick_params(axis="x", length=0)
         ax.set_xlim(-0.55, len(cities) - 0.45)
         if any(score.mean < FLOOR for row in scores.values() for score in row.values()):
             ax.set_ylim(bottom=FLOOR - 0.12)  # room for the numbers of the bars that are cut
-        ax.set_ylabel(ylabel)
-        notes = ["Whiskers: one standard error over seeds."]
-        if do_nothing:
-            each = ", ".join(f"{_signed(score)} in {spaced(city)}" for city, score in do_nothing.items())
-            notes.append(f"Doing nothing scores {each}.")
+        ax.set_ylabel("Score")
+        each = ", ".join(f"{_signed(score)} in {spaced(city)}" for city, score in DO_NOTHING.items())
+        notes = f"Whiskers: one standard error over seeds. Doing nothing scores {each}."
         inches = figure.get_figwidth()
-        ax.set_xlabel(wrapped(" ".join(notes), inches - 0.6, 8), fontsize=8, loc="left")
+        ax.set_xlabel(wrapped(notes, inches - 0.6, 8), fontsize=8, loc="left")
         shown = wrapped(_highest(scores) if title is None else title, inches, 10)
         figure.suptitle(shown, x=0.01, ha="left", fontsize=10)
         legend_above(figure, ax, handles, labels)
@@ -216,11 +203,8 @@ def building_day(day: BuildingDay, *, title: str | None = None) -> Figure:
     return figure
 
 
-_PAPER = {"marker": "D", "markersize": 4.5, "markerfacecolor": "white", "markeredgecolor": INK, "markeredgewidth": 1.0}
-
-
 def _bars(ax: Axes, places: np.ndarray, scores: Sequence[Score], width: float, fill: str, label: str) -> None:
-    means, errors, paper, paper_errors = np.array(scores, float).T
+    means, errors = np.array(scores, float).T
     ax.bar(places, np.maximum(means, FLOOR), width, color=fill, label=label)
     at = {"textcoords": "offset points", "ha": "center", "fontsize": 7}
     for x, mean in zip(places, means, strict=True):
@@ -230,10 +214,6 @@ def _bars(ax: Axes, places: np.ndarray, scores: Sequence[Score], width: float, f
             ax.annotate(f"{mean:.3f}", (x, 0), (0.5, 3), va="bottom", rotation=90, color=ink_on(fill), **at)
     shown = (means >= FLOOR) & np.isfinite(errors)
     ax.errorbar(places[shown], means[shown], errors[shown], fmt="none", ecolor=INK, elinewidth=1.0, capsize=2.0)
-    known = np.isfinite(paper)
-    if known.any():
-        ax.errorbar(places[known], paper[known], paper_errors[known], fmt="none", ecolor=INK, elinewidth=0.8)
-        ax.plot(places[known], paper[known], linestyle="", **_PAPER)
 
 
 def _power(ax: Axes, hours: np.ndarray, action: np.ndarray, zones: int) -> None:
@@ -286,11 +266,6 @@ def _highest(scores: Mapping[str, Mapping[str, Score]]) -> str:
     best = max(means, key=means.__getitem__)
     where = f"over {len(cities)} cities" if len(cities) > 1 else f"in {spaced(*cities)}"
     return f"{best} has the highest mean score {where}: {means[best]:.3f}"
-
-
-def spaced(city: str) -> str:
-    """Return ``New York`` for ``NewYork``."""
-    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", city)
 
 
 def _signed(x: float) -> str:

@@ -11,8 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from drigm.core.naming import spaced
 from drigm.evaluation.statistics import VERDICT_SEEDS, Interval
-from drigm.report.figures.charts import spaced, step_label
+from drigm.report.figures.charts import step_label
 from drigm.report.figures.style import FAINT_INK, PALETTE, color, drawing, label_ends, legend_above, wrapped
 
 WIDTH = 6.4  # inches, so that text keeps a readable size where a page scales it to a phone

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from drigm.core.naming import spaced
 from drigm.envs.building.dataset import PROTOCOL_CITIES
 from drigm.evaluation.published import (
     CONTROLLERS,
@@ -15,7 +16,6 @@ from drigm.evaluation.published import (
     reference_method,
 )
 from drigm.evaluation.statistics import per_world
-from drigm.report.figures.charts import spaced
 from drigm.report.html import Html, Section, paragraph, table_html
 from drigm.report.study import Method, Study
 

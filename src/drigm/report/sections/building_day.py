@@ -11,11 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from drigm.agents.rollout import greedy_episode
+from drigm.core.naming import spaced
 from drigm.envs.api import Shift
 from drigm.envs.building import dataset, simulator
 from drigm.envs.shifts import shift_suite
 from drigm.evaluation.controllers import controlled_day, do_nothing, one_step_optimal
-from drigm.report.figures.charts import BuildingDay, PolicyDay, building_day, spaced
+from drigm.report.figures.charts import BuildingDay, PolicyDay, building_day
 from drigm.report.figures.floor_plan import Floor, floors, zone_names
 from drigm.report.html import Html, Section, data_html, escape, paragraph
 from drigm.report.study import Study
