@@ -48,6 +48,7 @@ def rows_of(spec, steps: int, *, masked: bool) -> list[StoredStep]:
     return rows
 
 
+@pytest.mark.slow
 @jax.default_matmul_precision("highest")  # a GPU's own choice is TF32
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize(("shared", "encoder"), [(True, True), (True, False), (False, True), (False, False)])

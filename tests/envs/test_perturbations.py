@@ -200,6 +200,7 @@ def test_building_parameters_reach_the_building():
     assert (strong[-1, :, 0] > heated[-1, :, 0] + 0.5).all()
 
 
+@pytest.mark.slow
 def test_smax_parameters_reach_the_battle():
     pytest.importorskip("jaxmarl")
     env = make_env("smax:3s_vs_5z")
@@ -321,6 +322,7 @@ def test_a_training_takes_one_strength():
         training_strengths("obs_noise=0.1,0.2")
 
 
+@pytest.mark.slow
 def test_training_in_a_perturbed_world_stores_what_agents_saw():
     small = TrainConfig().replace(
         env="probe:endless",
@@ -343,6 +345,7 @@ def test_training_in_a_perturbed_world_stores_what_agents_saw():
     np.testing.assert_array_equal(rings[0].state, rings[1].state)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("baseline", ["domain_randomization", "none"])
 def test_baselines_train_in_perturbed_worlds(baseline):
     """A world of its own for every environment, each with the same noise and the same thicker walls."""

@@ -53,6 +53,7 @@ def random_returns(name: str, episodes: int, length: int, seed: int = 0) -> tupl
     return total, kept
 
 
+@pytest.mark.slow
 def test_simple_spread_is_its_jax_twin():
     """Same sizes, same length, and the same return of random play, within three standard errors."""
     pytest.importorskip("jaxmarl")
@@ -82,6 +83,7 @@ def test_simple_spread_is_its_jax_twin():
     assert abs(returns.mean() - theirs.mean()) < 3 * error
 
 
+@pytest.mark.slow
 def test_the_twins_local_ratio():
     """A reward is a mean of the team's and the agents' own, weighted by the ratio; both ends of it fix the middle."""
     pytest.importorskip("jaxmarl")

@@ -104,6 +104,7 @@ def test_every_scenario_has_its_shapes(name):
     assert step.alive.shape == (spec.num_agents,)
 
 
+@pytest.mark.slow
 def test_time_limit_truncates_and_defeat_terminates():
     """Idle stalkers are run down: terminated, lost. The limit of JaxMARL's battles is its 101st step."""
     _, idle, _ = played("3m", "idle")
@@ -120,6 +121,7 @@ def test_time_limit_truncates_and_defeat_terminates():
     assert env.spec.episode_limit == 101
 
 
+@pytest.mark.slow
 def test_a_win_terminates_with_the_bonus():
     outcomes = [played("3m", "shoot", seed) for seed in range(8)]
     for _, shown, _ in outcomes:
@@ -237,6 +239,7 @@ def test_a_small_scenario_is_learnt(learnt):
     learnt("battles won", wins[0].mean(axis=-1), at_least=0.75)
 
 
+@pytest.mark.slow
 def test_greedy_outcome_counts_a_win_once():
     env = battle("3m")
     agents = make_agents(jax.random.key(0), env.spec, 8, share_parameters=True, ordered=False)

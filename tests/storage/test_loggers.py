@@ -126,6 +126,7 @@ def test_both_logs_hold_the_csv_across_a_resume(monkeypatch, tmp_path):
     assert "tensorboard" not in (directory.path / "config.json").read_text()
 
 
+@pytest.mark.slow
 def test_loggers_that_come_late_get_the_rows_so_far(monkeypatch, tmp_path):
     refuse = interrupt_at(monkeypatch, 5)
     with pytest.raises(KeyboardInterrupt):

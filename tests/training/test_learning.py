@@ -249,6 +249,7 @@ def assert_trained(config, spec):
 CONSTANTS = ("obs_offset", "obs_scale", "levels")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("uncertainty", SETS)
 @pytest.mark.parametrize("factorization", FACTORIZATIONS)
 def test_every_pair_trains(factorization, uncertainty):
@@ -280,6 +281,7 @@ def test_the_consistency_weights_weigh():
     assert np.any(states[-1].params.mixer.residual.out_bias != 0.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("factorization", "uncertainty"), [("qmix", "tv"), ("qtran-alt", "chi2")])
 @pytest.mark.parametrize("ordered", [False, True])
 def test_every_switch_at_once(ordered, factorization, uncertainty):

@@ -97,6 +97,7 @@ def refused(function, *arguments, **named):
 # Signals
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("signum", "tick"), [(signal.SIGINT, 100), (signal.SIGTERM, 101)])
 def test_a_signal_saves_and_the_rest_is_bitwise_the_same(whole, tmp_path, monkeypatch, signum, tick):
     """Within a row of metrics (of ticks 99, 100 and 101) as well as at its end, in chunks of other lengths."""

@@ -185,6 +185,7 @@ EXPLORING = CONFIG.replace(epsilon_start=1.0, epsilon_end=1.0, seeds=1, fail_val
 ROUNDING = {"rtol": 1e-3, "atol": 1e-4}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("in_turn", [True, False])
 def test_seeds_and_radii_side_by_side_are_the_runs_one_by_one(in_turn):
     """Three runs fill two devices unevenly; in turn, as on CPUs, or vmapped, as on a GPU."""
@@ -221,6 +222,7 @@ def test_shards_hold_the_same_weights_and_their_own_data():
     assert np.any(np.asarray(state.ring.last_action)[0] != np.asarray(state.ring.last_action)[1])
 
 
+@pytest.mark.slow
 def test_one_device_and_two_devices_agree(folder):
     config = EXPLORING.replace(shards=2)
     two = train_run(config, folder / "two-devices", quiet=True)

@@ -63,6 +63,7 @@ class Trained:
         return state
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("perturb", "seeds", "shards"), [("", (0, 3), 2), (EVERYTHING, (0,), 1)])
 def test_a_stopped_run_is_the_one_that_was_never_stopped(tmp_path, perturb, seeds, shards):
     """Stopped in the middle of episodes, of rounds and of blocks, and with another number of workers from then on."""
@@ -146,6 +147,7 @@ def test_a_limit_that_is_too_low_is_only_a_hint(tmp_path):
     assert not parts.notes
 
 
+@pytest.mark.slow
 def test_runs_in_one_program_play_the_episodes_of_their_own_seeds():
     """What each sees and does is what it is alone; what it learns is too, up to the rounding of two side by side."""
     together = Trained(seeds=(0, 7))
@@ -162,6 +164,7 @@ def test_runs_in_one_program_play_the_episodes_of_their_own_seeds():
     assert (cues[0] != cues[1]).all()  # no episode of one is the other's
 
 
+@pytest.mark.slow
 def test_members_that_differ_in_radius_and_seeds_train_together(tmp_path):
     config = SUBPROCESS.replace(uncertainty="tv", rho=0.1, steps=120)
     configs = {

@@ -95,6 +95,7 @@ def test_what_is_learnt_is_the_exact_robust_solution(factorization, uncertainty,
     learnt("error", errors, at_most=tolerance)
 
 
+@pytest.mark.slow
 def test_a_team_that_learns_nothing_does_not_agree():
     config = LEARN.replace(steps=640, hidden=4, learning_rate=0.0, learning_rate_end=0.0)
     found = learned_agreement(gamble_problem(), "vdn", "tv", 0.3, config=config)
