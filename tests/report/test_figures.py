@@ -2,24 +2,19 @@
 
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from matplotlib.colors import to_hex
+from small import SMALL
 
 from drigm.core.errors import UserError
-from drigm.report.figures.charts import FLOOR, BuildingDay, PolicyDay, building_day, learning_curves, shift_bars
-from drigm.report.figures.style import PALETTE, save, spread
+from drigm.evaluation.statistics import Interval
+from drigm.report.figures.charts import FLOOR, BuildingDay, PolicyDay, building_day, shift_bars
+from drigm.report.figures.curves import Band, learning_bands
+from drigm.report.figures.learning_curve import draw_learning_curve, learning_band
+from drigm.report.figures.style import save, spread
 from drigm.report.tables import Score
-
-STEPS = np.array([0.0, 1000.0, 2000.0])
-
-
-def curves():
-    return {
-        "QMIX": [(STEPS, np.array([0.0, 0.4, 0.8])), (STEPS, np.array([0.0, 0.6, 1.0]))],
-        "VDN": [(STEPS, np.array([0.0, 0.1, 0.2]))],
-    }
 
 
 def scores():
@@ -41,96 +36,37 @@ def texts(ax):
     return [text.get_text() for text in ax.texts]
 
 
-def lines_of(ax, linewidth):
-    return [line for line in ax.lines if line.get_linewidth() == linewidth]
-
-
 def whiskers(container):
     """Return (low, high) of each vertical whisker of an errorbar container."""
     (segments,) = container.lines[2]
     return [(segment[0][1], segment[1][1]) for segment in segments.get_segments()]
 
 
-def test_learning_curves_draw_mean_and_seeds():
-    (ax,) = learning_curves(curves(), ylabel="Return").axes
-    qmix, vdn = lines_of(ax, 2.0)
-    np.testing.assert_allclose(qmix.get_ydata(), [0.0, 0.5, 0.9])
-    np.testing.assert_allclose(vdn.get_ydata(), [0.0, 0.1, 0.2])
-    assert len(lines_of(ax, 0.7)) == 2  # the seeds of QMIX; a single seed is its own mean
-    assert (to_hex(qmix.get_color()).upper(), to_hex(vdn.get_color()).upper()) == PALETTE[:2]
-    assert texts(ax) == ["QMIX", "VDN"]
-    assert (ax.get_xlabel(), ax.get_ylabel()) == ("Environment steps", "Return")
-    assert [ax.xaxis.get_major_formatter()(x, 0) for x in [0, 150_000, 1.5e6]] == ["0", "150k", "1.5M"]
+def run_of(folder, *seeds):
+    """A run with these (steps, scores) of each seed."""
+    rows = [[{"step": x, "score": y} for x, y in zip(*seed, strict=True)] for seed in seeds]
+    directory = SimpleNamespace(read_metrics=rows.__getitem__, curve_file=folder / "learning_curve.png")
+    return SimpleNamespace(seeds=list(range(len(seeds))), directory=directory, config=SMALL)
 
 
-def test_learning_curves_mean_covers_what_all_seeds_reached():
-    seeds = [(STEPS, STEPS), ([0, 500, 1000], [1.0, math.nan, 1001.0])]
-    (ax,) = learning_curves({"QMIX": seeds}).axes
-    (mean,) = lines_of(ax, 2.0)
-    np.testing.assert_allclose(mean.get_xdata(), [0, 1000])
-    np.testing.assert_allclose(mean.get_ydata(), [0.5, 1000.5])
+def test_a_learning_curve_is_the_mean_where_all_seeds_are_known(tmp_path):
+    run = run_of(tmp_path, ([0, 1000, 2000], [0, 1000, 2000]), ([0, 500, 1000], [1, math.nan, 1001]), ([0], [math.nan]))
+    band = learning_band([run], "score")
+    assert band.x == [0, 1000]
+    assert [i.estimate for i in band.intervals] == [0.5, 1000.5]
+    assert learning_band([run], "win_rate") is None
 
 
-def test_dots_lead_from_a_shorter_run_to_its_label():
-    (ax,) = learning_curves({"long": [(STEPS, STEPS)], "short": [(STEPS[:2], [0.0, 7.0])]}).axes
-    (dots,) = [line for line in ax.lines if line.get_linestyle() == ":"]
-    np.testing.assert_allclose(dots.get_xydata(), [[1000, 7], [2000, 7]])
-
-
-@pytest.mark.parametrize(
-    ("ends", "title"),
-    [
-        ({"A": [0.9, 0.92], "B": [0.5, 0.52]}, "A ends highest, at 0.91 (mean of 2 seeds)"),
-        ({"A": [0.8, 1.0], "B": [0.85, 0.93]}, "A and B end within one standard error, at 0.9 (mean of 2 seeds)"),
-        ({"A": [-812.3]}, "A ends at \N{MINUS SIGN}812 (one seed)"),
-        ({"A": [0.1], "B": [0.2]}, "B ends highest, at 0.2 (one seed)"),
-    ],
-)
-def test_learning_curves_title_says_what_is_seen(ends, title):
-    made = {label: [([0, 1], [0.0, end]) for end in values] for label, values in ends.items()}
-    (ax,) = learning_curves(made).axes
-    assert ax.get_title(loc="left") == title
-
-
-def test_learning_curves_bottom_and_title():
-    (ax,) = learning_curves(curves(), bottom=0.25, title="Mine").axes
-    assert ax.get_ylim()[0] == 0.25
-    assert ax.get_title(loc="left") == "Mine"
-
-
-def test_learning_curves_bottom_above_all_values_does_not_turn_the_axis_over():
-    (ax,) = learning_curves({"A": [(STEPS, [-3.0, -2.0, -1.0])]}, bottom=0.0).axes
-    low, high = ax.get_ylim()
-    assert low < -3
-    assert low < high
-
-
-@pytest.mark.parametrize("nothing", [{}, {"A": []}, {"A": [([], [])]}, {"A": [([0, 9], [math.nan, math.nan])]}])
-def test_learning_curves_before_the_first_value(nothing):
-    figure = learning_curves(nothing, bottom=0.0)
-    figure.draw_without_rendering()
-    assert figure.axes[0].get_title(loc="left") == "No values yet"
-
-
-def test_learning_curves_leave_out_a_seed_without_values():
-    (ax,) = learning_curves({"A": [(STEPS, [0.0, 0.1, 0.2]), (STEPS, [math.nan] * 3)], "B": []}).axes
-    assert texts(ax) == ["A"]
-    np.testing.assert_allclose(lines_of(ax, 2.0)[0].get_ydata(), [0.0, 0.1, 0.2])
-
-
-def test_learning_curves_of_a_single_step():
-    (ax,) = learning_curves({"A": [([5], [1.0])]}).axes
-    assert ax.lines[0].get_marker() == "o"
-
-
-def test_learning_curves_refuse_unequal_lengths():
-    with pytest.raises(UserError):
-        learning_curves({"A": [([0, 1], [1.0])]})
+@pytest.mark.parametrize("seeds", [[([0, 9], [0.1, 0.2])], [([5], [1.0])], [([], [])], [([0, 9], [math.nan] * 2)]])
+def test_the_picture_of_a_run_before_and_after_its_first_value(seeds, tmp_path):
+    draw_learning_curve(run_of(tmp_path, *seeds))
+    assert (tmp_path / "learning_curve.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_labels_do_not_overlap():
-    ends = {f"method {i}": [(STEPS, [0.0, 0.5, 0.9 + 0.001 * i])] for i in range(6)}
-    figure = learning_curves(ends)
+    ends = {f"method {i}": [0.0, 0.5, 0.9 + 0.001 * i] for i in range(6)}
+    bands = {name: Band([0, 1000, 2000], [Interval(x, math.nan, math.nan) for x in ys]) for name, ys in ends.items()}
+    figure = learning_bands(bands, ylabel="Score", title="")
     figure.draw_without_rendering()
     (ax,) = figure.axes
     # Of the text alone: Annotation's own extent includes its leader line.
@@ -244,9 +180,7 @@ def test_building_day_refuses_a_wrong_shape():
         building_day(made._replace(policies=[transposed]))
 
 
-@pytest.mark.parametrize(
-    "draw", [lambda: learning_curves(curves()), lambda: shift_bars(scores()), lambda: building_day(day())]
-)
+@pytest.mark.parametrize("draw", [lambda: shift_bars(scores()), lambda: building_day(day())])
 @pytest.mark.parametrize("suffix", ["png", "svg"])
 def test_saved_files_are_complete_and_the_same_each_time(draw, suffix, tmp_path):
     first = save(draw(), tmp_path / "new" / f"a.{suffix}", dpi=50)
@@ -263,7 +197,7 @@ def test_a_figure_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatc
         Path(file).write_text("half")
         raise OSError(28, "No space left on device")
 
-    figure = learning_curves(curves())
+    figure = shift_bars(scores())
     monkeypatch.setattr(figure, "savefig", full)
     with pytest.raises(UserError, match="No space left"):
         save(figure, tmp_path / "a.png")
@@ -272,4 +206,4 @@ def test_a_figure_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatc
 
 def test_save_refuses_other_formats(tmp_path):
     with pytest.raises(UserError, match=r"\.png or \.svg"):
-        save(learning_curves(curves()), tmp_path / "a.bmp")
+        save(shift_bars(scores()), tmp_path / "a.bmp")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -28,8 +27,6 @@ from drigm.report.figures.style import (
 )
 from drigm.report.tables import Score
 
-Curve = tuple[ArrayLike, ArrayLike]  # steps [K], values [K] of one seed
-
 # A one-step optimal controller with full knowledge scores this in every city.
 ONE_STEP_OPTIMUM = 0.994
 DO_NOTHING = {"Tucson": -1.7, "NewYork": -3.6}
@@ -54,56 +51,6 @@ class BuildingDay(NamedTuple):
     outdoor_temperature: ArrayLike  # [T] degrees Celsius
     policies: Sequence[PolicyDay]
     target: float = 22.0  # degrees Celsius
-
-
-def learning_curves(
-    curves: Mapping[str, Sequence[Curve]],
-    *,
-    ylabel: str = "Score",
-    bottom: float | None = None,
-    title: str | None = None,
-) -> Figure:
-    """Draw the mean over seeds of each curve, labelled at its end, with every seed as a thin line behind it.
-
-    Seeds may have different steps: the mean covers the steps that all seeds reached, by linear interpolation.
-    Values that are not finite are left out, and so is a seed or a label that has no others, as in a run so short
-    that no episode ended. The default title says which curve ends highest.
-
-    Args:
-        curves: per label, one ``(steps [K], values [K])`` pair per seed.
-        ylabel: what the values are.
-        bottom: where the value axis starts, unless all values lie below; by default everything is shown, and a bad
-            start may flatten the rest.
-        title: replaces the default title.
-    """
-    known = {label: [seed for seed in map(_finite, seeds) if len(seed[0])] for label, seeds in curves.items()}
-    known = {label: seeds for label, seeds in known.items() if seeds}
-    room = min(3.0, 0.08 * max(map(len, known), default=0))  # for the labels, in inches
-    with drawing(5.6 + room, 3.6) as figure:
-        ax = figure.add_subplot()
-        ax.set_xlabel("Environment steps")
-        ax.set_ylabel(ylabel)
-        ax.xaxis.set_major_formatter(lambda x, _: step_label(x))
-        means = {label: _mean_over_seeds(seeds) for label, seeds in known.items()}
-        last = max((float(steps[-1]) for steps, _, _ in means.values()), default=0.0)
-        for i, (label, (steps, mean, _)) in enumerate(means.items()):
-            if len(known[label]) > 1:
-                for seed in known[label]:
-                    ax.plot(*seed, color=color(i), linewidth=0.7, alpha=0.35)
-            marker = "o" if len(steps) == 1 else ""  # a line through one point shows nothing
-            ax.plot(steps, mean, color=color(i), linewidth=2.0, marker=marker, label=label)
-            if steps[-1] < last:  # dots lead from a shorter run's end to its label
-                ax.plot([steps[-1], last], [mean[-1]] * 2, color=color(i), linewidth=0.8, linestyle=":")
-        if last > 0:
-            ax.set_xlim(0, last)
-        ax.margins(y=0.06)
-        if bottom is not None and bottom < ax.get_ylim()[1]:
-            ax.set_ylim(bottom=bottom)
-        shown = _ending(means, min(map(len, known.values()), default=0)) if title is None else title
-        ax.set_title(wrapped(shown, 5.0, 10))
-        ends = [float(mean[-1]) for _, mean, _ in means.values()]
-        label_ends(figure, ax, list(means), ends, [color(i) for i in range(len(means))], x=last)
-    return figure
 
 
 def shift_bars(
@@ -224,38 +171,6 @@ def _power(ax: Axes, hours: np.ndarray, action: np.ndarray, zones: int) -> None:
     ax.grid(False)
     ax.hlines(np.arange(1, zones), edges[0], edges[-1], color="white", linewidth=1.5)
     ax.set_ylim(zones, 0)
-
-
-def _finite(seed: Curve) -> tuple[np.ndarray, np.ndarray]:
-    steps, values = (np.asarray(axis, float) for axis in seed)
-    check(steps.shape == values.shape and steps.ndim == 1, "curve", (steps.shape, values.shape), "two equal lengths")
-    known = np.isfinite(values)
-    return steps[known], values[known]
-
-
-def _mean_over_seeds(seeds: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray, float]:
-    """Return steps, mean over seeds, and the standard error of the last mean (nan for one seed)."""
-    first, last = max(steps[0] for steps, _ in seeds), min(steps[-1] for steps, _ in seeds)
-    steps = np.unique(np.concatenate([steps for steps, _ in seeds]))
-    steps = steps[(steps >= first) & (steps <= last)]
-    check(steps.size > 0, "curves", (first, last), "the seeds of one label must share some steps")
-    values = np.stack([np.interp(steps, *seed) for seed in seeds])
-    se = values[:, -1].std(ddof=1) / math.sqrt(len(seeds)) if len(seeds) > 1 else math.nan
-    return steps, values.mean(axis=0), float(se)
-
-
-def _ending(means: Mapping[str, tuple[np.ndarray, np.ndarray, float]], seeds: int) -> str:
-    """Return what the curves show at their end, as the title."""
-    ends = sorted(((float(mean[-1]), se, label) for label, (_, mean, se) in means.items()), reverse=True)
-    if not ends:
-        return "No values yet"
-    over = f"mean of {seeds} seeds" if seeds > 1 else "one seed"
-    end, se, label = ends[0]
-    if len(ends) == 1:
-        return f"{label} ends at {_signed(end)} ({over})"
-    if end - ends[1][0] <= math.hypot(se, ends[1][1]):  # False for nan: one seed has no error to compare with
-        return f"{label} and {ends[1][2]} end within one standard error, at {_signed(end)} ({over})"
-    return f"{label} ends highest, at {_signed(end)} ({over})"
 
 
 def _highest(scores: Mapping[str, Mapping[str, Score]]) -> str:

@@ -8,8 +8,8 @@ import numpy as np
 
 from drigm.core.errors import UserError
 from drigm.core.naming import duration
-from drigm.evaluation.statistics import per_world
-from drigm.report.figures.curves import Band, leaders, learning_bands
+from drigm.report.figures.curves import leaders, learning_bands
+from drigm.report.figures.learning_curve import learning_band
 from drigm.report.html import Html, Section, escape, figure_html, paragraph, slug, table_html
 from drigm.report.study import NAMED, Method, Study, changed
 from drigm.runtime.progress import Progress
@@ -47,7 +47,8 @@ def runs_section(studies: Sequence[Study]) -> Section:
 
 def learning_section(study: Study, suffix: str = "") -> Section:
     """Return the learning curves, each with its 95 % interval over seeds."""
-    bands = {m.label: band for m in study.methods if (band := learning_band(m, study.env.spec.has_wins)) is not None}
+    column = "win_rate" if study.env.spec.has_wins else "score"
+    bands = {m.label: band for m in study.methods if (band := learning_band(m.runs, column)) is not None}
     if not bands:
         body = paragraph("No episode ended while these runs trained, so there is nothing to draw.")
         return Section("Learning", f"learning{suffix}", body)
@@ -62,24 +63,6 @@ def learning_section(study: Study, suffix: str = "") -> Section:
         f"whole seeds (none for a single seed). Values far below those after the first third are cut."
     )
     return Section("Learning", f"learning{suffix}", figure_html(figure, alt, caption), {"curves": figure})
-
-
-def learning_band(method: Method, has_wins: bool) -> Band | None:
-    """Return a method's learning curve with its interval over seeds, or None where no episode ended.
-
-    Seeds may have measured at different steps: the curve covers those that all reached, by linear interpolation.
-    """
-    column = "win_rate" if has_wins else "score"
-    curves = [_curve(run, seed, column) for run in method.runs for seed in run.seeds]
-    curves = [curve for curve in curves if len(curve[0])]
-    if not curves:
-        return None
-    first, last = max(x[0] for x, _ in curves), min(x[-1] for x, _ in curves)
-    steps = np.unique(np.concatenate([x for x, _ in curves]))
-    steps = steps[(steps >= first) & (steps <= last)]
-    if not len(steps):
-        return None
-    return Band(steps.tolist(), per_world(np.stack([np.interp(steps, *curve) for curve in curves])))
 
 
 def alignment_section(studies: Sequence[Study]) -> Section:
@@ -126,12 +109,6 @@ def ran_on(run: Run) -> str:
     packages = ", ".join(f"{name} {versions[name]}" for name in ("drigm", "jax") if versions.get(name))
     python = f"Python {facts['python']}" if "python" in facts else ""
     return ", ".join(filter(None, [system, python, packages]))
-
-
-def _curve(run: Run, seed: int, column: str) -> tuple[np.ndarray, np.ndarray]:
-    rows = run.directory.read_metrics(seed)
-    points = np.array([(row["step"], row.get(column, np.nan)) for row in rows]).reshape(-1, 2)
-    return tuple(points[np.isfinite(points[:, 1])].T)  # type: ignore[return-value]
 
 
 def _run_row(method: Method, run: Run) -> dict[str, object]:
