@@ -78,7 +78,7 @@ class EnvSpec(NamedTuple):
 
     ``obs_offset``/``obs_scale`` (each agent's own) and ``state_offset``/``state_scale`` are how the environment
     declares its standardisation: networks see ``(x - offset) / scale``. Unless ``scales_known``, training checks them
-    and ``reward_scale`` against random play first (`drigm.envs.scales`).
+    and ``reward_scale`` against random play first (`drigm.envs.calibration`).
     """
 
     name: str

@@ -19,7 +19,7 @@ import numpy as np
 from drigm.core.scales import Scales
 from drigm.core.types import Declared, EnvSpec, TimeStep
 from drigm.envs.api import Environment, reset_all
-from drigm.envs.episodes import RolloutState, begin, play
+from drigm.envs.episodes import RolloutState, begin, key_pairs, play
 from drigm.runtime.progress import Progress
 
 STEPS = 4_000  # of random play, resets included
@@ -113,7 +113,7 @@ def random_play(
     ``most`` is as for `calibrated`; ``done`` is called with the number of steps that have been played.
     """
     if env.subprocess is not None:
-        return _random_play_host(env, steps, most, done)
+        return _random_play_subprocess(env, steps, most, done)
     played = _random_play_jax(env, steps)
     done(steps)
     return played
@@ -129,8 +129,7 @@ def _random_play_jax(env: Environment, steps: int) -> RandomPlay:
     @jax.jit
     def played() -> TimeStep:
         k_reset, k_steps = jax.random.split(jax.random.key(SEED))
-        keys = jax.random.split(k_steps, -(-steps // envs))
-        k_act, k_env = jnp.moveaxis(jax.vmap(jax.random.split)(keys), 1, 0)
+        k_act, k_env = key_pairs(k_steps, -(-steps // envs))
         return play(env, act, begin(None, *reset_all(env, k_reset, envs)), k_env, k_act)[1].before
 
     shown = jax.tree.map(np.asarray, played())
@@ -138,7 +137,7 @@ def _random_play_jax(env: Environment, steps: int) -> RandomPlay:
     return RandomPlay(shown.obs, shown.state, shown.reward, shown.terminated | shown.truncated, alive)
 
 
-def _random_play_host(env: Environment, steps: int, most: int, done: Callable[[int], None]) -> RandomPlay:
+def _random_play_subprocess(env: Environment, steps: int, most: int, done: Callable[[int], None]) -> RandomPlay:
     assert env.subprocess is not None
     draw, shown = np.random.default_rng(SEED), []
     vector = env.subprocess.open([SEED + k for k in range(min(PARALLEL, most, env.subprocess.most))])

@@ -99,6 +99,11 @@ class Played(NamedTuple):
     noted: PyTree
 
 
+def key_pairs(key: Array, steps: int) -> Array:
+    """Return two keys for each of ``steps`` steps, [2, steps]: of a policy that draws, and of its environments."""
+    return jnp.moveaxis(jax.vmap(jax.random.split)(jax.random.split(key, steps)), 1, 0)
+
+
 def play(
     env: Environment, act: Act, carry: RolloutState, keys: Array, act_keys: Array | None = None
 ) -> tuple[RolloutState, Played]:
@@ -108,8 +113,8 @@ def play(
         env: the environment, in the world of its ``params``.
         act: chooses the joint actions.
         carry: where to start from.
-        keys: what the environments draw with, and the policy too unless it has
-        act_keys: of its own.
+        keys: what the environments draw with.
+        act_keys: what the policy draws with; None: the same keys, of which a policy that does not draw makes no use.
 
     Returns:
         The carry after the last step, and all steps.

@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 from drigm.core.config import TrainConfig
 from drigm.core.errors import UserError, as_path
-from drigm.core.naming import spaced
+from drigm.core.naming import duration, spaced
 from drigm.envs.building.dataset import PROTOCOL_CITIES
 from drigm.evaluation.evaluate import Evaluation
 from drigm.evaluation.published import CONTROLLERS, authors_score, controller_score, paper_score
@@ -117,8 +117,7 @@ def run_demo(out: Path, *, smoke: bool = False) -> Files:
         *((out / team.folder, f"the {team.label} run; drigm evaluate {out / team.folder}") for team in TEAMS),
     ):
         print(f"  {path.name:<12} {what}")
-    seconds = round(time.monotonic() - began)
-    print(f"Done in {seconds // 60} min {seconds % 60} s.")
+    print(f"Done in {duration(time.monotonic() - began)}.")
     if not smoke:
         open_page(files.page)
     return files

@@ -3,7 +3,7 @@
 ::
 
     DIR/config.json                      every setting (TrainConfig)
-    DIR/scales.json                      how readings, state and rewards are standardised (drigm.envs.scales)
+    DIR/scales.json                      how readings, state and rewards are standardised (drigm.envs.calibration)
     DIR/system.json                      package versions, commit, platform, devices
     DIR/metrics/seed_K.csv               one row per chunk
     DIR/weights/seed_K.safetensors       agents, mixer and dual network of a finished seed

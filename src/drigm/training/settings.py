@@ -53,7 +53,7 @@ def make_run_env(config: TrainConfig, env_id: str) -> Environment:
     choose("preset", config.preset, tuple(PRESETS))
     choose("baseline", config.baseline, tuple(BASELINES))
     _check_method(config)
-    env = make_env(env_id, **_host_options(config))
+    env = make_env(env_id, **_subprocess_options(config))
     bounded = math.isfinite(env.spec.reward_range[0]) or config.fail_value != "auto"
     needs = (BASELINES[config.baseline].uncertainty or SETS[config.uncertainty]).can_fail
     told = f"{config.env} does not declare a reward_range: give a number below every value (sum of rewards)"
@@ -80,7 +80,7 @@ def _check_discount(config: TrainConfig, env: Environment) -> None:
     check(discounts or env.spec.terminates, "gamma", config.gamma, message)
 
 
-def _host_options(config: TrainConfig) -> dict[str, Any]:
+def _subprocess_options(config: TrainConfig) -> dict[str, Any]:
     """What an environment in other processes is told about them."""
     kind = config.env.partition(":")[0]
     told = {"python": config.env_python, "workers": config.env_workers, "timeout": config.env_timeout}

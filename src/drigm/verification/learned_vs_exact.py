@@ -18,7 +18,7 @@ from drigm.algorithms.value_bounds import make_robustness, nature_of
 from drigm.core.config import TrainConfig
 from drigm.core.types import Array, standardise
 from drigm.envs.api import Environment
-from drigm.envs.episodes import RolloutState, play, stored_step
+from drigm.envs.episodes import RolloutState, key_pairs, play, stored_step
 from drigm.envs.toy.tabular import Tables, make_tabular
 from drigm.runtime.devices import use_cores
 from drigm.training.programs import make_train
@@ -151,7 +151,7 @@ def _learned(config: TrainConfig, env: Environment) -> tuple[np.ndarray, np.ndar
     def played(key: Array) -> tuple[Array, Array, Array]:
         k_start, k_steps = jax.random.split(key)
         carry = rollout.start(env, agents, k_start, PLAY_ENVS)
-        k_act, k_env = jnp.moveaxis(jax.vmap(jax.random.split)(jax.random.split(k_steps, PLAY_STEPS)), 1, 0)
+        k_act, k_env = key_pairs(k_steps, PLAY_STEPS)
         return play(env, act, carry, k_env, k_act)[1].noted
 
     where, value, action = (np.asarray(x) for x in played(jax.random.key(1)))  # [L, B], [L, B], [L, B, N]

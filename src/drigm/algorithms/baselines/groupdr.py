@@ -23,7 +23,7 @@ from drigm.algorithms.dual_network import DualNetwork, make_dual
 from drigm.algorithms.optimizer import OPTIMIZERS, cosine, descend, start_of
 from drigm.core.types import Array, EnvSpec, PyTree, jit, map_tree, standardise, value_and_grad
 from drigm.envs.api import Environment, reset_all
-from drigm.envs.episodes import RolloutState, begin, play
+from drigm.envs.episodes import RolloutState, begin, key_pairs, play
 from drigm.envs.shifts import SOURCES, shift_suite, stack_params
 from drigm.runtime import devices
 
@@ -105,7 +105,7 @@ def collect(env: Environment, key: Array, params: PyTree) -> Data:
         return action, action, None
 
     carry = begin(jnp.zeros((NUM_ENVS, spec.num_agents), jnp.int32), *reset_all(world, k_reset, NUM_ENVS))
-    k_env, k_act = jnp.moveaxis(jax.vmap(jax.random.split)(jax.random.split(k_steps, STEPS)), 1, 0)
+    k_env, k_act = key_pairs(k_steps, STEPS)
     _, played = play(world, act, carry, k_env, k_act)
     real = ~(played.before.terminated | played.before.truncated)  # after an end: a reset
     each = (played.before.state, played.action, played.after.reward, real)

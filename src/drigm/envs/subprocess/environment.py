@@ -103,7 +103,7 @@ def standardisation(low: Any, high: Any) -> Standardisation:
 
 
 def spec_of(kind: str, facts: Facts) -> EnvSpec:
-    """Return the spec of what a worker declared; what it does not is measured before training (`drigm.envs.scales`)."""
+    """Return the spec of what a worker declared; the rest is measured before training (`drigm.envs.calibration`)."""
     obs = standardisation(facts.obs_low, facts.obs_high)
     state = standardisation(facts.state_low, facts.state_high)
     lowest, highest = facts.reward_range
