@@ -29,9 +29,10 @@ from jax.experimental.compilation_cache.compilation_cache import reset_cache
 
 from benchmarks.measure import CONFIG, Table, Training, interleaved, say
 from drigm.core.config import TrainConfig
-from drigm.experiments.reproduce.runner import Scored, suited, train_groups
+from drigm.experiments.reproduce.runner import folder_of, suited, train_groups
 from drigm.experiments.reproduce.studies import SCALES, Group, groups
 from drigm.runtime import devices
+from drigm.storage.run_directory import RunDirectory
 
 AIM_MINUTES = 10.0  # of the table
 QUICK_SCALE = 0.005
@@ -132,9 +133,9 @@ def _timed(plan: Sequence[Group], scale: float, settings: dict[str, Any]) -> dic
         facts = {
             timing.group: {
                 "seconds": timing.seconds,
-                "ms_per_tick": _ms_per_tick(outcome.scored[timing.group]),
+                "ms_per_tick": _ms_per_tick(next(group for group in told if group.name == timing.group), Path(folder)),
                 "scores": {
-                    f"{one.run.config.rho:g}": {world.name: world.mean for world in one.evaluation.scores}
+                    f"{one.config.rho:g}": {world.name: world.mean for world in one.evaluation.scores}
                     for one in outcome.scored[timing.group]
                 },
             }
@@ -143,11 +144,11 @@ def _timed(plan: Sequence[Group], scale: float, settings: dict[str, Any]) -> dic
     return {"runs": sum(group.runs for group in told), "minutes": minutes, "programs": facts}
 
 
-def _ms_per_tick(scored: Sequence[Scored]) -> float:
-    """Return the middle of what a tick of all runs of a program took, as their log has it."""
-    run, runs = scored[0].run, sum(one.run.config.seeds for one in scored)
-    rates = [row["steps_per_s"] for row in run.directory.read_metrics(run.seeds[0])]
-    return 1e3 * run.config.num_envs * runs / statistics.median(rates)
+def _ms_per_tick(group: Group, folder: Path) -> float:
+    """Return the middle of what a tick of all runs of a program took, as the log of its first has it."""
+    first = group.configs[0]
+    rates = [row["steps_per_s"] for row in RunDirectory(folder_of(folder, group, first)).read_metrics(first.first_seed)]
+    return 1e3 * first.num_envs * group.runs / statistics.median(rates)
 
 
 def tables(result: dict[str, Any]) -> list[Table]:
