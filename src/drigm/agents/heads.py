@@ -44,11 +44,15 @@ class OrderedHead(eqx.Module):
     x_a in [-1, 1] is the level of action a; v, mu, w_k > 0 and e_k > 0 are affine in the features (w and e
     through a softplus). With squares in place of the roots this is NAF (Gu et al. 2016). Near the best
     level a comfort norm is a rounded kink, not a parabola, hence the root.
+
+    In velocity form mu is a move from the level of the agent's last action, as in a digital PI controller: whatever the
+    world adds for good, the actions add up until it is gone. (Astrom and Hagglund, "PID Controllers", 1995, 3.6.)
     """
 
     weight: Array  # [G, F, 2 + 2 K]
     bias: Array  # [G, 2 + 2 K]
     levels: Array  # [A], constant
+    moves_from: int | None = eqx.field(static=True, default=None)  # the feature that mu moves from; None: mu is free
 
     def values(self, features: Array) -> Array:
         """Return Q of every action: [G, rows, F] -> [G, rows, A]."""
@@ -70,6 +74,8 @@ class OrderedHead(eqx.Module):
     def _shape(self, features: Array) -> tuple[Array, tuple[Array, Array, Array]]:
         out = affine(features, self.weight, self.bias)
         centre = CENTRE_GAIN * out[..., 1]
+        if self.moves_from is not None:
+            centre = centre + jax.lax.stop_gradient(features[..., self.moves_from])
         steep, width = jnp.split(out[..., 2:], 2, axis=-1)
         return out[..., 0], (jax.nn.softplus(steep), centre, jax.nn.softplus(width) + 0.01)
 
@@ -89,8 +95,12 @@ def _bowl(shape: tuple[Array, Array, Array], levels: Array) -> Array:
     return total
 
 
-def make_head(key: Array, spec: EnvSpec, groups: int, features: int, bowls: int | None) -> LinearHead | OrderedHead:
+def make_head(
+    key: Array, spec: EnvSpec, groups: int, features: int, bowls: int | None, moves_from: int | None = None
+) -> LinearHead | OrderedHead:
     """Return a freshly initialised head on ``features``: ordered with that many ``bowls``, linear where they are None.
+
+    ``moves_from``: see `OrderedHead`.
 
     Raises:
         UserError: the actions of ``spec`` are no evenly spaced levels.
@@ -102,6 +112,7 @@ def make_head(key: Array, spec: EnvSpec, groups: int, features: int, bowls: int 
         weight=uniform(key, (groups, features, 2 + 2 * bowls), features) * 0.06,
         bias=jnp.broadcast_to(_bowl_start(bowls), (groups, 2 + 2 * bowls)),
         levels=jnp.asarray(_even_levels(spec), jnp.float32),
+        moves_from=moves_from,
     )
 
 

@@ -28,10 +28,12 @@ class AgentInputs(NamedTuple):
 
 
 class Memory(NamedTuple):
-    """LSTM state of every agent."""
+    """What every agent carries from step to step."""
 
     hidden: Float[Array, "G rows H"]
     cell: Float[Array, "G rows H"]
+    # The standardised observation before, and 1 where there was one; None where agents do not see changes.
+    previous: Float[Array, "G rows O+1"] | None = None
 
 
 def greedy_actions(q: Float[Array, "*batch N A"], avail: Bool[Array, "*batch N A"]) -> Int[Array, "*batch N"]:
@@ -62,31 +64,34 @@ class RecurrentAgents(eqx.Module):
     num_agents: int = eqx.field(static=True)
     shared: bool = eqx.field(static=True)
     ordered_input: bool = eqx.field(static=True)
+    sees_change: bool = eqx.field(static=True, default=False)
 
     def initial_memory(self, batch: int) -> Memory:
         """Return cleared LSTM state for ``batch`` parallel joint histories."""
         groups, hidden = self.lstm_hidden.shape[:2]
-        zeros = jnp.zeros((groups, batch * self.num_agents // groups, hidden), jnp.float32)
-        return Memory(zeros, zeros)
+        rows = batch * self.num_agents // groups
+        zeros = jnp.zeros((groups, rows, hidden), jnp.float32)
+        seen = jnp.zeros((groups, rows, self.obs_offset.shape[-1] + 1), jnp.float32)
+        return Memory(zeros, zeros, seen if self.sees_change else None)
 
     def unroll(self, memory: Memory, inputs: AgentInputs) -> tuple[Memory, Array]:
         """Run T steps and return the memory after them and the head's features [T, G, rows, F].
 
         The input projections of all T steps are one matmul, outside the recurrence.
         """
-        x = self._encode(inputs)  # [G, T * rows, I]
         t, batch = inputs.first.shape
+        keep = self._rows(jnp.broadcast_to(~inputs.first[..., None], (t, batch, self.num_agents)))
+        keep = keep.reshape(keep.shape[0], t, -1).astype(jnp.float32)
+        x, previous = self._with_change(self._encode(inputs), keep, memory.previous)  # [G, T * rows, I]
         if self.encoder is None or self.encoder_bias is None:
             gates = affine(x, self.lstm_input, self.lstm_bias) + self._embed(inputs)
         else:
             hidden_in = jax.nn.relu(affine(x, self.encoder, self.encoder_bias) + self._embed(inputs))
             gates = affine(hidden_in, self.lstm_input, self.lstm_bias)
         gates = jnp.moveaxis(gates.reshape(gates.shape[0], t, -1, gates.shape[-1]), 1, 0)
-        keep = self._rows(jnp.broadcast_to(~inputs.first[..., None], (t, batch, self.num_agents)))
-        keep = jnp.moveaxis(keep.reshape(keep.shape[0], t, -1), 1, 0).astype(jnp.float32)
-        outputs, cell = lstm(gates, keep, self.lstm_hidden, memory.hidden, memory.cell)
+        outputs, cell = lstm(gates, jnp.moveaxis(keep, 1, 0), self.lstm_hidden, memory.hidden, memory.cell)
         skip = jnp.moveaxis(x.reshape(x.shape[0], t, -1, x.shape[-1]), 1, 0)
-        return Memory(outputs[-1], cell), jnp.concatenate([outputs, skip], axis=-1)
+        return Memory(outputs[-1], cell, previous), jnp.concatenate([outputs, skip], axis=-1)
 
     def unroll_stepwise(self, memory: Memory, inputs: AgentInputs) -> tuple[Memory, Array]:
         """As `unroll`, with each step's projections made in that step: for many rows where no gradient is taken."""
@@ -137,6 +142,20 @@ class RecurrentAgents(eqx.Module):
             x = jnp.concatenate([x, ids], axis=-1)
         return self._rows(x)
 
+    def _with_change(self, x: Array, keep: Array, previous: Array | None) -> tuple[Array, Array | None]:
+        """Return ``x`` [G, T * rows, I] with the change of each reading since the step before, and the last readings.
+
+        At the first step of an episode, and of a window, nothing has changed. ``keep`` [G, T, rows] is 0 at the former.
+        """
+        if previous is None:
+            return x, None
+        size = self.obs_offset.shape[-1]
+        obs = x[..., :size].reshape(*keep.shape, size)
+        known = jnp.concatenate([obs, jnp.ones((*keep.shape, 1), jnp.float32)], axis=-1)
+        before = jnp.concatenate([previous[:, None], known[:, :-1]], axis=1)
+        change = (obs - before[..., :size]) * before[..., size:] * keep[..., None]
+        return jnp.concatenate([x, change.reshape(*x.shape[:2], size)], axis=-1), known[:, -1]
+
     def _embed(self, inputs: AgentInputs) -> Array:
         """Return the embedding of the previous action, a table look-up instead of a one-hot product."""
         if self.ordered_input:
@@ -172,6 +191,8 @@ def make_agents(
     ordered: bool,
     bowls: int = 1,
     encoder: bool = True,
+    velocity: bool = False,
+    sees_change: bool = False,
 ) -> RecurrentAgents:
     """Return freshly initialised agents for ``spec``.
 
@@ -183,12 +204,15 @@ def make_agents(
         ordered: use `OrderedHead` over ``spec.action_values``; the previous action enters as its level.
         bowls: number K of kinks in the ordered head.
         encoder: the MLP before the LSTM.
+        velocity: the ordered head moves from the last action.
+        sees_change: the change of every reading since the step before is part of the input.
     """
     groups = 1 if share_parameters else spec.num_agents
-    inputs = spec.obs_size + 2 * ordered + share_parameters * spec.num_agents
+    inputs = spec.obs_size * (1 + sees_change) + 2 * ordered + share_parameters * spec.num_agents
     features = hidden + inputs
     keys = jax.random.split(key, 6)
-    head = make_head(keys[4], spec, groups, features, bowls if ordered else None)
+    last_level = hidden + spec.obs_size  # where `_encode` puts it
+    head = make_head(keys[4], spec, groups, features, bowls if ordered else None, last_level if velocity else None)
     rows = 0 if ordered else spec.num_actions + 1
     first, read = (hidden, hidden) if encoder else (4 * hidden, inputs)
     return RecurrentAgents(
@@ -206,4 +230,5 @@ def make_agents(
         num_agents=spec.num_agents,
         shared=share_parameters,
         ordered_input=ordered,
+        sees_change=sees_change,
     )

@@ -58,6 +58,8 @@ class Learner(NamedTuple):
             ordered=ordered,
             bowls=config.bowls,
             encoder=config.encoder,
+            velocity=config.head == "velocity",
+            sees_change=config.sees_change,
         )
         sizes = TeamSizes(
             spec.num_agents,

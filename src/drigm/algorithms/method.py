@@ -10,6 +10,8 @@ from drigm.algorithms.uncertainty import SETS, UncertaintySet
 from drigm.core.config import TrainConfig
 from drigm.core.types import EnvSpec
 
+ORDERED_HEADS = ("ordered", "velocity")
+
 
 class Method(NamedTuple):
     """A config and an environment, with what their names stand for; see `make_method`."""
@@ -31,5 +33,5 @@ def make_method(config: TrainConfig, spec: EnvSpec) -> Method:
         factorization=FACTORIZATIONS[config.factorization],
         uncertainty=baseline.uncertainty or SETS[config.uncertainty],
         baseline=baseline,
-        ordered=config.head == "ordered" or (config.head == "auto" and spec.action_values is not None),
+        ordered=config.head in ORDERED_HEADS or (config.head == "auto" and spec.action_values is not None),
     )

@@ -33,6 +33,13 @@ class TrainConfig:
     fail_value: float | str = _setting("auto", 'bound m <= min V in units of the environment, or "auto"')
     baseline: str = _setting("none", "method to compare with, see `drigm list`")
     perturb: str = _setting("", "perturbations in training, as in obs_noise=0.1 action_delay=1; see `drigm list`")
+    worlds: str = _setting(
+        "", "ranges of persistent worlds, as in capacity=0.7:2.5,gains=-0.3:0.3@3h; every episode has one of them"
+    )
+    world_count: int = _setting(64, "how many worlds are drawn from the ranges", 1, 4096)
+    alpha: float = _setting(
+        1.0, "share of the worlds, those with the largest regret, that training is about (CVaR); 1: all", 0.01, 1.0
+    )
     preset: str = _setting(
         "default", "paper: the paper's sizes, radii, optimiser and schedule; GroupDR then sees the test cities"
     )
@@ -45,8 +52,11 @@ class TrainConfig:
     encoder: bool = _setting(True, "an MLP layer before each agent's LSTM; without it the LSTM reads the observation")
     share_parameters: bool = _setting(False, "one set of weights for all agents")
     head: str = _setting(
-        "auto", "Q head: linear, ordered (levels of one quantity), or auto", choices=("auto", "linear", "ordered")
+        "auto",
+        "Q head: linear, ordered (levels of one quantity), velocity (ordered, moves from the last action), or auto",
+        choices=("auto", "linear", "ordered", "velocity"),
     )
+    sees_change: bool = _setting(False, "each agent also sees how its readings have changed since the step before")
     bowls: int = _setting(2, "kinks in the ordered head", 1, 16)
     mixer_embed: int = _setting(32, "width of QMIX's mixing layer and of QTRAN's joint network", 1, WIDEST)
     lambda_opt: float = _setting(1.0, "QTRAN's weight of the equality at the greedy joint action", 0.0)

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from drigm.core.types import Array, EnvSpec, PyTree, TimeStep
 from drigm.envs.subprocess.vector import SubprocessSource
@@ -27,12 +28,49 @@ class Shift(NamedTuple):
     params: PyTree
 
 
+class Held(NamedTuple):
+    """A strength that is drawn anew within an episode: uniformly from [low, high], and held about ``hours``."""
+
+    low: float
+    high: float
+    hours: float  # on average; 0: the whole episode
+
+
 class Parameter(NamedTuple):
-    """A physical parameter that can be perturbed: what a strength means, those of the suite, and the limit below."""
+    """A physical parameter that can be perturbed, or drawn from a range (`drigm.envs.persistent`).
+
+    Attributes:
+        about: what a strength means.
+        values: the strengths of the suite ``parameters``.
+        lowest: every strength is above it.
+        size: how many numbers it is, one for each zone perhaps; a single strength stands for all of them.
+        factor: a strength multiplies what is there: ranges are drawn logarithmically.
+        held: a range of it may be drawn anew within an episode, as a `Held`.
+    """
 
     about: str
     values: tuple[float, ...] = (-0.2, 0.2)
     lowest: float = -1.0
+    size: int = 1
+    factor: bool = False
+    held: bool = False
+
+
+Strength = float | np.ndarray | Held
+
+
+class PersistentSet(NamedTuple):
+    """A finite set of worlds xi_1..xi_K of which every episode has one.
+
+    Attributes:
+        count: K.
+        world: ``world(env_state) -> []`` int32, the number of the episode's world.
+        weigh: ``weigh(params, weights [K]) -> params`` with other chances that a reset draws each world.
+    """
+
+    count: int
+    world: Callable[[PyTree], Array]
+    weigh: Callable[[PyTree, Array], PyTree]
 
 
 def any_episode(params: PyTree, index: Array) -> PyTree:
@@ -61,6 +99,7 @@ class Environment(NamedTuple):
         parameters: physical parameters that can be perturbed, by name.
         vary: ``vary({name: strength}) -> Environment``, the same environment with those parameters changed; all its
             worlds have the structure and shapes of this one's.
+        persistent: how its episodes are spread over a finite set of worlds; see `drigm.envs.persistent`.
         world_per_env: ``params`` has a leading axis [B], one world per parallel environment (only for training).
         subprocess: how to make it in another process; ``reset`` and ``step`` then only refuse (see
             `drigm.envs.subprocess.environment`).
@@ -76,7 +115,8 @@ class Environment(NamedTuple):
     score: Callable[[Array], Array] = lambda episode_return: episode_return
     shifts: Mapping[str, Callable[[], list[Shift]]] = MappingProxyType({})
     parameters: Mapping[str, Parameter] = MappingProxyType({})
-    vary: Callable[[Mapping[str, float]], Environment] | None = None
+    vary: Callable[[Mapping[str, Strength]], Environment] | None = None
+    persistent: PersistentSet | None = None
     world_per_env: bool = False
     subprocess: SubprocessSource | None = None
     notes: tuple[str, ...] = ()

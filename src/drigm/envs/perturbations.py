@@ -20,10 +20,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from drigm.core.errors import UserError, check, choose, shown
 from drigm.core.types import Array, EnvSpec, PyTree, TimeStep
-from drigm.envs.api import Environment
+from drigm.envs.api import Environment, Held, Strength
 
 MAX_DELAY = 16  # steps
 
@@ -214,15 +215,16 @@ def _key(key: Array, name: str, use: int) -> Array:
     return jax.random.fold_in(key, 1_000_003 + 3 * list(PERTURBATIONS).index(name) + use)
 
 
-def check_strength(env: Environment, name: str, strength: float) -> None:
+def check_strength(env: Environment, name: str, strength: Strength) -> None:
     """Raise `UserError` unless ``env`` can be perturbed by ``name`` with ``strength``."""
     choose("perturb", name, [*PERTURBATIONS, *env.parameters])
     if name in env.parameters:
-        low = env.parameters[name].lowest
-        check(strength > low, f"perturb {name}", strength, f"a number above {low:g}")
+        low, ends = env.parameters[name].lowest, strength[:2] if isinstance(strength, Held) else strength
+        check(bool(np.all(np.asarray(ends) > low)), f"perturb {name}", strength, f"a number above {low:g}")
         return
     kind = PERTURBATIONS[name]
-    ok = 0.0 <= strength <= kind.highest and (not kind.whole or float(strength).is_integer())
+    ok = isinstance(strength, float | int) and 0.0 <= strength <= kind.highest
+    ok = ok and (not kind.whole or float(strength).is_integer())
     whole = "a whole number" if kind.whole else "a number"
     check(ok, f"perturb {name}", strength, f"{whole} from 0 to {kind.highest:g}")
 
@@ -243,7 +245,7 @@ def parse_grid(text: str) -> dict[str, list[float]]:
     return grid
 
 
-def split(env: Environment, strengths: Mapping[str, float]) -> tuple[Environment, dict[str, float]]:
+def split(env: Environment, strengths: Mapping[str, Strength]) -> tuple[Environment, dict[str, Any]]:
     """Return ``env`` with the physical parameters among ``strengths`` changed, and the others, for `wrap`.
 
     Raises:
@@ -256,6 +258,6 @@ def split(env: Environment, strengths: Mapping[str, float]) -> tuple[Environment
     return (env.vary(physical) if physical and env.vary is not None else env), observed
 
 
-def perturbed(env: Environment, strengths: Mapping[str, float]) -> Environment:
+def perturbed(env: Environment, strengths: Mapping[str, Strength]) -> Environment:
     """Return ``env`` under all of ``strengths``: physical parameters changed first, then wrapped; see `split`."""
     return wrap(*split(env, strengths))

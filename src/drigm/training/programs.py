@@ -15,12 +15,14 @@ from drigm.agents.recurrent import RecurrentAgents
 from drigm.algorithms import replay
 from drigm.algorithms.learner import Learner, make_learner
 from drigm.algorithms.value_bounds import make_robustness
+from drigm.algorithms.worst_world import no_returns
 from drigm.core.config import TrainConfig
 from drigm.core.errors import UserError, check
 from drigm.core.presets import LEAKY_PRESETS
 from drigm.core.types import Array, PyTree
 from drigm.envs.api import Environment
 from drigm.envs.episodes import RolloutState, stored_step
+from drigm.envs.persistent import parse_ranges, persistent
 from drigm.envs.perturbations import parse_grid, split, wrap
 from drigm.runtime import devices
 from drigm.runtime.sharding import Layout, layout_of
@@ -85,7 +87,10 @@ def make_train(
     baseline = learner.method.baseline
     envs = config.num_envs // config.shards
     nominal, strengths = split(env, training_strengths(config.perturb))
-    env = wrap(baseline.environment(nominal, envs), strengths)
+    if config.worlds:
+        env = persistent(nominal, parse_ranges(config.worlds), config.world_count, strengths)
+    else:
+        env = wrap(baseline.environment(nominal, envs), strengths)
     init = initial_state(config, env, learner, lambda agents, key: rollout.start(env, agents, key, envs))
     layout = layout_of(config.shards, config.seeds if runs is None else runs)
     in_turn = devices.runs_in_turn() if in_turn is None else in_turn
@@ -146,7 +151,9 @@ def initial_state(
         carry = start(state.params.agents, k_reset)
         ring = replay.make_replay(stored_step(env, carry), config.replay_size // config.num_envs)
         robustness = make_robustness(config, env.spec, rho)
-        return RunState(state, carry, ring, jax.random.key_data(k_loop), robustness, no_sums())
+        count = 0 if env.persistent is None else env.persistent.count
+        worlds = no_returns(jnp.zeros(count, jnp.float32)) if count else None
+        return RunState(state, carry, ring, jax.random.key_data(k_loop), robustness, no_sums(), worlds)
 
     def init(seeds: Array, rho: Array) -> RunState:
         per_run = jax.vmap(init_one, in_axes=(0, 0, None))

@@ -9,12 +9,15 @@ from typing import Any
 
 from drigm.algorithms.baselines import BASELINES
 from drigm.algorithms.factorizations import FACTORIZATIONS
+from drigm.algorithms.method import ORDERED_HEADS
 from drigm.algorithms.uncertainty import SETS, check_radius
 from drigm.core.config import TrainConfig, validate
 from drigm.core.errors import check, choose
 from drigm.core.presets import PRESETS, with_preset
 from drigm.envs import SUBPROCESS_KINDS, make_env
 from drigm.envs.api import Environment
+from drigm.envs.persistent import check_ranges, parse_ranges, with_context
+from drigm.envs.perturbations import parse_grid
 from drigm.envs.shifts import SOURCES
 from drigm.envs.subprocess.source import located
 from drigm.runtime.devices import memory_bytes
@@ -64,12 +67,26 @@ def make_run_env(config: TrainConfig, env_id: str) -> Environment:
     check(env.spec.num_actions > 0, "env", config.env, "training needs discrete actions")
     ordered = env.spec.action_values is not None
     check(
-        config.head != "ordered" or ordered,
+        config.head not in ORDERED_HEADS or ordered,
         "head",
         config.head,
         f"linear or auto: the actions of {config.env} have no order",
     )
-    return env
+    return _with_worlds(config, env)
+
+
+def _with_worlds(config: TrainConfig, env: Environment) -> Environment:
+    """Return ``env`` with room in its global state for the place of a persistent world, if the config has any."""
+    ranges = parse_ranges(config.worlds)
+    if not ranges:
+        check(config.alpha == 1.0, "alpha", config.alpha, "1 without worlds to choose from")
+        return env
+    check_ranges(env, ranges)
+    plain = not BASELINES[config.baseline].needs_sources
+    check(plain, "worlds", config.worlds, f"leave it out with baseline {config.baseline}, which has worlds of its own")
+    twice = sorted({found.name for found in ranges} & parse_grid(config.perturb).keys())
+    check(not twice, "worlds", config.worlds, f"leave out {', '.join(twice)}, which perturb sets")
+    return with_context(env, len(ranges))
 
 
 def _check_discount(config: TrainConfig, env: Environment) -> None:

@@ -14,6 +14,7 @@ from drigm.agents.recurrent import Memory, RecurrentAgents
 from drigm.algorithms import replay
 from drigm.algorithms.learner import Learner, LearnerState
 from drigm.algorithms.value_bounds import Robustness
+from drigm.algorithms.worst_world import WorldReturns, with_episodes, worst_weights
 from drigm.core.config import TrainConfig
 from drigm.core.metrics import Metrics, no_metrics
 from drigm.core.types import Array, PyTree, StoredStep
@@ -35,7 +36,7 @@ class ChunkSums(NamedTuple):
 class RunState(NamedTuple):
     """One shard of one seed: all that a run carries from tick to tick.
 
-    ``sums`` are those since the row of metrics began (`row_ticks`): carried, so that they are added in the same order
+    ``worlds`` are the returns of this shard's episodes in each persistent world. ``sums`` are those since the row of metrics began (`row_ticks`): carried, so that they are added in the same order
     however a row is cut into chunks, and whether or not the run was stopped within it.
     """
 
@@ -45,6 +46,7 @@ class RunState(NamedTuple):
     key: Array
     robustness: Robustness
     sums: ChunkSums
+    worlds: WorldReturns | None = None  # of persistent worlds
 
 
 class Decision(NamedTuple):
@@ -149,16 +151,30 @@ def _tick(
     decided = jax.vmap(lambda carry, key: decide(learner, env, agents, carry, key, tick))
     key, row, decision = decided(state.rollout, state.key)
     ring = jax.vmap(lambda rows, row: replay.insert(rows, row, tick, place))(state.ring, row)
-    step = jax.vmap(lambda carry, d: advance(env, carry, d.env_key, d.action, d.memory))
-    carry, episodes = step(state.rollout, decision)
+    step = jax.vmap(lambda carry, d, worlds: _advance_worlds(config, env, carry, d, worlds))
+    carry, worlds, episodes = step(state.rollout, decision, state.worlds)
 
     def update() -> tuple[LearnerState, Metrics, Array]:
         return learn(learner, state.learner, ring, decision.sample_key, tick, state.robustness, place)
 
     due = (tick + 1 >= first_update(config)) & (tick % config.update_every == 0)
     learnt, metrics, updates = jax.lax.cond(due, update, lambda: (state.learner, *nothing_learnt()))
-    state = state._replace(learner=learnt, rollout=carry, ring=ring, key=key)
+    state = state._replace(learner=learnt, rollout=carry, ring=ring, key=key, worlds=worlds)
     return state, ChunkSums(episodes, metrics, updates)
+
+
+def _advance_worlds(
+    config: TrainConfig, env: Environment, carry: RolloutState, decision: Decision, worlds: WorldReturns | None
+) -> tuple[RolloutState, WorldReturns | None, EpisodeStats]:
+    """Step the environments of one shard; where worlds are persistent, resets draw from the team's worst of them."""
+    if env.persistent is not None and worlds is not None:
+        env = env._replace(params=env.persistent.weigh(env.params, worst_weights(worlds, config.alpha)))
+    after, episodes = advance(env, carry, decision.env_key, decision.action, decision.memory)
+    if env.persistent is not None and worlds is not None:
+        ended = after.timestep.terminated | after.timestep.truncated
+        world = jax.vmap(env.persistent.world)(after.env_state)
+        worlds = with_episodes(worlds, world, after.episode_return, ended)
+    return after, worlds, episodes
 
 
 def _advance(

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from drigm.core.errors import check
-from drigm.envs.api import Parameter
+from drigm.envs.api import Held, Parameter, Strength
 
 DAY_SECONDS = 24 * 60 * 60
 PARAMETERS = MappingProxyType(
@@ -20,8 +20,17 @@ PARAMETERS = MappingProxyType(
         "heat_capacity": Parameter("heat capacity of every zone, times 1 + strength"),
         "occupancy": Parameter("people added to every zone", (2.0, 5.0), -1e-9),
         "ac_power": Parameter("power of every AC unit, times 1 + strength"),
+        "capacity": Parameter("heat capacity of every zone, times this", (0.5, 2.0), 0.0, factor=True),
+        "conductance": Parameter("of a zone's outer walls and windows, times this", (0.5, 2.0), 0.0, factor=True),
+        "coupling": Parameter("conductance between zones, times this", (0.5, 2.0), 0.0, factor=True),
+        "ground": Parameter("conductance to the ground, times this", (0.5, 2.0), 0.0, factor=True),
+        "solar": Parameter("heat of the sun through windows, times this", (0.5, 2.0), 0.0, factor=True),
+        "power": Parameter("power of a zone's AC unit, times this", (0.7, 1.3), 0.0, factor=True),
+        "gains": Parameter("unknown heat in a zone, a share of the AC's full power", (-0.1, 0.1), -10.0, held=True),
     }
 )
+SOURCE = {"solar": "shgc", "ground": "ground"}  # whose weight the parameter is
+EACH_ZONE = ("conductance", "power")  # ranges draw one for every zone
 
 
 @dataclass(frozen=True)
@@ -41,6 +50,9 @@ class BuildingOptions:
     ``temp_range``: temperatures in C between which zones are taken to stay, only for the reward bound.
     ``warmer``: C added to the outdoor temperature. ``insulation``, ``heat_capacity``: the resistance of outer walls and
     windows, and the heat capacity of zones, are multiplied by 1 + this.
+    ``conductance``: that of a zone's outer walls and windows is multiplied by it, a scalar or [n]; ``coupling``: that
+    between zones. ``gains``: the range of unknown heat in each zone, as a share of the AC's full power, and for how
+    many hours on average a zone keeps it (0: all the episode).
     ``time_res``: seconds per step. ``episode_len``: steps per episode, together whole days.
     """
 
@@ -62,6 +74,9 @@ class BuildingOptions:
     warmer: float = 0.0
     insulation: float = 0.0
     heat_capacity: float = 0.0
+    conductance: float | Sequence[float] | np.ndarray = 1.0
+    coupling: float = 1.0
+    gains: Held = Held(0.0, 0.0, 0.0)
     time_res: int = 300
     episode_len: int = 288
 
@@ -70,6 +85,7 @@ class BuildingOptions:
         check(len(self.days) > 0 and min(self.days) >= 0, "days", self.days, "give one or more days, each 0 or more")
         check(0 <= self.reward_beta <= 1, "reward_beta", self.reward_beta, "give a number from 0 to 1")
         check(self.reward_pnorm >= 1, "reward_pnorm", self.reward_pnorm, "give a number of 1 or more")
+        check(self.gains.low <= self.gains.high and self.gains.hours >= 0, "gains", self.gains, "give lowest <= highest")
         low, high = self.temp_range
         check(low < high, "temp_range", self.temp_range, "give (lowest, highest)")
         for name in ("insulation", "heat_capacity"):
@@ -93,16 +109,35 @@ class BuildingOptions:
         return np.flatnonzero(ac_map)
 
 
-def varied(options: BuildingOptions, n: int, strengths: Mapping[str, float]) -> dict[str, Any]:
+def parameters(n: int) -> dict[str, Parameter]:
+    """The `PARAMETERS` of a building of ``n`` zones."""
+    return {name: p._replace(size=n) if name in EACH_ZONE else p for name, p in PARAMETERS.items()}
+
+
+def varied(options: BuildingOptions, n: int, strengths: Mapping[str, Strength]) -> dict[str, Any]:
     """The options of ``n`` zones that `PARAMETERS` with ``strengths`` change."""
     changed: dict[str, Any] = {}
     for name, strength in strengths.items():
+        if name == "gains":
+            changed[name] = strength if isinstance(strength, Held) else Held(float(strength), float(strength), 0.0)
+            continue
+        factor: Any = strength
         if name == "weather":
-            changed["warmer"] = options.warmer + strength
+            changed["warmer"] = options.warmer + factor
         elif name == "occupancy":
-            changed["full_occ"] = options.per_zone("full_occ", n) + strength
-        elif name == "ac_power":
-            changed["max_power"] = options.per_zone("max_power", n) * (1.0 + strength)
+            changed["full_occ"] = options.per_zone("full_occ", n) + factor
+        elif name in ("ac_power", "power"):
+            power = changed.get("max_power", options.per_zone("max_power", n))
+            changed["max_power"] = power * (factor if name == "power" else 1.0 + factor)
+        elif name in ("heat_capacity", "capacity"):
+            capacity = 1.0 + changed.get("heat_capacity", options.heat_capacity)
+            changed["heat_capacity"] = capacity * (factor if name == "capacity" else 1.0 + factor) - 1.0
+        elif name == "insulation":
+            changed[name] = (1.0 + options.insulation) * (1.0 + factor) - 1.0
+        elif name in ("solar", "ground"):
+            changed[f"{SOURCE[name]}_weight"] = getattr(options, f"{SOURCE[name]}_weight") * factor
+        elif name == "conductance":
+            changed[name] = options.per_zone(name, n) * factor
         else:
-            changed[name] = (1.0 + getattr(options, name)) * (1.0 + strength) - 1.0
+            changed[name] = getattr(options, name) * factor
     return changed

@@ -26,7 +26,7 @@ from drigm.core.errors import check
 from drigm.core.types import Array, EnvSpec, TimeStep
 from drigm.envs.api import Environment, Shift
 from drigm.envs.building import dataset, thermal
-from drigm.envs.building.options import DAY_SECONDS, PARAMETERS, BuildingOptions, varied
+from drigm.envs.building.options import DAY_SECONDS, BuildingOptions, parameters, varied
 from drigm.envs.shifts import SOURCES
 
 POWER_SCALE = 24.0  # SustainGym's weight of the power term, before (1 - reward_beta)
@@ -64,6 +64,8 @@ class BuildingParams(NamedTuple):
     power_weight: Array  # []
     days: Array  # [D] int32
     protocol_days: Array  # [50] int32, the start days of the evaluation protocol
+    gains: Array  # [2] lowest and highest unknown heat of a zone, in units of the AC's full power
+    gains_change: Array  # [] the chance per step that a zone's changes
 
 
 class BuildingState(NamedTuple):
@@ -72,6 +74,7 @@ class BuildingState(NamedTuple):
     temperatures: Array  # [n] C
     clock: Array  # [] int32, index into the year's series
     elapsed: Array  # [] int32, steps of this episode
+    gains: Array  # [n] unknown heat, in units of the AC's full power
 
 
 def building(name: str, **options) -> Environment:
@@ -92,17 +95,18 @@ def building(name: str, **options) -> Environment:
     def reset(key: Array, params: BuildingParams) -> tuple[BuildingState, TimeStep]:
         day = params.days[jax.random.randint(key, (), 0, params.days.shape[0])]
         index = jnp.asarray(starts)[jnp.minimum(day, len(starts) - 1)]
-        state = BuildingState(params.target, index, jnp.zeros((), jnp.int32))
+        gains = _gains(jax.random.fold_in(key, 1), params)
+        state = BuildingState(params.target, index, jnp.zeros((), jnp.int32), gains)
         return state, _time_step(state, _drive(params, state), jnp.zeros(()), agent_zones, spec)
 
     def step(key: Array, state: BuildingState, joint_action: Array, params: BuildingParams):
-        del key  # the weather is given: nothing here is random
         power = _power(joint_action, chosen)
         drive = _drive(params, state)
-        temperatures = _temperatures(params, state.temperatures, _on_zones(power, agent_zones, params), drive)
+        heat = _on_zones(power, agent_zones, params) + state.gains
+        temperatures = _temperatures(params, state.temperatures, heat, drive)
         reward = len(agent_zones) * _reward(params, power, temperatures, chosen.reward_pnorm)
         index = jnp.where(state.clock + 1 >= params.out_temp.shape[0], 0, state.clock + 1)
-        state = BuildingState(temperatures, index, state.elapsed + 1)
+        state = BuildingState(temperatures, index, state.elapsed + 1, _later_gains(key, params, state.gains))
         return state, _time_step(state, drive, reward, agent_zones, spec)
 
     return Environment(
@@ -120,7 +124,7 @@ def building(name: str, **options) -> Environment:
                 SOURCES: functools.partial(source_worlds, place, chosen),
             }
         ),
-        parameters=PARAMETERS,
+        parameters=parameters(len(zone_names)),
         vary=lambda strengths: building(name, **{**options, **varied(chosen, len(zone_names), strengths)}),
     )
 
@@ -166,7 +170,9 @@ def building_params(place: dataset.Place, options: BuildingOptions) -> BuildingP
     steps_per_hour = 3600 / options.time_res
     paths = thermal.conductances(zones, u_factors)
     paths = paths._replace(
-        outdoor=paths.outdoor / (1.0 + options.insulation), capacity=paths.capacity * (1.0 + options.heat_capacity)
+        between=paths.between * options.coupling,
+        outdoor=paths.outdoor / (1.0 + options.insulation) * options.per_zone("conductance", n),
+        capacity=paths.capacity * (1.0 + options.heat_capacity),
     )
     model = thermal.continuous(
         paths,
@@ -196,6 +202,8 @@ def building_params(place: dataset.Place, options: BuildingOptions) -> BuildingP
         power_weight=single((1 - options.reward_beta) * POWER_SCALE),
         days=jnp.asarray(np.asarray(options.days), jnp.int32),
         protocol_days=jnp.asarray(PROTOCOL_DAYS),
+        gains=single((options.gains.low, options.gains.high)),
+        gains_change=single(min(1.0, options.time_res / 3600 / options.gains.hours) if options.gains.hours else 0.0),
     )
 
 
@@ -241,6 +249,19 @@ def _power(joint_action: Array, options: BuildingOptions) -> Array:
         return jnp.clip(joint_action.astype(jnp.float32), -1.0, 1.0)
     half = options.levels / 2
     return (joint_action.astype(jnp.float32) - half) / half
+
+
+def _gains(key: Array, params: BuildingParams) -> Array:
+    """Unknown heat [n], drawn uniformly for each zone; the ends are exact, so that a range of 0 is 0."""
+    share = jax.random.uniform(key, params.target.shape)
+    return params.gains[0] * (1.0 - share) + params.gains[1] * share
+
+
+def _later_gains(key: Array, params: BuildingParams, gains: Array) -> Array:
+    """Unknown heat [n] in the next step: some zones' is drawn anew."""
+    k_change, k_gains = jax.random.split(key)
+    change = jax.random.uniform(k_change, gains.shape) < params.gains_change
+    return jnp.where(change, _gains(k_gains, params), gains)
 
 
 def _on_zones(power: Array, agent_zones: np.ndarray, params: BuildingParams) -> Array:
