@@ -28,7 +28,7 @@ from drigm.core.metrics import COLUMNS
 from drigm.core.scales import scales_of, to_text
 from drigm.envs import make_env
 from drigm.evaluation.cache import _stored, stored_evaluation
-from drigm.evaluation.evaluate import ShiftScore
+from drigm.evaluation.scores import ShiftScore
 from drigm.storage import checkpoint
 from drigm.storage.results import store_result
 from drigm.storage.run_directory import RunDirectory, metrics_row

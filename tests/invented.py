@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from drigm.evaluation.evaluate import Evaluation, shift_score
+from drigm.evaluation.scores import Evaluation, shift_score
 from drigm.experiments.reproduce import plan
 from drigm.experiments.reproduce.runner import Outcome, Scored, Timing
 from drigm.report.figures.style import drawing

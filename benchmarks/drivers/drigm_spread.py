@@ -22,7 +22,8 @@ from peak import peak_bytes
 from drigm.core.config import TrainConfig
 from drigm.envs.api import Environment
 from drigm.envs.shifts import worlds
-from drigm.evaluation.evaluate import episode_scores
+from drigm.evaluation.players import teams
+from drigm.evaluation.scores import episode_scores
 from drigm.runtime.devices import cache_compilations, use_cores
 from drigm.storage.run_directory import RunDirectory
 from drigm.training.loop import train_session
@@ -145,7 +146,7 @@ def greedy_returns(run: Run) -> Any:
     """Return the undiscounted returns [K, E] of greedy episodes of every seed."""
     env: Environment = run.env
     played, tried = worlds(env, "nominal")
-    return episode_scores(played, run.weights().agents, tried)[0]
+    return episode_scores(played, teams(run.weights().agents), tried)[0]
 
 
 if __name__ == "__main__":

@@ -9,7 +9,9 @@ print(drigm.evaluate(run, shifts="climate"))
 from drigm.core.errors import UserError
 from drigm.envs import make_env
 from drigm.envs.subprocess.check_env import check_env
-from drigm.evaluation.evaluate import Evaluation, evaluate
+from drigm.evaluation.controllers import evaluate_controller
+from drigm.evaluation.evaluate import evaluate
+from drigm.evaluation.scores import Evaluation
 from drigm.experiments.sweep import sweep
 from drigm.experiments.train import (
     QMIX,
@@ -43,6 +45,7 @@ __all__ = [
     "UserError",
     "check_env",
     "evaluate",
+    "evaluate_controller",
     "exact",
     "load_run",
     "make_env",

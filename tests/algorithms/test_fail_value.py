@@ -9,7 +9,8 @@ from drigm.algorithms.value_bounds import auto_fail_value
 from drigm.envs import make_env
 from drigm.envs.api import Shift
 from drigm.envs.toy.tabular import detour
-from drigm.evaluation.evaluate import episode_scores
+from drigm.evaluation.players import teams
+from drigm.evaluation.scores import episode_scores
 from drigm.verification.exact import TabularProblem, policy_values
 
 GAMMA, RHO = 0.8, 0.5
@@ -61,5 +62,5 @@ def test_fail_value_0_goes_on_and_auto_quits(fail_value, undiscounted):
     seeds = seeds_to_learn(3)
     state, _ = train_all(config, env, seeds=seeds, rho=[RHO] * len(seeds))
     agents = jax.tree.map(lambda x: x[0], state.learner.average.agents)
-    returns = episode_scores(env, agents, [Shift("nominal", env.params)])
+    returns = episode_scores(env, teams(agents), [Shift("nominal", env.params)])
     np.testing.assert_allclose(returns, undiscounted, rtol=1e-5)

@@ -18,7 +18,8 @@ from drigm.envs import make_env
 from drigm.envs.api import Shift
 from drigm.envs.calibration import TYPICAL_RETURN, calibrated, random_play, typical_return
 from drigm.envs.subprocess.environment import subprocess_env
-from drigm.evaluation.evaluate import episode_scores
+from drigm.evaluation.players import teams
+from drigm.evaluation.scores import episode_scores
 from drigm.training.subprocess_loop import make_subprocess_train
 
 
@@ -197,7 +198,7 @@ def test_every_unit_is_learnt(unit, factorization, learnt):
     state, sums = train_all(config, env, seeds=seeds, rho=(0.0,) * len(seeds))
     assert np.isfinite(sums.metrics.loss).all()
     agents = jax.tree.map(lambda x: jnp.asarray(np.asarray(x[0])), state.learner.average.agents)
-    returns = episode_scores(env, agents, [Shift("nominal", env.params)])[0] / unit
+    returns = episode_scores(env, teams(agents), [Shift("nominal", env.params)])[0] / unit
     learnt("mean return", returns.mean(axis=-1), at_least=0.9)
 
 
@@ -220,6 +221,6 @@ def test_a_building_through_pettingzoo_is_the_building(tmp_path):
     for name, env in (("itself", "building:OfficeSmall/Tucson"), ("through", through)):
         run = drigm.train(env, "vdn", out=tmp_path / name, **settings)
         agents = run.weights().agents
-        scores.append(episode_scores(building, agents, [Shift("nominal", building.params)])[0].mean(axis=-1))
+        scores.append(episode_scores(building, teams(agents), [Shift("nominal", building.params)])[0].mean(axis=-1))
     low, high = ttest_ind(*scores, equal_var=False).confidence_interval(0.999)
     assert low < 0.0 < high, scores

@@ -26,7 +26,8 @@ from drigm.envs import make_env
 from drigm.envs.api import Shift
 from drigm.envs.jaxmarl import smax
 from drigm.envs.jaxmarl.imports import permissive
-from drigm.evaluation.evaluate import episode_scores
+from drigm.evaluation.players import teams
+from drigm.evaluation.scores import episode_scores
 
 STOP = 4
 
@@ -233,7 +234,7 @@ def test_a_small_scenario_is_learnt(learnt):
     env, seeds = battle("3m"), seeds_to_learn(1)
     state, _ = train_all(chosen, env, seeds=seeds, rho=[0.0] * len(seeds))
     agents = jax.tree.map(lambda x: jnp.asarray(np.asarray(x[0])), state.learner.average.agents)
-    wins = episode_scores(env, agents, [Shift("nominal", env.params)])
+    wins = episode_scores(env, teams(agents), [Shift("nominal", env.params)])
     assert wins.shape == (1, len(seeds), 512)
     # Four seeds: 0.891 ± 0.007 (with half the updates ten were 0.806 ± 0.029).
     learnt("battles won", wins[0].mean(axis=-1), at_least=0.75)

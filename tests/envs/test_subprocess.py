@@ -29,6 +29,7 @@ from drigm.envs.subprocess.vector import SubprocessSource, SubprocessVector
 from drigm.envs.subprocess.worker.errors import EnvError
 from drigm.envs.subprocess.worker.parallel_env import ParallelAdapter
 from drigm.evaluation import subprocess_play
+from drigm.evaluation.players import teams
 from drigm.evaluation.subprocess_play import subprocess_outcomes
 from drigm.training.subprocess_loop import make_subprocess_train
 
@@ -345,12 +346,12 @@ def test_greedy_episodes_are_played_until_they_end(monkeypatch):
     env = subprocess_env("pettingzoo", f"{FILE.parent / 'odd_envs.py'}:Late", workers=1)._replace(num_eval_episodes=2)
     assert env.spec.episode_limit == 4
     agents = jax.tree.map(lambda x: x[None], make_agents(jax.random.key(0), env.spec, 8, **HEAD))
-    played = subprocess_outcomes(env, agents, [Shift("nominal", ())]).episode_return
+    played = subprocess_outcomes(env, teams(agents), [Shift("nominal", ())]).episode_return
     assert (played >= 0.0).all()
     monkeypatch.setattr(subprocess_play, "SHORTEST", 2)
     monkeypatch.setattr(subprocess_play, "PATIENCE", 1)
     with pytest.raises(UserError, match="greedy episode 0 has not ended after 4 steps, where evaluation gives up"):
-        subprocess_outcomes(env, agents, [Shift("nominal", ())])
+        subprocess_outcomes(env, teams(agents), [Shift("nominal", ())])
 
 
 @pytest.mark.slow
@@ -408,7 +409,9 @@ def test_episodes_do_not_depend_on_how_many_are_played_at_once():
     agents = jax.tree.map(lambda x: x[None], make_agents(jax.random.key(0), env.spec, 8, **HEAD))
     worlds = [Shift("nominal", ())]
     few, many = (
-        subprocess_outcomes(env._replace(subprocess=env.subprocess._replace(most=most)), agents, worlds).episode_return
+        subprocess_outcomes(
+            env._replace(subprocess=env.subprocess._replace(most=most)), teams(agents), worlds
+        ).episode_return
         for most in (3, 64)
     )
     assert few.shape == (1, 1, 7)

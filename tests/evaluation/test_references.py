@@ -4,17 +4,16 @@ import csv
 import math
 from pathlib import Path
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from drigm.core.errors import UserError
 from drigm.envs import make_env
 from drigm.envs.building.dataset import PROTOCOL_CITIES
-from drigm.envs.shifts import shift_suite, stack_params
-from drigm.evaluation.controllers import controlled_day, do_nothing, one_step_optimal
+from drigm.evaluation.controllers import evaluate_controller
+from drigm.evaluation.one_step import one_step_optimal
 from drigm.evaluation.published import (
+    CONTROLLERS,
     PAPER_CITIES,
     PAPER_METHODS,
     authors_radii,
@@ -107,23 +106,12 @@ def test_what_is_unknown():
         controller_score("Fairbanks", "do_nothing")
 
 
-def controller_scores(env, controller, shifts="climate"):
-    """The mean score of a controller over the protocol's episodes, by name of the world."""
-    episodes, worlds = jnp.arange(env.num_eval_episodes), shift_suite(env, shifts)
-
-    def world_return(params):
-        return jax.vmap(lambda index: controlled_day(env, controller, params, index)[0].reward.sum())(episodes)
-
-    returns = jax.jit(lambda stacked: jax.lax.map(world_return, stacked))(stack_params(worlds))
-    return dict(zip([w.name for w in worlds], np.asarray(env.score(returns)).mean(axis=1).tolist(), strict=True))
-
-
-@pytest.mark.parametrize(("name", "make"), [("do_nothing", do_nothing), ("one_step_optimum", one_step_optimal)])
-def test_controllers_compute_to_what_is_shipped(env, name, make):
-    scores = controller_scores(env, make(env))
-    assert list(scores) == list(PROTOCOL_CITIES)
-    for city, score in scores.items():
-        assert score == pytest.approx(controller_score(city, name), abs=5e-4), city
+def test_controllers_compute_to_what_is_shipped(env):
+    for name in CONTROLLERS:
+        scores = evaluate_controller(name, env, "climate").scores
+        assert [score.name for score in scores] == list(PROTOCOL_CITIES)
+        for score in scores:
+            assert score.mean == pytest.approx(controller_score(score.name, name), abs=5e-4), (name, score.name)
 
 
 def test_reference_levels():
@@ -135,11 +123,12 @@ def test_reference_levels():
 
 def test_controllers_of_a_building_with_zones_without_ac():
     env = make_env("building:OfficeSmall/NewYork", ac_map=[1, 0, 1, 1, 1, 0], levels=21)
-    still = controller_scores(env, do_nothing(env), "nominal")["nominal"]
-    assert controller_scores(env, one_step_optimal(env), "nominal")["nominal"] > max(0.9, still)
+    still, best = (
+        evaluate_controller(name, env, "nominal").scores[0].mean for name in ("do_nothing", "one_step_optimum")
+    )
+    assert best > max(0.9, still)
 
 
-def test_controllers_need_levels():
-    env = make_env("building:OfficeSmall/Tucson", continuous=True)
+def test_the_one_step_optimum_needs_levels():
     with pytest.raises(UserError, match="levels of power"):
-        do_nothing(env)
+        one_step_optimal(make_env("building:OfficeSmall/Tucson", continuous=True))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from invented import plot
 
-from drigm.evaluation.evaluate import Evaluation, ShiftScore
+from drigm.evaluation.scores import Evaluation, ShiftScore
 from drigm.experiments import demo
 from drigm.experiments.sweep.results import Swept
 from drigm.experiments.sweep.spec import read_sweep

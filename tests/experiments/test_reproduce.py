@@ -20,8 +20,8 @@ from invented import CITIES, invented, invented_study
 from drigm.cli.main import main
 from drigm.core.errors import UserError
 from drigm.core.naming import method_name
-from drigm.evaluation.evaluate import Evaluation, shift_score
 from drigm.evaluation.published import authors_score, paper_score, reference_method
+from drigm.evaluation.scores import Evaluation, shift_score
 from drigm.evaluation.statistics import marl_eval_json
 from drigm.experiments import reproduce
 from drigm.experiments.reproduce import PARTS, SCALES, plan, plan_text

@@ -21,7 +21,7 @@ from small import SMALL, assert_one_sentence
 
 from drigm.cli.main import main
 from drigm.core.errors import UserError
-from drigm.evaluation.evaluate import shift_score
+from drigm.evaluation.scores import shift_score
 from drigm.experiments.sweep import sweep
 from drigm.experiments.sweep.engines import Ended, Engine, Options, local_engine
 from drigm.experiments.sweep.plan import Plan, load_plan, make_plan

@@ -525,7 +525,12 @@ def test_report_of_a_building(tmp_path):
         assert part in page
     text = re.search(r'id="day-data">(.*?)</script>', page)[1]
     data = json.loads(text)
-    assert [policy["label"] for policy in data["days"][0]["policies"]] == ["QMIX", "One-step optimum", "Doing nothing"]
-    best, idle = (data["days"][0]["policies"][i]["score"] for i in (1, 2))
+    assert [policy["label"] for policy in data["days"][0]["policies"]] == [
+        "QMIX",
+        "PI, tuned by SIMC",
+        "One-step optimum",
+        "Doing nothing",
+    ]
+    best, idle = (data["days"][0]["policies"][i]["score"] for i in (2, 3))
     assert best > 0.95 > idle
     assert jnp.isfinite(jnp.asarray(data["days"][0]["outdoor"])).all()

@@ -23,7 +23,7 @@ from drigm.core.errors import UserError
 from drigm.core.scales import scales_of
 from drigm.envs import make_env
 from drigm.evaluation.cache import cached_evaluation, stored_evaluation
-from drigm.evaluation.evaluate import Evaluation, shift_score
+from drigm.evaluation.scores import Evaluation, shift_score
 from drigm.report.sections.overview import ran_on
 from drigm.runtime import interrupts
 from drigm.runtime.files import FileError, append_text, hold, write_text

@@ -121,7 +121,9 @@ def test_a_file_that_is_gone_is_said_and_may_lie_elsewhere(copy, capsys):
     load_run(copy / "run", env=f"pettingzoo:{copy}/env.py:Env")
     assert (copy / "env.py.imported").exists()
     for other in (f"pettingzoo:{copy}/env.py:Base", f"pettingzoo:{copy}/other.py:Env", "probe:levels"):
-        assert "the run's is" in refused(capsys, "evaluate", copy / "run", "--env", other)
+        with pytest.raises(UserError, match="the run's is"):
+            load_run(copy / "run", env=other)
+        assert "--trust" in refused(capsys, "evaluate", copy / "run", "--env", other)  # names another one to play in
 
 
 def test_an_old_run_with_a_relative_name_still_opens(copy, monkeypatch, capsys):

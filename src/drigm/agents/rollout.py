@@ -7,6 +7,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from drigm.agents.policies import Policy
 from drigm.agents.recurrent import AgentInputs, Memory, RecurrentAgents
 from drigm.core.types import Array, PyTree, StoredStep, TimeStep
 from drigm.envs.api import Environment, reset_all
@@ -36,6 +37,20 @@ def act(agents: RecurrentAgents, memory: Memory, row: StoredStep) -> tuple[Memor
     return memory, action
 
 
+class Greedy(NamedTuple):
+    """Agents as a policy: each takes its own greedy action."""
+
+    agents: RecurrentAgents
+
+    def initial_memory(self, batch: int) -> Memory:
+        """Return cleared memories for ``batch`` parallel joint histories."""
+        return self.agents.initial_memory(batch)
+
+    def act(self, memory: Memory, row: StoredStep) -> tuple[Memory, Array]:
+        """Return `act` of the agents."""
+        return act(self.agents, memory, row)
+
+
 class Outcome(NamedTuple):
     """How an episode went."""
 
@@ -45,21 +60,37 @@ class Outcome(NamedTuple):
 
 def greedy_outcome(env: Environment, agents: RecurrentAgents, key: Array, params: PyTree) -> Outcome:
     """Return the outcome of one greedy episode in the world ``params``."""
-    shown, _ = greedy_episode(env, agents, key, params)
+    return outcome(env, Greedy(agents), key, params)
+
+
+def outcome(env: Environment, policy: Policy, key: Array, params: PyTree) -> Outcome:
+    """Return the outcome of one episode of ``policy`` in the world ``params``."""
+    shown, _ = episode(env, policy, key, params)
     won = jnp.bool_(False) if shown.won is None else jnp.any(shown.won)
     return Outcome(jnp.sum(shown.reward), won)
 
 
 def greedy_episode(env: Environment, agents: RecurrentAgents, key: Array, params: PyTree) -> tuple[TimeStep, Array]:
-    """Play one greedy episode; steps after its end have reward 0 and are not won.
+    """Play one greedy episode; see `episode`."""
+    return episode(env, Greedy(agents), key, params)
+
+
+def episode(env: Environment, policy: Policy, key: Array, params: PyTree) -> tuple[TimeStep, Array]:
+    """Play one episode of ``policy``; steps after its end have reward 0 and are not won.
 
     Returns:
         The time-steps [L, ...] that followed each action, L being the episode limit, and the joint actions [L, N].
     """
     world = env._replace(params=params)
     key_reset, key_steps = jax.random.split(key)
-    carry = start(world, agents, key_reset, 1)
-    _, played = play(world, greedy(world, agents), carry, jax.random.split(key_steps, env.spec.episode_limit))
+
+    def choose(carry: RolloutState, key: Array) -> tuple[PyTree, Array, None]:
+        del key
+        memory, action = policy.act(carry.memory, stored_step(env, carry))
+        return memory, action, None
+
+    carry = begin(policy.initial_memory(1), *reset_all(world, key_reset, 1))
+    _, played = play(world, choose, carry, jax.random.split(key_steps, env.spec.episode_limit))
     played = jax.tree.map(lambda x: x[:, 0], played)
     shown, inside = played.after, played.inside
     won = None if shown.won is None else shown.won & inside

@@ -13,8 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from drigm.agents.numpy_agents import NumpyAgents
-from drigm.agents.recurrent import Memory
+from drigm.agents.policies import Policy
 from drigm.core.types import NO_ACTION, Array, EnvSpec, PyTree, StoredStep, TimeStep
 from drigm.envs import perturbations
 from drigm.envs.api import Environment
@@ -97,7 +96,7 @@ def _spread(keys: Array, tick: Array, envs: int) -> Array:
     return jax.vmap(lambda key: jax.random.split(jax.random.fold_in(key, tick), envs))(keys)
 
 
-def before_reset(spec: EnvSpec, strengths: Strengths, memory: Memory, axes: tuple[int, ...]) -> RolloutState:
+def before_reset(spec: EnvSpec, strengths: Strengths, memory: PyTree, axes: tuple[int, ...]) -> RolloutState:
     """Return the carry [*axes] of environments whose next time-step is the first of an episode."""
     avail = jnp.ones((*axes, spec.num_agents, spec.num_actions), bool)
     steps = TimeStep(
@@ -162,7 +161,7 @@ class Actor:
         step = self.carry.timestep
         self.carry = self.carry._replace(timestep=step._replace(truncated=step.truncated | lost))
 
-    def decide(self, team: NumpyAgents, choose: Any = None) -> tuple[StoredStep, np.ndarray]:
+    def decide(self, team: Policy, choose: Any = None) -> tuple[StoredStep, np.ndarray]:
         """Choose what to do at the present time-steps.
 
         Args:

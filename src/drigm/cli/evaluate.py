@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from drigm.agents.pi import TRIM
 from drigm.cli import open_run
 from drigm.envs.perturbations import parse_grid
 from drigm.evaluation.evaluate import evaluate
@@ -23,16 +24,33 @@ def add(commands: Any) -> None:
         metavar="NAME=STRENGTH,...",
         help="play each world under each strength, as in obs_noise=0,0.1,0.4; repeat it for combinations",
     )
-    score.add_argument("--json", action="store_true", help="one object per shift: name, mean, se, per_seed")
-    open_run.add_flags(score)
+    score.add_argument(
+        "--trim",
+        type=float,
+        nargs="?",
+        const=TRIM,
+        default=0.0,
+        metavar="GAIN",
+        help=f"add a slow integral of each agent's own error to its level (default gain: {TRIM}; see docs/building.md)",
+    )
+    score.add_argument("--no-controllers", action="store_true", help="leave out PI and the others that do not learn")
+    told = "one object per shift: name, mean, se, per_seed, controllers"
+    score.add_argument("--json", action="store_true", help=told)
+    open_run.add_flags(score, env="play in this environment instead; or the run's own, named again where it lies")
     score.set_defaults(run=_evaluate)
 
 
 def _evaluate(options: argparse.Namespace) -> int:
     use_cores()
     cache_compilations()
+    run, env = open_run.elsewhere(options.directory, options)
     result = evaluate(
-        open_run.opened(options.directory, options), options.shifts, parse_grid(" ".join(options.perturb))
+        run,
+        options.shifts,
+        parse_grid(" ".join(options.perturb)),
+        env=env,
+        trim=options.trim,
+        controllers=not options.no_controllers,
     )
     print(result.to_json() if options.json else result)
     return 0

@@ -1,4 +1,4 @@
-"""The command line: drigm train, evaluate, report, verify, reproduce, sweep, check-env, list."""
+"""The command line: drigm train, evaluate, controllers, report, verify, reproduce, sweep, check-env, list."""
 
 from __future__ import annotations
 
@@ -12,13 +12,23 @@ from typing import NoReturn
 
 import jax
 
-from drigm.cli import check_env, evaluate, report, reproduce, sweep, train, verify
+from drigm.cli import check_env, controllers, evaluate, report, reproduce, sweep, train, verify
 from drigm.cli import list as listing
 from drigm.core.errors import UserError, one_line
 from drigm.runtime import interrupts
 
 TOO_LARGE = "memory: there is not enough of it; give a smaller replay_size, num_envs, batch or seeds."
-COMMANDS = (train, evaluate, verify, reproduce, report, check_env, sweep, listing)  # in the order of `drigm --help`
+COMMANDS = (  # in the order of `drigm --help`
+    train,
+    evaluate,
+    controllers,
+    verify,
+    reproduce,
+    report,
+    check_env,
+    sweep,
+    listing,
+)
 
 
 class _Parser(argparse.ArgumentParser):

@@ -7,22 +7,41 @@ from pathlib import Path
 from typing import Any
 
 from drigm.core.errors import as_path
+from drigm.envs import make_env
+from drigm.envs.api import Environment
+from drigm.envs.subprocess.source import located, origin
+from drigm.storage.run_directory import RunDirectory
 from drigm.training.runs import Run, load_run
 from drigm.training.trust import Named
 
+AGAIN = "the run's environment, named again where it lies"
 
-def add_flags(parser: Any, *, again: bool = True) -> None:
-    """Add ``--trust`` and, with ``again``, the flags that name a run's environment again."""
+
+def add_flags(parser: Any, *, again: bool = True, env: str = AGAIN) -> None:
+    """Add ``--trust`` and, with ``again``, flags that name a run's environment again; ``env``: what ``--env`` does."""
     told = "import and start what the run names, though somebody else made it (SECURITY.md)"
     parser.add_argument("--trust", action="store_true", help=told)
     if again:
-        parser.add_argument("--env", metavar="ENV", default="", help="the run's environment, named again where it lies")
+        parser.add_argument("--env", metavar="ENV", default="", help=env)
         parser.add_argument("--env-python", metavar="PYTHON", default="", help="the run's interpreter, named again")
 
 
 def named(options: argparse.Namespace) -> Named:
     """Return what the flags say."""
     return Named(options.trust, getattr(options, "env", ""), getattr(options, "env_python", ""))
+
+
+def elsewhere(directory: str | Path, options: argparse.Namespace) -> tuple[Run, Environment | None]:
+    """Return the run in ``directory``, and the environment of ``--env`` where that is not the run's own.
+
+    The run's own is named again by its id, or by the same module and factory in another folder.
+    """
+    config = RunDirectory(as_path("run", directory)).load_config()
+    ours, theirs = (origin(located(env, config.env_python)) for env in (options.env, config.env))
+    if options.env in ("", config.env) or (ours and theirs and ours[1:] == theirs[1:]):
+        return opened(directory, options), None
+    run = load_run(as_path("run", directory), **named(options)._replace(env="")._asdict())
+    return run, make_env(located(options.env))
 
 
 def opened(directory: str | Path, options: argparse.Namespace) -> Run:

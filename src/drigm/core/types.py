@@ -73,6 +73,16 @@ class Declared(NamedTuple):
     reward: bool
 
 
+class Regulated(NamedTuple):
+    """The reading that each agent's own action holds at a setpoint; a higher level of the action raises it.
+
+    It is what a controller needs to know (`drigm.agents.pi`), and nothing that learns looks at it.
+    """
+
+    reading: int  # index into an agent's observation
+    setpoint: Float32[np.ndarray, " N"]  # in the reading's own unit
+
+
 class EnvSpec(NamedTuple):
     """The static facts of an environment: sizes, scales, and what its rewards can be.
 
@@ -103,6 +113,7 @@ class EnvSpec(NamedTuple):
     idle_action: int = 0  # what an agent does before anything was decided (actuator delay)
     scales_known: bool = False  # True: offsets and scales come from the physics of the environment, or were measured
     declared: Declared | None = None  # None: all scales are declared
+    regulated: Regulated | None = None  # None: the agents hold nothing at a setpoint, or it is not known what
 
     @property
     def num_agents(self) -> int:

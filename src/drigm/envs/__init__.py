@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from drigm.core.errors import UserError, choose, shown
 from drigm.envs.api import Environment, Shift
@@ -56,7 +56,7 @@ KINDS: dict[str, Kind] = {
 }
 
 
-def make_env(env_id: str, **options) -> Environment:
+def make_env(env_id: str, **options: Any) -> Environment:
     """Return the environment called ``env_id``, such as ``building:OfficeSmall/Tucson``.
 
     ``options`` go to the environment's factory. Raises `UserError` naming what is allowed.

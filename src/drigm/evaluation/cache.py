@@ -12,7 +12,8 @@ from drigm.core.config import TrainConfig
 from drigm.core.errors import warn
 from drigm.envs.shifts import Grid
 from drigm.envs.subprocess.source import origin, source_file
-from drigm.evaluation.evaluate import Evaluation, ShiftScore, default_shifts, evaluate_together
+from drigm.evaluation.evaluate import default_shifts, evaluate_together
+from drigm.evaluation.scores import Evaluation, ShiftScore
 from drigm.runtime.files import FileError, file_digest
 from drigm.storage.results import load_result, store_result
 from drigm.storage.run_directory import RunDirectory

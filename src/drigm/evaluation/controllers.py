@@ -1,117 +1,168 @@
-"""The two ends of a building's score: doing nothing, and the one-step optimum with full knowledge.
+"""Controllers that do not learn, in the worlds where teams are scored: every table needs them.
 
-Neither learns. Doing nothing leaves every zone's AC off. The one-step optimum knows the model, all temperatures and the
-weather that is about to act, and chooses the joint power with the best reward of the next step alone.
+====================  ============================================================================================
+``do_nothing``        the idle action, always
+``p``                 proportional, kp 0.2, hand-picked for buildings (level per K)
+``pi``                with an integral, ki 0.05 (level per K and step), hand-picked too
+``pi_tuned``          PI with gains by rule, from a step response in the training environment alone
+                      (`drigm.evaluation.tuning`)
+``one_step_optimum``  knows the model and all that acts on it (`drigm.evaluation.one_step`): no controller, an upper end
+====================  ============================================================================================
+
+The first four see what agents see, each its own, and are scored by the same programs as trained teams.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from drigm.core.errors import check
-from drigm.core.types import Array, TimeStep, map_tree
-from drigm.envs.api import Environment, reset_all
-from drigm.envs.building.simulator import FULL_PRECISION, BuildingParams, BuildingState
-from drigm.envs.episodes import RolloutState, begin, play
+from drigm.agents.pi import HAND_PICKED, PI, loop_of
+from drigm.agents.policies import Constant, Policy
+from drigm.core.errors import check, choose
+from drigm.core.types import Array, PyTree, jit
+from drigm.envs import make_env
+from drigm.envs.api import Environment, Shift
+from drigm.envs.building.simulator import BuildingParams
+from drigm.envs.shifts import Grid, default_suite, worlds
+from drigm.evaluation.one_step import controlled_day, one_step_optimal
+from drigm.evaluation.players import constant, pi_controllers
+from drigm.evaluation.scores import Evaluation, episode_scores, shift_score
+from drigm.evaluation.tuning import tune
+from drigm.runtime.devices import use_cores
+from drigm.runtime.files import write_text
 
-Controller = Callable[[BuildingState, BuildingParams], Array]
-"""``controller(env_state, params) -> joint action [N] int32``."""
-
-RELAXED_SWEEPS = 20  # coordinate descents over the powers as real numbers; six zones need fewer than ten
-MOVES = np.array([-16, -4, -1, 0, 1, 4, 16], np.int32)  # levels that one zone may move at a time
-LEVEL_SWEEPS = 3  # trying every level in eight sweeps moves no city's score by 1e-5
-
-
-def do_nothing(env: Environment) -> Controller:
-    """Return the controller that gives every zone the level nearest to power 0."""
-    off = int(np.abs(_levels(env)).argmin())
-
-    def controller(state: BuildingState, params: BuildingParams) -> Array:
-        del state, params
-        return jnp.full(env.spec.num_agents, off, jnp.int32)
-
-    return controller
+TITLES = {
+    "do_nothing": "Doing nothing",
+    "p": "P",
+    "pi": "PI",
+    "pi_tuned": "PI, tuned by SIMC",
+    "one_step_optimum": "One-step optimum",
+}
 
 
-def one_step_optimal(env: Environment) -> Controller:
-    """Return the controller with the best reward of the next step, found in two stages.
+def controllers_of(env: Environment) -> list[str]:
+    """Return the names of the controllers that ``env`` has; only `do_nothing` where it says nothing that one holds."""
+    if env.spec.regulated is None:
+        return ["do_nothing"]
+    return [name for name in TITLES if name != "one_step_optimum" or isinstance(env.params, BuildingParams)]
 
-    The next temperatures are affine in the powers p: ``T' = c + H p``. First ``|ac_map (T' - target)|_2`` is minimised
-    over the powers as real numbers in their range by exact coordinate descent, which converges fast because a zone
-    hardly heats its neighbours within a step. Then the nearest levels are improved zone by zone under the true reward
-    of `Environment.step`, power term and all.
+
+def controller_scores(
+    env: Environment, tried: list[Shift], names: Sequence[str], trained_in: Environment | None = None
+) -> dict[str, np.ndarray]:
+    """Return the mean score [W] over the protocol's episodes of each controller in the worlds ``tried``.
+
+    Args:
+        env: the environment.
+        tried: its worlds.
+        names: of `controllers_of`.
+        trained_in: where ``pi_tuned`` is tuned, with agents of the same names; ``env`` as it is by default.
+
+    Raises:
+        UserError: the environment does not have such a controller.
     """
-    levels = jnp.asarray(_levels(env))
-    zones = np.flatnonzero(np.asarray(env.params.ac_map))  # of the agents; the same in every world of a suite
-    off = do_nothing(env)
-
-    def next_step(state: BuildingState, params: BuildingParams, action: Array) -> tuple[BuildingState, Array]:
-        state, timestep = env.step(jax.random.key(0), state, action, params)  # no randomness: any key
-        return state, timestep.reward
-
-    def controller(state: BuildingState, params: BuildingParams) -> Array:
-        action = off(state, params)
-        effect = params.heating[:, zones]  # H [n, N]
-        drifted, _ = next_step(state, params, action)
-        constant = drifted.temperatures - jnp.matmul(effect, levels[action], precision=FULL_PRECISION)
-        weighted = effect * jnp.broadcast_to(params.ac_map[:, None], effect.shape)
-        error = params.ac_map * (constant - params.target)
-        power = _box_least_squares(weighted, error, levels[0], levels[-1])
-        action = jnp.argmin(jnp.abs(levels[None, :] - power[:, None]), axis=-1).astype(jnp.int32)
-        return _improve(lambda a: next_step(state, params, a)[1], action, levels.shape[0])
-
-    return controller
+    for name in names:
+        choose("controller", name, controllers_of(env))
+    found: dict[str, np.ndarray] = {}
+    if "do_nothing" in names:
+        idle = jnp.full((1, env.spec.num_agents), env.spec.idle_action, jnp.int32)
+        found["do_nothing"] = episode_scores(env, constant(idle), tried).mean(axis=-1)[:, 0]
+    loops = [name for name in ("p", "pi", "pi_tuned") if name in names]
+    if loops:
+        gains = [_gains(name, env, trained_in or env) for name in loops]
+        kp, ki = (jnp.asarray(np.stack(side), jnp.float32) for side in zip(*gains, strict=True))
+        scores = episode_scores(env, pi_controllers(env.spec, kp, ki), tried).mean(axis=-1)
+        found |= {name: scores[:, i] for i, name in enumerate(loops)}
+    if "one_step_optimum" in names:
+        found["one_step_optimum"] = _one_step_scores(env, tried)
+    return {name: found[name] for name in names}
 
 
-def controlled_day(
-    env: Environment, controller: Controller, params: BuildingParams, episode: Array
-) -> tuple[TimeStep, Array]:
-    """Play protocol episode number ``episode`` with ``controller``; returns as `rollout.greedy_episode`."""
-    world = env._replace(params=env.episode(params, episode))
-    key = jax.random.key(0)  # no randomness: any will do
-
-    def act(carry: RolloutState, _: Array) -> tuple[None, Array, None]:
-        return None, controller(map_tree(lambda x: x[0], carry.env_state), world.params)[None], None
-
-    carry = begin(None, *reset_all(world, key, 1))
-    _, played = play(world, act, carry, jax.random.split(key, env.spec.episode_limit))
-    return map_tree(lambda x: x[:, 0], (played.after, played.action))
+def controller(name: str, env: Environment, trained_in: Environment | None = None) -> Policy:
+    """Return one of the controllers that see what agents see, as a policy; arguments and errors as above."""
+    if name == "do_nothing":
+        return Constant(np.full(env.spec.num_agents, env.spec.idle_action, np.int32))
+    choose("controller", name, tuple(TITLES)[:4])
+    kp, ki = (side.astype(np.float32) for side in _gains(name, env, trained_in or env))
+    return PI(loop_of(env.spec), kp, ki)
 
 
-def _levels(env: Environment) -> np.ndarray:
-    """The powers [A] that the actions stand for, ascending."""
-    values = env.spec.action_values
-    check(values is not None, "env", env.spec.name, "a reference controller needs levels of power as actions")
-    return np.asarray(values, np.float32)
+def evaluate_controller(
+    name: str,
+    env: str | Environment,
+    shifts: str | None = None,
+    perturb: Grid | None = None,
+    *,
+    trained_in: str | Environment | None = None,
+) -> Evaluation:
+    """Return the scores of a controller that does not learn, as `drigm.evaluate` returns those of a team.
+
+    Args:
+        name: ``do_nothing``, ``p``, ``pi``, ``pi_tuned`` or ``one_step_optimum``.
+        env: an environment, or its id.
+        shifts: a suite; by default ``climate`` or, where there is none, ``noise`` (``nominal`` with ``perturb``).
+        perturb: strengths of perturbations, as in `drigm.evaluate`.
+        trained_in: where ``pi_tuned`` is tuned; by default ``env`` in its own world.
+
+    Raises:
+        UserError: an unknown name, environment, suite or perturbation, or the environment has no such controller.
+    """
+    use_cores()
+    home = make_env(env) if isinstance(env, str) else env
+    tuned_in = make_env(trained_in) if isinstance(trained_in, str) else trained_in or home
+    suite = shifts or ("nominal" if perturb else default_suite(home))
+    played, tried = worlds(home, suite, perturb)
+    scores = controller_scores(played, tried, [choose("controller", name, tuple(TITLES))], tuned_in)[name]
+    return Evaluation(suite, [shift_score(world.name, scores[i : i + 1]) for i, world in enumerate(tried)])
 
 
-def _box_least_squares(matrix: Array, offset: Array, low: Array, high: Array) -> Array:
-    """Return x [N] in [low, high] that minimises ``|matrix x + offset|_2``: matrix [n, N], offset [n]."""
-    squares = jnp.maximum(jnp.sum(matrix * matrix, axis=0), 1e-12)
+def score_controllers(
+    env: Environment, shifts: str | None = None, perturb: Grid | None = None
+) -> dict[str, dict[str, float]]:
+    """Return the score of every controller that ``env`` has in every world of a suite, by name of the world.
 
-    def improve(i: Array, carry: tuple[Array, Array]) -> tuple[Array, Array]:
-        x, residual = carry
-        k = i % x.shape[0]
-        column = matrix[:, k]
-        best = jnp.clip(x[k] - jnp.vdot(column, residual, precision=FULL_PRECISION) / squares[k], low, high)
-        return x.at[k].set(best), residual + column * (best - x[k])
-
-    start = jnp.zeros(matrix.shape[1], jnp.float32)
-    return jax.lax.fori_loop(0, RELAXED_SWEEPS * matrix.shape[1], improve, (start, offset))[0]  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType] (untyped)
+    Arguments and errors as `evaluate_controller`; PI is tuned in ``env`` as it is.
+    """
+    played, tried = worlds(env, shifts or ("nominal" if perturb else default_suite(env)), perturb)
+    found = controller_scores(played, tried, controllers_of(played), env)
+    names = [world.name for world in tried]
+    return {name: dict(zip(names, map(float, scores), strict=True)) for name, scores in found.items()}
 
 
-def _improve(reward_of: Callable[[Array], Array], action: Array, levels: int) -> Array:
-    """Return ``action`` [N] after moving one zone at a time to the level of `MOVES` with the highest reward."""
-    moves = jnp.asarray(MOVES)
+def write_controllers(file: Path, found: Mapping[str, Mapping[str, float]]) -> None:
+    """Write what `score_controllers` found as CSV: a row for each world, a column for each controller."""
+    lines = [["world", *found]]
+    for world in next(iter(found.values())):
+        lines.append([world, *(f"{scores[world]:.4f}" for scores in found.values())])
+    write_text(file, "\n".join(",".join(line) for line in lines))
 
-    def improve(i: Array, action: Array) -> Array:
-        k = i % action.shape[0]
-        candidates = jnp.broadcast_to(action, (len(MOVES), *action.shape))
-        candidates = candidates.at[:, k].set(jnp.clip(action[k] + moves, 0, levels - 1))
-        return candidates[jnp.argmax(jax.vmap(reward_of)(candidates))]
 
-    return jax.lax.fori_loop(0, LEVEL_SWEEPS * action.shape[0], improve, action)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType] (untyped)
+def _gains(name: str, env: Environment, trained_in: Environment) -> tuple[np.ndarray, np.ndarray]:
+    """The gains kp and ki, each [N]."""
+    agents = env.spec.agents
+    if name != "pi_tuned":
+        kp, ki = HAND_PICKED
+        return np.full(len(agents), kp), np.full(len(agents), ki if name == "pi" else 0.0)
+    tuned = {one.agent: one for one in tune(trained_in)}
+    missing = [agent for agent in agents if agent not in tuned]
+    check(not missing, "trained_in", trained_in.spec.name, f"it has no agent {', '.join(missing)} to tune")
+    return np.array([tuned[agent].kp for agent in agents]), np.array([tuned[agent].ki for agent in agents])
+
+
+def _one_step_scores(env: Environment, tried: list[Shift]) -> np.ndarray:
+    """The mean scores [W] of the one-step optimum."""
+    episodes, controller = jnp.arange(env.num_eval_episodes, dtype=jnp.int32), one_step_optimal(env)
+
+    def one(params: PyTree, index: Array) -> Array:
+        return jnp.sum(controlled_day(env, controller, params, index)[0].reward)
+
+    def days(params: PyTree) -> Array:
+        return jax.vmap(one, in_axes=(None, 0))(params, episodes)
+
+    play = jit(days)
+    return np.array([np.asarray(env.score(play(world.params)), np.float64).mean() for world in tried])

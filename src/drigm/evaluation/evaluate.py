@@ -1,53 +1,36 @@
-"""Greedy, decentralised scores of trained teams in a suite of shifted worlds."""
+"""Greedy, decentralised scores of trained teams in a suite of shifted worlds, beside controllers that do not learn."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
-from drigm.agents import rollout
-from drigm.agents.recurrent import RecurrentAgents
-from drigm.agents.rollout import Outcome
-from drigm.core.types import Array, PyTree, jit, join_trees, map_tree
-from drigm.envs.api import Environment, Shift
+from drigm.agents.pi import TRIM
+from drigm.core.errors import check
+from drigm.core.types import EnvSpec, join_trees
+from drigm.envs import make_env
+from drigm.envs.api import Environment
 from drigm.envs.shifts import Grid, default_suite, worlds
-from drigm.evaluation.subprocess_play import subprocess_outcomes
+from drigm.evaluation.controllers import controller_scores, controllers_of
+from drigm.evaluation.players import teams, wrapped
+from drigm.evaluation.scores import Evaluation, episode_scores, shift_score
 from drigm.runtime.devices import use_cores
 from drigm.runtime.progress import Progress
-from drigm.storage.results import to_json
 from drigm.training.runs import Run
 
 
-class ShiftScore(NamedTuple):
-    """The score in one shifted world; ``se`` is the population standard deviation over seeds / sqrt(seeds)."""
-
-    name: str
-    mean: float
-    se: float
-    per_seed: list[float]
-
-
-class Evaluation(NamedTuple):
-    """Scores of a run over a suite; prints as a table."""
-
-    suite: str
-    scores: list[ShiftScore]
-
-    def to_json(self) -> str:
-        """Return one object per world; null where there is no score."""
-        return to_json([score._asdict() for score in self.scores])
-
-    def __str__(self) -> str:
-        width = max(len(score.name) for score in self.scores)
-        lines = [f"{s.name:<{width}}  {s.mean:8.3f} +- {s.se:.3f}" for s in self.scores]
-        return "\n".join([f"{self.suite:<{width}}     score", *lines])
-
-
-def evaluate(run: Run, shifts: str | None = None, perturb: Grid | None = None, *, quiet: bool = False) -> Evaluation:
+def evaluate(
+    run: Run,
+    shifts: str | None = None,
+    perturb: Grid | None = None,
+    *,
+    env: str | Environment | None = None,
+    trim: bool | float = False,
+    controllers: bool = True,
+    quiet: bool = False,
+) -> Evaluation:
     """Return the scores of ``run`` over the worlds of a suite under the environment's evaluation protocol.
 
     Every seed plays the protocol's episodes greedily, each agent on its own history, in every world; a score is
@@ -59,76 +42,87 @@ def evaluate(run: Run, shifts: str | None = None, perturb: Grid | None = None, *
             ``nominal`` where ``perturb`` is given.
         perturb: strengths of perturbations, as in ``{"obs_noise": [0, 0.1, 0.4]}``: every world is played under each
             (under every combination, if there are several).
+        env: play in this environment, or the one of this id, instead of the run's own. Its agents are the run's of the
+            same names, all of them or some; observations and actions must be as many. The networks keep their own
+            standardisation.
+        trim: add a slow integral of each agent's own error to the level that it chose (`drigm.agents.pi.Trimmed`),
+            with this gain per unit of error and step (True: 0.03), where the environment says what is regulated.
+        controllers: score the controllers of `drigm.evaluation.controllers` in the same worlds, where the environment
+            says what is regulated; PI is tuned in the environment that the run was trained in.
         quiet: show no progress.
 
     Raises:
-        UserError: the environment has no such suite or perturbation, or the run is unfinished.
+        UserError: the environment has no such suite or perturbation, or the run is unfinished; the environment does
+            not fit the run, or a trim does not fit it.
     """
-    return evaluate_together([run], shifts or default_shifts(run, perturb), perturb, quiet)[0]
+    gain = trim_gain(trim)
+    here = here_of(run, env)
+    suite = shifts or default_shifts(run, perturb, here)
+    (found,) = evaluate_together([run], suite, perturb, quiet, here, gain)
+    return with_controllers(found, run, perturb, here) if controllers else found
 
 
-def default_shifts(run: Run, perturb: Grid | None) -> str:
+def with_controllers(found: Evaluation, run: Run, perturb: Grid | None, env: Environment | None = None) -> Evaluation:
+    """Return ``found``, of ``run`` in ``env``, with what the controllers score in its worlds, if there are any."""
+    played, tried = worlds(env or run.env, found.suite, perturb)
+    names = controllers_of(played) if played.spec.regulated is not None else []
+    if run.env.spec.regulated is None:
+        names = [name for name in names if name != "pi_tuned"]  # there is nowhere to tune it
+    scores = controller_scores(played, tried, names, run.env) if names else {}
+    return found._replace(controllers={name: [float(x) for x in row] for name, row in scores.items()})
+
+
+def trim_gain(trim: bool | float) -> float:
+    """Return the gain that ``trim`` means; 0 is none."""
+    gain = TRIM if trim is True else float(trim)
+    check(0.0 <= gain < float("inf"), "trim", trim, "give a gain of 0 or more, such as 0.03")
+    return gain
+
+
+def here_of(run: Run, env: str | Environment | None) -> Environment:
+    """Return the environment to play ``run`` in; `UserError` in one sentence where its agents cannot act there."""
+    if env is None or env == "":
+        return run.env
+    here = make_env(env) if isinstance(env, str) else env
+    check_fits(run.env.spec, here.spec)
+    return here
+
+
+def check_fits(team: EnvSpec, here: EnvSpec) -> None:
+    """Raise `UserError` unless agents trained under the spec ``team`` can act under ``here``."""
+    strangers = [agent for agent in here.agents if agent not in team.agents]
+    told = f"the run has no agent called {', '.join(strangers)} (it has {', '.join(team.agents)})"
+    check(not strangers, "env", here.name, told)
+    sizes = [(spec.obs_size, spec.num_actions) for spec in (team, here)]
+    told = "the run's agents have {} readings and {} actions, its agents {} and {}".format(*sizes[0], *sizes[1])
+    check(sizes[0] == sizes[1], "env", here.name, told)
+
+
+def default_shifts(run: Run, perturb: Grid | None, env: Environment | None = None) -> str:
     """Return the suite that is played where none is named."""
-    return "nominal" if perturb else default_suite(run.env)
+    return "nominal" if perturb else default_suite(env or run.env)
 
 
-def evaluate_together(runs: Sequence[Run], suite: str, perturb: Grid | None, quiet: bool) -> list[Evaluation]:
-    """Evaluate runs with the same networks and environment in one program, as if their seeds were those of one run."""
+def evaluate_together(
+    runs: Sequence[Run],
+    suite: str,
+    perturb: Grid | None,
+    quiet: bool,
+    env: Environment | None = None,
+    trim: float = 0.0,
+) -> list[Evaluation]:
+    """Evaluate runs with the same networks and environment in one program, as if their seeds were those of one run.
+
+    For ``env`` and ``trim`` see `evaluate`; by default it is the runs' own environment, and nothing is trimmed.
+    """
     use_cores()
-    env, tried = worlds(runs[0].env, suite, perturb)
+    env, tried = worlds(env or runs[0].env, suite, perturb)
     agents = join_trees(jnp.concatenate, [run.weights().agents for run in runs])
+    players = teams(agents, wrapped(env.spec, runs[0].env.spec.agents, trim))
     with Progress(f"{suite}, {len(tried)} worlds", len(tried), quiet=quiet) as progress:
-        scores = episode_scores(env, agents, tried, progress.update).mean(axis=-1)  # [W, K of all runs]
+        scores = episode_scores(env, players, tried, progress.update).mean(axis=-1)  # [W, K of all runs]
     ends = np.cumsum([len(run.seeds) for run in runs])
     return [
         Evaluation(suite, [shift_score(world.name, row) for world, row in zip(tried, part, strict=True)])
         for part in np.split(scores, ends[:-1], axis=1)
     ]
-
-
-def episode_scores(
-    env: Environment,
-    agents: RecurrentAgents,
-    worlds: list[Shift],
-    done: Callable[[int], None] = lambda count: None,
-) -> np.ndarray:
-    """Return the scores [W worlds, K seeds, E protocol episodes] of greedy episodes, float64.
-
-    An episode's score is the environment's published score of its return or, where battles are won, 1 or 0.
-
-    Args:
-        env: the environment.
-        agents: weights of K seeds stacked on a leading axis.
-        worlds: the worlds to play in.
-        done: called with the number of worlds that have been played.
-    """
-    if env.subprocess is not None:
-        outcomes = subprocess_outcomes(env, agents, worlds, done)
-    else:
-        play, parts = _play(env), list[Outcome]()
-        for count, world in enumerate(worlds, 1):
-            parts.append(map_tree(np.asarray, play(agents, world.params)))  # waits for it
-            done(count)
-        outcomes = join_trees(np.stack, parts)
-    if env.spec.has_wins:
-        return np.asarray(outcomes.won, np.float64)
-    return np.asarray(env.score(outcomes.episode_return), np.float64)
-
-
-def _play(env: Environment) -> Callable[[RecurrentAgents, PyTree], Outcome]:
-    """Compile one world: ``play(agents, params) -> Outcome`` [K, E], seeds and episodes side by side."""
-    episodes = jnp.arange(env.num_eval_episodes, dtype=jnp.int32)
-
-    def one(agents: RecurrentAgents, params: PyTree, index: Array) -> Outcome:
-        return rollout.greedy_outcome(env, agents, jax.random.key(index), env.episode(params, index))
-
-    def seed(agents: RecurrentAgents, params: PyTree) -> Outcome:
-        return jax.vmap(one, in_axes=(None, None, 0))(agents, params, episodes)
-
-    return jit(jax.vmap(seed, in_axes=(0, None)))
-
-
-def shift_score(name: str, per_seed: np.ndarray) -> ShiftScore:
-    """Return the score of the seeds [K] in the world ``name``."""
-    se = float(per_seed.std() / np.sqrt(len(per_seed)))  # the paper's error: population std over seeds
-    return ShiftScore(name, float(per_seed.mean()), se, [float(x) for x in per_seed])

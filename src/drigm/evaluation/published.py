@@ -1,4 +1,4 @@
-"""What a score is compared with: the paper's table, its authors' released networks, two controllers that do not learn.
+"""What a score is compared with: the paper's table, its authors' released networks, controllers that do not learn.
 
 The numbers and where they come from stand in ``data/references/``.
 """
@@ -16,7 +16,7 @@ from drigm.core.errors import check, choose
 
 PAPER_CITIES = {"Tucson": "seasonal", "NewYork": "climate+season"}  # what the paper's table calls them
 PAPER_METHODS = {"nominal": "nonrobust", "contamination": "contamination", "tv": "tv", "groupdr": "groupdr"}
-CONTROLLERS = ("do_nothing", "one_step_optimum")
+CONTROLLERS = ("do_nothing", "p", "pi", "pi_tuned", "one_step_optimum")
 
 
 class Reference(NamedTuple):
@@ -80,13 +80,13 @@ def paper_rho(factorization: str, method: str) -> float | None:
 
 
 def controller_score(city: str, controller: str) -> float:
-    """Return what ``do_nothing`` or ``one_step_optimum`` scores in one of the six cities.
+    """Return what one of `CONTROLLERS` (see `drigm.evaluation.controllers`) scores in one of the six cities.
 
     Raises:
         UserError: an unknown controller or city.
     """
     choose("controller", controller, CONTROLLERS)
-    scores = {row["city"]: float(row[controller]) for row in _table("controllers.csv")}
+    scores = {row["world"]: float(row[controller]) for row in _table("controllers.csv")}
     check(city in scores, "city", city, f"choose one of {', '.join(scores)}")
     return scores[city]
 

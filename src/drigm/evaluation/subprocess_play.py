@@ -7,14 +7,14 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
-from drigm.agents.numpy_agents import NumpyAgents
-from drigm.agents.recurrent import RecurrentAgents
+from drigm.agents.policies import Policy
 from drigm.agents.rollout import Outcome
 from drigm.agents.subprocess_acting import Actor, Perturber, Strengths, before_reset
 from drigm.core.errors import UserError
 from drigm.core.types import join_trees, map_tree
 from drigm.envs.api import Environment, Shift
 from drigm.envs.subprocess.vector import SubprocessVector
+from drigm.evaluation.players import Players
 
 PATIENCE = 10  # times the length that an environment declares, or 10,000 steps: then an episode counts as endless
 SHORTEST = 10_000
@@ -25,7 +25,7 @@ def play(
     env: Environment,
     vector: SubprocessVector,
     perturber: Perturber,
-    team: NumpyAgents,
+    team: Policy,
     strengths: Strengths,
     seeds: list[int],
 ) -> Outcome:
@@ -56,7 +56,7 @@ def play(
 
 
 def subprocess_outcomes(
-    env: Environment, agents: RecurrentAgents, worlds: list[Shift], done: Callable[[int], None] = lambda count: None
+    env: Environment, players: Players, worlds: list[Shift], done: Callable[[int], None] = lambda count: None
 ) -> Outcome:
     """Return the outcomes [W worlds, K seeds, E episodes] of greedy episodes.
 
@@ -64,7 +64,7 @@ def subprocess_outcomes(
 
     Args:
         env: an environment with a ``subprocess``, perturbed or not.
-        agents: weights of K seeds stacked on a leading axis.
+        players: who plays.
         worlds: strengths of the perturbations (see `drigm.envs.perturbations.Perturbed`).
 
         done: called with the number of worlds that have been played.
@@ -77,8 +77,9 @@ def subprocess_outcomes(
     size = min(env.subprocess.most, len(seeds))
     padded = seeds + seeds[: -len(seeds) % size]  # every environment plays in every round; what is too much is cut
     rounds = [padded[k : k + size] for k in range(0, len(padded), size)]
-    runs = jax.tree.leaves(agents)[0].shape[0]
-    teams = [NumpyAgents(map_tree(lambda x: x[k : k + 1], agents)) for k in range(runs)]  # noqa: B023 (used at once)
+    runs = jax.tree.leaves(players.weights)[0].shape[0]
+    weights = map_tree(np.asarray, players.weights)
+    teams = [players.in_numpy(map_tree(lambda x: x[k : k + 1], weights)) for k in range(runs)]  # noqa: B023 (at once)
     vector = env.subprocess.open(rounds[0])
     try:
         perturber, played = Perturber(env.spec), list[Outcome]()

@@ -25,8 +25,8 @@ from drigm.core.config import TrainConfig
 from drigm.core.errors import UserError, as_path
 from drigm.core.naming import duration, spaced
 from drigm.envs.building.dataset import PROTOCOL_CITIES
-from drigm.evaluation.evaluate import Evaluation
 from drigm.evaluation.published import CONTROLLERS, authors_score, controller_score, paper_score
+from drigm.evaluation.scores import Evaluation
 from drigm.experiments.sweep import sweep
 from drigm.report.html import Section
 from drigm.report.tables import Score, format_table, scores_by_world

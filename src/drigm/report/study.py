@@ -15,7 +15,7 @@ from drigm.core.naming import method_name
 from drigm.envs.api import Environment
 from drigm.envs.shifts import worlds
 from drigm.evaluation.cache import cached_evaluation
-from drigm.evaluation.evaluate import Evaluation
+from drigm.evaluation.scores import Evaluation
 from drigm.training.runs import Run
 from drigm.training.settings import settle
 

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from drigm.evaluation.evaluate import ShiftScore
+from drigm.evaluation.scores import ShiftScore
 from drigm.runtime.files import write_text
 
 Row = Mapping[str, object]

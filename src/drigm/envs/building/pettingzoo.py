@@ -36,6 +36,7 @@ class ParallelBuildingEnv(ParallelEnv[str, np.ndarray, Any]):
     def __init__(self, env: Environment) -> None:
         self.spec = env.spec
         self.possible_agents = list(env.spec.agents)
+        self.regulated = _declared(env)  # what drigm's controllers hold (docs/your-environment.md)
         self.agents: list[str] = []
         # Committing the parameters to the CPU keeps each small step there on machines with an accelerator.
         self._params: BuildingParams = jax.device_put(env.params, jax.devices("cpu")[0])
@@ -124,6 +125,15 @@ class ParallelBuildingEnv(ParallelEnv[str, np.ndarray, Any]):
         obs, self._global_state, (team_reward, truncated) = np.split(numbers, [n * obs_size, -2])
         by_agent = dict(zip(self.possible_agents, obs.reshape(n, obs_size), strict=True))
         return by_agent, float(team_reward) / n, bool(truncated)
+
+
+def _declared(env: Environment) -> dict[str, Any] | None:
+    """What each agent's level holds at which setpoint, as `drigm.envs.subprocess.worker.declarations` reads it."""
+    regulated, levels = env.spec.regulated, env.spec.action_values
+    if regulated is None or levels is None:
+        return None
+    setpoints = dict(zip(env.spec.agents, regulated.setpoint.tolist(), strict=True))
+    return {"reading": regulated.reading, "setpoint": setpoints, "levels": levels.tolist()}
 
 
 def _packed(env_state: BuildingState, time_step: TimeStep) -> tuple[BuildingState, jax.Array]:

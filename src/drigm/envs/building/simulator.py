@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from drigm.core.errors import check
-from drigm.core.types import Array, EnvSpec, TimeStep
+from drigm.core.types import Array, EnvSpec, Regulated, TimeStep
 from drigm.envs.api import Environment, Shift
 from drigm.envs.building import dataset, thermal
 from drigm.envs.building.options import DAY_SECONDS, BuildingOptions, parameters, varied
@@ -300,6 +300,7 @@ def _spec(name: str, zone_names: tuple[str, ...], agent_zones: np.ndarray, optio
     n = len(zone_names)
     shared_offset, shared_scale = [15.0, 18.0, 0.0, 0.0], [10.0, 8.0, 1.0, 0.1]
     half = options.levels / 2
+    setpoint = options.per_zone("target", n)[agent_zones].astype(np.float32)
     # An agent's own zone is shown in degrees, the unit of comfort; the state, for training only, in fives.
     return EnvSpec(
         name=name,
@@ -317,6 +318,7 @@ def _spec(name: str, zone_names: tuple[str, ...], agent_zones: np.ndarray, optio
         reward_range=(lowest_reward(options, n), 0.0),
         idle_action=0 if options.continuous else options.levels // 2,  # no power
         action_values=None if options.continuous else ((np.arange(options.levels) - half) / half).astype(np.float32),
+        regulated=None if options.continuous else Regulated(0, setpoint),
     )
 
 

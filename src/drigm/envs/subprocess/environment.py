@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from drigm.core.errors import UserError
-from drigm.core.types import Declared, EnvSpec
+from drigm.core.types import Declared, EnvSpec, Regulated
 from drigm.envs.api import Environment
 from drigm.envs.subprocess.vector import STEP_SECONDS, SubprocessSource, ask
 from drigm.envs.subprocess.worker.adapters import KINDS
@@ -128,7 +128,13 @@ def spec_of(kind: str, facts: Facts) -> EnvSpec:
         agents_die=facts.agents_die,
         has_wins=facts.has_wins,
         idle_action=facts.idle_action,
+        action_values=None if facts.regulated is None else np.array(facts.regulated[2], np.float32),
+        regulated=None if facts.regulated is None else _regulated(*facts.regulated[:2]),
     )
+
+
+def _regulated(reading: int, setpoints: list[float]) -> Regulated:
+    return Regulated(reading, np.array(setpoints, np.float32))
 
 
 def _refuse(*arguments: Any) -> Any:

@@ -13,7 +13,7 @@ import numpy as np
 from drigm.core.config import TrainConfig
 from drigm.core.errors import UserError, check, choose
 from drigm.core.naming import method_name
-from drigm.evaluation.evaluate import Evaluation, shift_score
+from drigm.evaluation.scores import Evaluation, shift_score
 from drigm.experiments.reproduce.runner import Outcome, Scored, Timing
 from drigm.experiments.reproduce.studies import PARTS, SCALES, Group, groups
 

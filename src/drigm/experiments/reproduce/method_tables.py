@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from drigm.core.errors import check, choose
 from drigm.evaluation import statistics as st
-from drigm.evaluation.evaluate import Evaluation, shift_score
+from drigm.evaluation.scores import Evaluation, shift_score
 from drigm.experiments.reproduce.compare import every_world, matrix, worlds_of
 from drigm.experiments.reproduce.figures import battle_radii, noise
 from drigm.experiments.reproduce.from_scores import read_rows

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from drigm.core.config import TrainConfig
 from drigm.core.naming import duration, method_name
 from drigm.evaluation.cache import cached_evaluations
-from drigm.evaluation.evaluate import Evaluation
+from drigm.evaluation.scores import Evaluation
 from drigm.experiments.reproduce.studies import Group
 from drigm.report.tables import write_csv
 from drigm.runtime import devices

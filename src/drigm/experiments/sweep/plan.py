@@ -23,7 +23,7 @@ from drigm.core.errors import UserError
 from drigm.core.json_files import read_object
 from drigm.envs.perturbations import parse_grid
 from drigm.evaluation.cache import stored_evaluation
-from drigm.evaluation.evaluate import Evaluation
+from drigm.evaluation.scores import Evaluation
 from drigm.experiments.sweep.spec import Scoring, Sweep
 from drigm.runtime.files import make_folder, write_text
 from drigm.storage.run_directory import RunDirectory

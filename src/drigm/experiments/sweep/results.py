@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from drigm.core.config import TrainConfig
-from drigm.evaluation.evaluate import ShiftScore, shift_score
+from drigm.evaluation.scores import ShiftScore, shift_score
 from drigm.experiments.sweep.plan import Plan, differing
 from drigm.report.tables import format_table, scores_by_world, write_csv
 from drigm.storage.run_directory import seeds_of

@@ -10,12 +10,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from drigm.agents.rollout import greedy_episode
+from drigm.agents.rollout import episode, greedy_episode
 from drigm.core.naming import spaced
-from drigm.envs.api import Shift
+from drigm.envs.api import Environment, Shift
 from drigm.envs.building import dataset, simulator
 from drigm.envs.shifts import shift_suite
-from drigm.evaluation.controllers import controlled_day, do_nothing, one_step_optimal
+from drigm.evaluation.controllers import TITLES, controller
+from drigm.evaluation.one_step import controlled_day, one_step_optimal
 from drigm.report.figures.charts import BuildingDay, PolicyDay, building_day
 from drigm.report.figures.floor_plan import Floor, floors, zone_names
 from drigm.report.html import Html, Section, data_html, escape, paragraph
@@ -76,7 +77,7 @@ def day_html(data: dict[str, Any], suffix: str = "") -> Html:
 
 def lived_days(study: Study) -> list[Day]:
     """Return the coldest protocol day of the worst world and the hottest of the nominal one, under every policy."""
-    with Progress("days of the building", 2 * (len(study.methods) + 2)) as progress:
+    with Progress("days of the building", 2 * (len(study.methods) + 3)) as progress:
         done = 0
 
         def count() -> None:
@@ -165,8 +166,15 @@ def _policies(study: Study) -> Iterator[Policy]:
     for method in study.methods:
         run, place = method.median_seed
         yield method.label, functools.partial(greedy, jax.tree.map(lambda x, k=place: x[k], run.weights().agents))
-    for label, controller in (("One-step optimum", one_step_optimal(env)), ("Doing nothing", do_nothing(env))):
-        yield label, jax.jit(functools.partial(controlled_day, env, controller))
+    yield TITLES["pi_tuned"], _day_of(env, "pi_tuned")
+    yield TITLES["one_step_optimum"], jax.jit(functools.partial(controlled_day, env, one_step_optimal(env)))
+    yield TITLES["do_nothing"], _day_of(env, "do_nothing")
+
+
+def _day_of(env: Environment, name: str) -> Callable[[Any, Any], Any]:
+    """A day of a controller that does not learn."""
+    policy = controller(name, env)
+    return jax.jit(lambda params, i: episode(env, policy, jax.random.key(i), env.episode(params, i)))
 
 
 def _lived(study: Study, label: str, timesteps: Any, actions: np.ndarray) -> Lived:

@@ -81,6 +81,30 @@ def reward_range_of(env: Any) -> Said:
     return Said((low, high))
 
 
+def regulated_of(env: Any, agents: list[Any], width: int, actions: int) -> Said:
+    """Return [reading, setpoints [N], levels [A]] of the attribute ``regulated`` of ``env``, None where it has none.
+
+    ``regulated = {"reading": 0, "setpoint": 22.0, "levels": [...]}``: each agent's own action holds the reading of that
+    index at the setpoint (a number, or one for each agent by its id). The levels that actions stand for rise, and a
+    higher one raises the reading.
+    """
+    _, value = _read(env, ("regulated",))
+    if value is None:
+        return Said(None)
+    odd = f"its regulated is {_shown(value)}, not a reading, a setpoint and {actions} rising levels"
+    try:
+        reading, setpoint = _number(value["reading"]), value["setpoint"]
+        by_agent = [setpoint[agent] if isinstance(setpoint, dict) else setpoint for agent in agents]
+        setpoints, levels = ([_number(x) for x in side] for side in (by_agent, value["levels"]))
+    except (TypeError, KeyError, IndexError):
+        return Said(None, odd)
+    known = reading is not None and reading in range(width) and len(levels) == actions
+    if not known or not all(x is not None and np.isfinite(x) for x in setpoints + levels):
+        return Said(None, odd)
+    rising = all(a < b for a, b in zip(levels, levels[1:]))  # noqa: B905, RUF007 (an old interpreter may run this)
+    return Said([int(reading), setpoints, levels] if rising else None, "" if rising else odd)
+
+
 def _number(value: Any) -> float | None:
     if isinstance(value, (str, bytes, bool, np.bool_)) or callable(value):
         return None

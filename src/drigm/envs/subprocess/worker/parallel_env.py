@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from .conformance import Rules, check_reset, check_spaces, check_state, check_step, mask_of, reading_of, to_float32
-from .declarations import Bounds, Said, bounds_of, limit_of, reward_range_of, state_bounds_of
+from .declarations import Bounds, Said, bounds_of, limit_of, regulated_of, reward_range_of, state_bounds_of
 from .errors import EnvError, describe
 from .steps import Facts, SubprocessStep
 
@@ -43,11 +43,13 @@ class ParallelAdapter:
 
     def _facts(self, name: str) -> Facts:
         rules, limit = self.rules, limit_of(self.env)
+        regulated = regulated_of(self.env, rules.agents, self.width, self.actions)
         self.limit = limit.value  # None where it does not say
         bounds = [bounds_of(rules.spaces[agent], self.width) for agent in rules.agents]
         state, state_oddity = self._state_bounds(bounds)
         stands_in = "" if self.has_state else "it has no state(): all agents' observations together stand in for it"
         odd = {"limit": limit.odd, "reward_range": reward_range_of(self.env).odd, "state_space": state_oddity}
+        odd["regulated"] = regulated.odd
         self.odd = {name: sentence for name, sentence in odd.items() if sentence}
         notes = (stands_in, *(f"{sentence}: it counts as unknown" for sentence in self.odd.values()))
         return Facts(
@@ -66,8 +68,9 @@ class ParallelAdapter:
             masks_actions=True,
             agents_die=True,
             has_wins=False,
-            idle_action=0,
+            idle_action=int(np.abs(regulated.value[2]).argmin()) if regulated.value else 0,  # the level nearest to 0
             notes=[note for note in notes if note],
+            regulated=regulated.value,
         )
 
     def _state_bounds(self, bounds: list[Bounds]) -> Said:

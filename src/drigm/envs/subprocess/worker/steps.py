@@ -30,6 +30,7 @@ class Facts(NamedTuple):
     has_wins: bool
     idle_action: int
     notes: list[str]  # what a user should know: fallbacks that were taken
+    regulated: list[Any] | None = None  # [index of a reading, its setpoint for each agent, what each action stands for]
 
 
 class SubprocessStep(NamedTuple):

@@ -1,0 +1,108 @@
+"""Scores of whoever plays, world by world, and the records that hold them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from drigm.agents import rollout
+from drigm.agents.rollout import Outcome
+from drigm.core.types import Array, PyTree, jit, join_trees, map_tree
+from drigm.envs.api import Environment, Shift
+from drigm.evaluation.players import Players
+from drigm.evaluation.subprocess_play import subprocess_outcomes
+from drigm.storage.results import to_json
+
+
+class ShiftScore(NamedTuple):
+    """The score in one shifted world; ``se`` is the population standard deviation over seeds / sqrt(seeds)."""
+
+    name: str
+    mean: float
+    se: float
+    per_seed: list[float]
+
+
+class Evaluation(NamedTuple):
+    """Scores of a run over a suite; prints as a table.
+
+    Attributes:
+        suite: its name.
+        scores: of the run, in each world.
+        controllers: of controllers that do not learn, in the same worlds, by name.
+    """
+
+    suite: str
+    scores: list[ShiftScore]
+    controllers: Mapping[str, list[float]] = MappingProxyType({})
+
+    def to_json(self) -> str:
+        """Return one object per world; null where there is no score."""
+        rows = [score._asdict() for score in self.scores]
+        if self.controllers:
+            for i, row in enumerate(rows):
+                row["controllers"] = {name: scores[i] for name, scores in self.controllers.items()}
+        return to_json(rows)
+
+    def __str__(self) -> str:
+        width = max(len(score.name) for score in self.scores)
+        heads = "".join(f"  {name:>7}" for name in self.controllers)
+        lines = [f"{self.suite:<{width}}     score{' ' * 9 + heads if heads else ''}"]
+        for i, s in enumerate(self.scores):
+            others = "".join(f"  {scores[i]:{max(7, len(name))}.3f}" for name, scores in self.controllers.items())
+            lines.append(f"{s.name:<{width}}  {s.mean:8.3f} +- {s.se:.3f}{others}")
+        return "\n".join(lines)
+
+
+def episode_scores(
+    env: Environment,
+    players: Players,
+    worlds: list[Shift],
+    done: Callable[[int], None] = lambda count: None,
+) -> np.ndarray:
+    """Return the scores [W worlds, K players, E protocol episodes], float64.
+
+    An episode's score is the environment's published score of its return or, where battles are won, 1 or 0.
+
+    Args:
+        env: the environment.
+        players: who plays; trained teams are `teams` of their weights.
+        worlds: the worlds to play in.
+        done: called with the number of worlds that have been played.
+    """
+    if env.subprocess is not None:
+        outcomes = subprocess_outcomes(env, players, worlds, done)
+    else:
+        play, parts = _play(env, players), list[Outcome]()
+        for count, world in enumerate(worlds, 1):
+            parts.append(map_tree(np.asarray, play(players.weights, world.params)))  # waits for it
+            done(count)
+        outcomes = join_trees(np.stack, parts)
+    if env.spec.has_wins:
+        return np.asarray(outcomes.won, np.float64)
+    return np.asarray(env.score(outcomes.episode_return), np.float64)
+
+
+def _play(env: Environment, players: Players) -> Callable[[PyTree, PyTree], Outcome]:
+    """Compile one world: ``play(weights, params) -> Outcome`` [K, E], players and episodes in parallel."""
+    episodes = jnp.arange(env.num_eval_episodes, dtype=jnp.int32)
+
+    def one(weights: PyTree, params: PyTree, index: Array) -> Outcome:
+        policy = players.in_jax(weights)
+        return rollout.outcome(env, policy, jax.random.key(index), env.episode(params, index))
+
+    def player(weights: PyTree, params: PyTree) -> Outcome:
+        return jax.vmap(one, in_axes=(None, None, 0))(weights, params, episodes)
+
+    return jit(jax.vmap(player, in_axes=(0, None)))
+
+
+def shift_score(name: str, per_seed: np.ndarray) -> ShiftScore:
+    """Return the score of the seeds [K] in the world ``name``."""
+    se = float(per_seed.std() / np.sqrt(len(per_seed)))  # the paper's error: population std over seeds
+    return ShiftScore(name, float(per_seed.mean()), se, [float(x) for x in per_seed])
