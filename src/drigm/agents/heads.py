@@ -45,14 +45,15 @@ class OrderedHead(eqx.Module):
     through a softplus). With squares in place of the roots this is NAF (Gu et al. 2016). Near the best
     level a comfort norm is a rounded kink, not a parabola, hence the root.
 
-    In velocity form mu is a move from the level of the agent's last action, as in a digital PI controller: whatever the
-    world adds for good, the actions add up until it is gone. (Astrom and Hagglund, "PID Controllers", 1995, 3.6.)
+    In velocity form mu is a move from the level of the agent's last action, which is the last feature, as in a digital PI
+    controller: whatever the world adds for good, the actions add up until it is gone. The network sees the level
+    nowhere else, or it would learn to forget a part of it. (Astrom and Hagglund, "PID Controllers", 1995, 3.6.)
     """
 
-    weight: Array  # [G, F, 2 + 2 K]
+    weight: Array  # [G, F, 2 + 2 K]; one feature fewer in velocity form
     bias: Array  # [G, 2 + 2 K]
     levels: Array  # [A], constant
-    moves_from: int | None = eqx.field(static=True, default=None)  # the feature that mu moves from; None: mu is free
+    velocity: bool = eqx.field(static=True, default=False)
 
     def values(self, features: Array) -> Array:
         """Return Q of every action: [G, rows, F] -> [G, rows, A]."""
@@ -72,10 +73,13 @@ class OrderedHead(eqx.Module):
         return value - _bowl(shape, level[..., None])[..., 0]
 
     def _shape(self, features: Array) -> tuple[Array, tuple[Array, Array, Array]]:
-        out = affine(features, self.weight, self.bias)
+        bias = self.bias
+        if self.velocity:  # at rest nothing moves: the centre's bias stays 0
+            bias = bias.at[:, 1].set(0.0)
+        out = affine(features[..., : self.weight.shape[1]], self.weight, bias)
         centre = CENTRE_GAIN * out[..., 1]
-        if self.moves_from is not None:
-            centre = centre + jax.lax.stop_gradient(features[..., self.moves_from])
+        if self.velocity:
+            centre = centre + features[..., -1]
         steep, width = jnp.split(out[..., 2:], 2, axis=-1)
         return out[..., 0], (jax.nn.softplus(steep), centre, jax.nn.softplus(width) + 0.01)
 
@@ -96,11 +100,11 @@ def _bowl(shape: tuple[Array, Array, Array], levels: Array) -> Array:
 
 
 def make_head(
-    key: Array, spec: EnvSpec, groups: int, features: int, bowls: int | None, moves_from: int | None = None
+    key: Array, spec: EnvSpec, groups: int, features: int, bowls: int | None, *, velocity: bool = False
 ) -> LinearHead | OrderedHead:
     """Return a freshly initialised head on ``features``: ordered with that many ``bowls``, linear where they are None.
 
-    ``moves_from``: see `OrderedHead`.
+    ``velocity``: see `OrderedHead`.
 
     Raises:
         UserError: the actions of ``spec`` are no evenly spaced levels.
@@ -112,7 +116,7 @@ def make_head(
         weight=uniform(key, (groups, features, 2 + 2 * bowls), features) * 0.06,
         bias=jnp.broadcast_to(_bowl_start(bowls), (groups, 2 + 2 * bowls)),
         levels=jnp.asarray(_even_levels(spec), jnp.float32),
-        moves_from=moves_from,
+        velocity=velocity,
     )
 
 

@@ -32,8 +32,9 @@ class Memory(NamedTuple):
 
     hidden: Float[Array, "G rows H"]
     cell: Float[Array, "G rows H"]
-    # The standardised observation before, and 1 where there was one; None where agents do not see changes.
-    previous: Float[Array, "G rows O+1"] | None = None
+    # The standardised observation before, the level of the action before (if actions have an order), and 1 where there
+    # was one; None where agents see no changes.
+    previous: Float[Array, "G rows C"] | None = None
 
 
 def greedy_actions(q: Float[Array, "*batch N A"], avail: Bool[Array, "*batch N A"]) -> Int[Array, "*batch N"]:
@@ -64,15 +65,17 @@ class RecurrentAgents(eqx.Module):
     num_agents: int = eqx.field(static=True)
     shared: bool = eqx.field(static=True)
     ordered_input: bool = eqx.field(static=True)
-    sees_change: bool = eqx.field(static=True, default=False)
+    # The readings that an agent sees as they are, if it sees the changes of all; None: it sees all as they are.
+    kept: tuple[int, ...] | None = eqx.field(static=True, default=None)
 
     def initial_memory(self, batch: int) -> Memory:
         """Return cleared LSTM state for ``batch`` parallel joint histories."""
         groups, hidden = self.lstm_hidden.shape[:2]
         rows = batch * self.num_agents // groups
         zeros = jnp.zeros((groups, rows, hidden), jnp.float32)
-        seen = jnp.zeros((groups, rows, self.obs_offset.shape[-1] + 1), jnp.float32)
-        return Memory(zeros, zeros, seen if self.sees_change else None)
+        size = self.obs_offset.shape[-1] + isinstance(self.head, OrderedHead)
+        seen = jnp.zeros((groups, rows, size + 1), jnp.float32)
+        return Memory(zeros, zeros, None if self.kept is None else seen)
 
     def unroll(self, memory: Memory, inputs: AgentInputs) -> tuple[Memory, Array]:
         """Run T steps and return the memory after them and the head's features [T, G, rows, F].
@@ -82,16 +85,21 @@ class RecurrentAgents(eqx.Module):
         t, batch = inputs.first.shape
         keep = self._rows(jnp.broadcast_to(~inputs.first[..., None], (t, batch, self.num_agents)))
         keep = keep.reshape(keep.shape[0], t, -1).astype(jnp.float32)
-        x, previous = self._with_change(self._encode(inputs), keep, memory.previous)  # [G, T * rows, I]
-        if self.encoder is None or self.encoder_bias is None:
-            gates = affine(x, self.lstm_input, self.lstm_bias) + self._embed(inputs)
+        level = self._level(inputs)
+        x, previous = self._encode(inputs, level, keep, memory.previous)  # [G, T * rows, I]
+        encoder_bias, lstm_bias = self._biases()
+        if self.encoder is None or encoder_bias is None:
+            gates = affine(x, self.lstm_input, lstm_bias) + self._embed(inputs)
         else:
-            hidden_in = jax.nn.relu(affine(x, self.encoder, self.encoder_bias) + self._embed(inputs))
-            gates = affine(hidden_in, self.lstm_input, self.lstm_bias)
+            hidden_in = jax.nn.relu(affine(x, self.encoder, encoder_bias) + self._embed(inputs))
+            gates = affine(hidden_in, self.lstm_input, lstm_bias)
         gates = jnp.moveaxis(gates.reshape(gates.shape[0], t, -1, gates.shape[-1]), 1, 0)
         outputs, cell = lstm(gates, jnp.moveaxis(keep, 1, 0), self.lstm_hidden, memory.hidden, memory.cell)
         skip = jnp.moveaxis(x.reshape(x.shape[0], t, -1, x.shape[-1]), 1, 0)
-        return Memory(outputs[-1], cell, previous), jnp.concatenate([outputs, skip], axis=-1)
+        features = [outputs, skip]
+        if level is not None and self.velocity:
+            features.append(jnp.moveaxis(level[..., None].reshape(x.shape[0], t, -1, 1), 1, 0))
+        return Memory(outputs[-1], cell, previous), jnp.concatenate(features, axis=-1)
 
     def unroll_stepwise(self, memory: Memory, inputs: AgentInputs) -> tuple[Memory, Array]:
         """As `unroll`, with each step's projections made in that step: for many rows where no gradient is taken."""
@@ -118,7 +126,12 @@ class RecurrentAgents(eqx.Module):
 
     @property
     def feature_size(self) -> int:
-        return self.head.weight.shape[1]
+        return self.head.weight.shape[1] + self.velocity
+
+    @property
+    def velocity(self) -> bool:
+        """Whether the head moves from the last action."""
+        return isinstance(self.head, OrderedHead) and self.head.velocity
 
     def greedy(self, features: Array, avail: Array | None) -> Array:
         """Return each agent's own best available action, [T, B, N] int32; ``avail`` is [T, B, N, A] or None."""
@@ -126,35 +139,58 @@ class RecurrentAgents(eqx.Module):
             return self._batch(self.head.greedy(_merge_time(features)), features.shape[0])
         return greedy_actions(self.q_values(features), avail)
 
-    def _encode(self, inputs: AgentInputs) -> Array:
-        """Return the standardised inputs [G, T * rows, I]."""
-        t, batch = inputs.first.shape
-        shape = (t, batch, *self.obs_offset.shape)
-        x = standardise(inputs.obs, *(jax.lax.stop_gradient(a) for a in (self.obs_offset, self.obs_scale)))
-        if self.ordered_input:
-            assert isinstance(self.head, OrderedHead)
-            known = inputs.last_action != NO_ACTION
-            level = jax.lax.stop_gradient(self.head.levels)[jnp.maximum(inputs.last_action, 0)]
-            level = jnp.where(known, level, 0.0)
-            x = jnp.concatenate([x, level[..., None], known[..., None].astype(jnp.float32)], axis=-1)
-        if self.shared:
-            ids = jnp.broadcast_to(jnp.eye(self.num_agents, dtype=jnp.float32), (*shape[:3], self.num_agents))
-            x = jnp.concatenate([x, ids], axis=-1)
-        return self._rows(x)
+    def _biases(self) -> tuple[Array | None, Array]:
+        """Return the biases of encoder and gates.
 
-    def _with_change(self, x: Array, keep: Array, previous: Array | None) -> tuple[Array, Array | None]:
-        """Return ``x`` [G, T * rows, I] with the change of each reading since the step before, and the last readings.
-
-        At the first step of an episode, and of a window, nothing has changed. ``keep`` [G, T, rows] is 0 at the former.
+        In velocity form those that would move an agent at rest stay 0, as they begin: with inputs of 0 the LSTM's cell
+        then decays to 0, and the action stays where it is. A bias would become a constant error of what is regulated.
         """
-        if previous is None:
-            return x, None
-        size = self.obs_offset.shape[-1]
-        obs = x[..., :size].reshape(*keep.shape, size)
-        known = jnp.concatenate([obs, jnp.ones((*keep.shape, 1), jnp.float32)], axis=-1)
+        if not self.velocity:
+            return self.encoder_bias, self.lstm_bias
+        still = jax.lax.stop_gradient
+        candidate = jnp.repeat(jnp.array([False, False, True, False]), self.lstm_hidden.shape[1])  # gates i, f, g, o
+        lstm_bias = jnp.where(jnp.broadcast_to(candidate, self.lstm_bias.shape), still(self.lstm_bias), self.lstm_bias)
+        return None if self.encoder_bias is None else still(self.encoder_bias), lstm_bias
+
+    def _level(self, inputs: AgentInputs) -> Array | None:
+        """Return the levels [G, T * rows] of the last actions, 0 before the first; None if actions have no order."""
+        if not isinstance(self.head, OrderedHead):
+            return None
+        level = jax.lax.stop_gradient(self.head.levels)[jnp.maximum(inputs.last_action, 0)]
+        return self._rows(jnp.where(inputs.last_action != NO_ACTION, level, 0.0))
+
+    def _encode(
+        self, inputs: AgentInputs, level: Array | None, keep: Array, previous: Array | None
+    ) -> tuple[Array, Array | None]:
+        """Return the standardised inputs [G, T * rows, I], and the last readings where changes are seen.
+
+        ``keep`` [G, T, rows] is 0 at the first step of an episode.
+        """
+        x = standardise(inputs.obs, *(jax.lax.stop_gradient(a) for a in (self.obs_offset, self.obs_scale)))
+        parts = [self._rows(x)]
+        if previous is not None:
+            seen = parts[0] if level is None else jnp.concatenate([parts[0], level[..., None]], axis=-1)
+            parts, previous = self._changes(seen, keep, previous)
+        if level is not None and not self.velocity:
+            known = self._rows(inputs.last_action != NO_ACTION).astype(jnp.float32)
+            parts += [level[..., None], known[..., None]]
+        if self.shared and not self.velocity:
+            shape = (*inputs.obs.shape[:3], self.num_agents)
+            parts.append(self._rows(jnp.broadcast_to(jnp.eye(self.num_agents, dtype=jnp.float32), shape)))
+        return jnp.concatenate(parts, axis=-1), previous
+
+    def _changes(self, x: Array, keep: Array, previous: Array) -> tuple[list[Array], Array]:
+        """Return the ``kept`` numbers among ``x`` [G, T * rows, O] and the changes of all, and the last of them.
+
+        At the first step of an episode, and of a window, nothing has changed.
+        """
+        assert self.kept is not None
+        size = x.shape[-1]
+        now = x.reshape(*keep.shape, size)
+        known = jnp.concatenate([now, jnp.ones((*keep.shape, 1), jnp.float32)], axis=-1)
         before = jnp.concatenate([previous[:, None], known[:, :-1]], axis=1)
-        change = (obs - before[..., :size]) * before[..., size:] * keep[..., None]
-        return jnp.concatenate([x, change.reshape(*x.shape[:2], size)], axis=-1), known[:, -1]
+        change = (now - before[..., :size]) * before[..., size:] * keep[..., None]
+        return [x[..., jnp.asarray(self.kept)], change.reshape(x.shape)], known[:, -1]
 
     def _embed(self, inputs: AgentInputs) -> Array:
         """Return the embedding of the previous action, a table look-up instead of a one-hot product."""
@@ -192,7 +228,7 @@ def make_agents(
     bowls: int = 1,
     encoder: bool = True,
     velocity: bool = False,
-    sees_change: bool = False,
+    changes: bool = False,
 ) -> RecurrentAgents:
     """Return freshly initialised agents for ``spec``.
 
@@ -205,14 +241,17 @@ def make_agents(
         bowls: number K of kinks in the ordered head.
         encoder: the MLP before the LSTM.
         velocity: the ordered head moves from the last action.
-        sees_change: the change of every reading since the step before is part of the input.
+        changes: agents see how every reading has changed since the step before, and as it is only what they regulate
+            (all, if the environment does not say).
     """
     groups = 1 if share_parameters else spec.num_agents
-    inputs = spec.obs_size * (1 + sees_change) + 2 * ordered + share_parameters * spec.num_agents
+    every = tuple(range(spec.obs_size))
+    kept = (every if spec.regulated is None else (spec.regulated.reading,)) if changes else None
+    readings = spec.obs_size if kept is None else spec.obs_size + ordered + len(kept)
+    inputs = readings + 2 * (ordered and not velocity) + (share_parameters and not velocity) * spec.num_agents
     features = hidden + inputs
     keys = jax.random.split(key, 6)
-    last_level = hidden + spec.obs_size  # where `_encode` puts it
-    head = make_head(keys[4], spec, groups, features, bowls if ordered else None, last_level if velocity else None)
+    head = make_head(keys[4], spec, groups, features, bowls if ordered else None, velocity=velocity)
     rows = 0 if ordered else spec.num_actions + 1
     first, read = (hidden, hidden) if encoder else (4 * hidden, inputs)
     return RecurrentAgents(
@@ -230,5 +269,5 @@ def make_agents(
         num_agents=spec.num_agents,
         shared=share_parameters,
         ordered_input=ordered,
-        sees_change=sees_change,
+        kept=kept,
     )

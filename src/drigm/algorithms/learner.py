@@ -59,7 +59,7 @@ class Learner(NamedTuple):
             bowls=config.bowls,
             encoder=config.encoder,
             velocity=config.head == "velocity",
-            sees_change=config.sees_change,
+            changes=config.inputs == "changes",
         )
         sizes = TeamSizes(
             spec.num_agents,

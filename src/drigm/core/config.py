@@ -56,7 +56,11 @@ class TrainConfig:
         "Q head: linear, ordered (levels of one quantity), velocity (ordered, moves from the last action), or auto",
         choices=("auto", "linear", "ordered", "velocity"),
     )
-    sees_change: bool = _setting(False, "each agent also sees how its readings have changed since the step before")
+    inputs: str = _setting(
+        "readings",
+        "what agents see: readings, or changes (of all readings since the step before, and what they regulate as it is)",
+        choices=("readings", "changes"),
+    )
     bowls: int = _setting(2, "kinks in the ordered head", 1, 16)
     mixer_embed: int = _setting(32, "width of QMIX's mixing layer and of QTRAN's joint network", 1, WIDEST)
     lambda_opt: float = _setting(1.0, "QTRAN's weight of the equality at the greedy joint action", 0.0)
