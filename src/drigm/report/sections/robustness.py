@@ -33,12 +33,8 @@ def shifts_section(study: Study, suffix: str = "") -> Section:
         for label, intervals in scores.items()
     )
     caption = "Greedy play, mean over seeds; whiskers and bands are 95 % intervals over seeds."
-    body = [
-        _shift_note(study),
-        _controllers_note(study),
-        figure_html(figure, alt, caption),
-        _shift_table(study, scores),
-    ]
+    notes = [_shift_note(study), _controllers_note(study)]
+    body = [*notes, figure_html(figure, alt, caption), _shift_table(study, scores)]
     return Section("Robustness to shifts", f"shifts{suffix}", "".join(body), {"worlds": figure})
 
 
@@ -91,10 +87,10 @@ def _controllers_note(study: Study) -> Html:
     best = max(found, key=found.__getitem__)
     team = max(study.methods, key=lambda method: float(method.scores.mean(axis=0).min()))
     mean = float(team.scores.mean(axis=0).min())
-    beaten = mean > found[best]
+    said = "which is more" if mean > found[best] else "which is not more"
     return paragraph(
-        f"{TITLES[best]}, a controller for each agent that learns nothing, scores {found[best]:.3f} in its worst world;",
-        f"{team.label} {mean:.3f} in its own, on average over seeds, {'which is more' if beaten else 'which is no more'}.",
+        f"{TITLES[best]}, which learns nothing, scores {found[best]:.3f} in its worst world;",
+        f"{team.label} {mean:.3f} in its own, on average over seeds, {said}.",
     )
 
 
@@ -110,10 +106,10 @@ def _shift_table(study: Study, scores: dict[str, list[Interval]]) -> Html:
                 "where": worst_name(method, study.worlds),
             }
         )
-    for name, scores in study.controllers.items():
-        where = world_name(study.worlds[int(np.argmin(scores))])
-        cells = dict(zip(study.worlds, scores, strict=True))
-        rows.append({"method": TITLES[name], **cells, "worst": min(scores), "where": where})
+    for name, found in study.controllers.items():
+        where = world_name(study.worlds[int(np.argmin(found))])
+        cells = dict(zip(study.worlds, found, strict=True))
+        rows.append({"method": TITLES[name], **cells, "worst": min(found), "where": where})
     headings = {w: f"{world_name(w)}{' (nominal)' if w == study.nominal else ''}" for w in study.worlds}
     ends = {"worst": "Each seed's worst", "where": "Lowest mean in"}
     columns = {"method": "Method", "seeds": "Seeds", **headings, **ends}
