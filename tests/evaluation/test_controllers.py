@@ -169,15 +169,15 @@ def test_numpy_agents_have_the_ordered_head(home):
     agents = random_team(home.spec)
     shown, actions = episode(home, Greedy(agents), jax.random.key(0), home.params)
     obs = np.concatenate([np.asarray(home.reset(jax.random.key(0), home.params)[1].obs)[None], shown.obs])[:-1]
-    host, memory = NumpyAgents(jax.tree.map(lambda x: x[None], agents)), None
-    mine, memory_jax = [], agents.initial_memory(1)
+    host = NumpyAgents(jax.tree.map(lambda x: x[None], agents))
+    mine, memory_jax, act = [], agents.initial_memory(1), jax.jit(Greedy(agents).act)
     memory = host.initial_memory(1)
     last = np.full((1, 1, 6), NO_ACTION, np.int32)
     for t, seen in enumerate(obs):
         zero, ended = np.zeros((1, 1), np.float32), np.zeros((1, 1), bool)
         row = StoredStep(seen[None, None], seen[None, None, 0], None, last, zero, ended, ended, np.full((1, 1), t == 0))
         memory, last = host.act(memory, row)
-        memory_jax, expected = Greedy(agents).act(memory_jax, jax.tree.map(lambda x: jnp.asarray(x[0]), row))
+        memory_jax, expected = act(memory_jax, jax.tree.map(lambda x: jnp.asarray(x[0]), row))
         np.testing.assert_array_equal(last[0], expected)
         np.testing.assert_allclose(memory.hidden[0], memory_jax.hidden, atol=1e-5)
         mine.append(last[0, 0])

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from invented import plot
 
+from drigm.evaluation.controllers import TITLES
 from drigm.evaluation.scores import Evaluation, ShiftScore
 from drigm.experiments import demo
 from drigm.experiments.sweep.results import Swept
@@ -29,14 +30,13 @@ def test_table_puts_the_teams_above_the_paper_and_the_references():
         "QMIX, paper",
         "QMIX-TV, authors' networks",
         "QMIX, authors' networks",
-        "do nothing",
-        "one-step optimum",
+        *TITLES.values(),
     ]
     assert str(rows["QMIX, this demo"]["Tampa"]) == "0.890"  # of one seed: no standard error
     assert rows["QMIX-TV, paper"].keys() == {"", "Tucson", "NewYork"}
     assert rows["QMIX-TV, paper"]["NewYork"] == Score(0.520, 0.048)
     assert str(rows["QMIX, authors' networks"]["Honolulu"]) == "0.863 ± 0.013"
-    assert str(rows["do nothing"]["NewYork"]) == "-3.621"
+    assert str(rows["Doing nothing"]["NewYork"]) == "-3.621"
 
 
 def test_table_fits_a_narrow_terminal():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from drigm.core.config import TrainConfig
 from drigm.core.errors import warn
 from drigm.envs.shifts import Grid
 from drigm.envs.subprocess.source import origin, source_file
-from drigm.evaluation.evaluate import default_shifts, evaluate_together
+from drigm.evaluation.evaluate import default_shifts, evaluate_together, with_controllers
 from drigm.evaluation.scores import Evaluation, ShiftScore
 from drigm.runtime.files import FileError, file_digest
 from drigm.storage.results import load_result, store_result
@@ -54,6 +54,20 @@ def cached_evaluations(
     return found
 
 
+def cached_controllers(run: Run, suite: str) -> Mapping[str, list[float]]:
+    """Return what controllers that do not learn score in each world of ``suite``, from ``scores/`` if it is there.
+
+    {} where the run's environment says nothing that they could hold.
+    """
+    file = run.directory.path / "scores" / f"controllers-{suite}.json"
+    key = {"suite": suite, "version": version("drigm"), **_source(run.config, _opened(run))}
+    found = load_result(file, key)
+    if found is None:
+        found = dict(with_controllers(Evaluation(suite, []), run, None).controllers)
+        store_result(file, key, found)
+    return found
+
+
 def stored_evaluation(
     directory: RunDirectory, config: TrainConfig, suite: str, perturb: Grid | None = None, env_id: str = ""
 ) -> Evaluation | None:
@@ -85,7 +99,12 @@ def _stored(
     strengths = "".join(f"-{name}={','.join(f'{x:g}' for x in values)}" for name, values in named.items())
     weights = directory.weights_digest(config)
     key: dict[str, object] = {"suite": suite, "perturb": named, "version": version("drigm"), "weights": weights}
-    parts = origin(env_id)
-    if parts is not None and (source := source_file(parts, config.env_python)) is not None:
-        key["source"] = file_digest(source)
+    key |= _source(config, env_id)
     return directory.path / "scores" / f"{suite}{strengths}.json", key
+
+
+def _source(config: TrainConfig, env_id: str) -> dict[str, object]:
+    """The digest of the file that the environment ``env_id`` is made by, where it is one of the user's."""
+    parts = origin(env_id)
+    source = None if parts is None else source_file(parts, config.env_python)
+    return {} if source is None else {"source": file_digest(source)}

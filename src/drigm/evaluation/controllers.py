@@ -138,7 +138,7 @@ def write_controllers(file: Path, found: Mapping[str, Mapping[str, float]]) -> N
     """Write what `score_controllers` found as CSV: a row for each world, a column for each controller."""
     lines = [["world", *found]]
     for world in next(iter(found.values())):
-        lines.append([world, *(f"{scores[world]:.4f}" for scores in found.values())])
+        lines.append([world, *(f"{scores[world]:.5f}" for scores in found.values())])
     write_text(file, "\n".join(",".join(line) for line in lines))
 
 

@@ -91,7 +91,7 @@ def here_of(run: Run, env: str | Environment | None) -> Environment:
 def check_fits(team: EnvSpec, here: EnvSpec) -> None:
     """Raise `UserError` unless agents trained under the spec ``team`` can act under ``here``."""
     strangers = [agent for agent in here.agents if agent not in team.agents]
-    told = f"the run has no agent called {', '.join(strangers)} (it has {', '.join(team.agents)})"
+    told = f"the run has no agent called {' or '.join(strangers[:2])} (it has {', '.join(team.agents[:8])})"
     check(not strangers, "env", here.name, told)
     sizes = [(spec.obs_size, spec.num_actions) for spec in (team, here)]
     told = "the run's agents have {} readings and {} actions, its agents {} and {}".format(*sizes[0], *sizes[1])

@@ -32,7 +32,7 @@ from drigm.core.types import Array, jit
 from drigm.envs.api import Environment
 
 RAISED = 0.25  # of the way from the idle level to the highest
-LONGEST = 240  # steps of a response that are looked at
+LONGEST = 120  # steps of a response that are looked at
 WINDOW = 10  # effective delays of it that are fitted
 SMALL = 0.02  # of the largest response: below it nothing has happened yet
 SEED = 0  # of the episode
@@ -98,7 +98,9 @@ def _readings(env: Environment, actions: np.ndarray, reading: int) -> np.ndarray
     """Return the reading [C, T, N] after each step of C episodes in which the joint actions [C, N] never change."""
     steps = min(LONGEST, env.spec.episode_limit)
     if env.subprocess is not None:
-        return np.concatenate([_hosted(env, row, steps) for row in actions])[..., reading]
+        most = env.subprocess.most
+        rounds = [actions[k : k + most] for k in range(0, len(actions), most)]
+        return np.concatenate([_observed(env, some, steps) for some in rounds])[..., reading]
 
     def one(action: Array) -> Array:
         shown, _ = rollout.episode(env, Constant(action), jax.random.key(SEED), env.params)
@@ -107,17 +109,18 @@ def _readings(env: Environment, actions: np.ndarray, reading: int) -> np.ndarray
     return np.asarray(jit(jax.vmap(one))(jnp.asarray(actions)))
 
 
-def _hosted(env: Environment, action: np.ndarray, steps: int) -> np.ndarray:
-    """Return the observations [1, T, N, O] of an episode in another process."""
+def _observed(env: Environment, actions: np.ndarray, steps: int) -> np.ndarray:
+    """Return the observations [C, T, N, O] of episodes in other processes, all from the same seed."""
     assert env.subprocess is not None
-    vector, shown = env.subprocess.open([SEED]), list[np.ndarray]()
+    seeds, shown = [SEED] * len(actions), list[np.ndarray]()
+    vector = env.subprocess.open(seeds)
     try:
-        vector.reset([SEED])
+        vector.reset(seeds)
         for _ in range(steps):
-            vector.send(action[None])
+            vector.send(actions)
             step = vector.receive()
             shown.append(step.obs)
-            if (step.terminated | step.truncated).all():
+            if (step.terminated | step.truncated).any():
                 break
     finally:
         vector.close()

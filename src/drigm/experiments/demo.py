@@ -25,6 +25,7 @@ from drigm.core.config import TrainConfig
 from drigm.core.errors import UserError, as_path
 from drigm.core.naming import duration, spaced
 from drigm.envs.building.dataset import PROTOCOL_CITIES
+from drigm.evaluation.controllers import TITLES
 from drigm.evaluation.published import CONTROLLERS, authors_score, controller_score, paper_score
 from drigm.evaluation.scores import Evaluation
 from drigm.experiments.sweep import sweep
@@ -160,15 +161,14 @@ def _is_free(path: Path) -> bool:
 
 
 def table_rows(evaluations: Mapping[str, Evaluation]) -> list[dict[str, object]]:
-    """Return the table: both teams, the paper, the authors' networks, and the two controllers; one column per city."""
+    """Return the table: both teams, the paper, the authors' networks, and the controllers; one column per city."""
     rows = [{"": f"{team.label}, this demo", **scores_by_world(evaluations[team.label].scores)} for team in TEAMS]
     for source, look_up in (("paper", paper_score), ("authors' networks", authors_score)):
         for team in TEAMS:
             found = {city: look_up(city, "qmix", team.method) for city in CITIES}
             rows.append({"": f"{team.label}, {source}", **{c: Score(*r) for c, r in found.items() if r is not None}})
     for controller in CONTROLLERS:
-        name = controller.replace("_", " ").replace("one step", "one-step")
-        rows.append({"": name, **{city: Score(controller_score(city, controller)) for city in CITIES}})
+        rows.append({"": TITLES[controller], **{city: Score(controller_score(city, controller)) for city in CITIES}})
     return rows
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 import jax
@@ -14,7 +15,7 @@ from drigm.core.errors import UserError
 from drigm.core.naming import method_name
 from drigm.envs.api import Environment
 from drigm.envs.shifts import worlds
-from drigm.evaluation.cache import cached_evaluation
+from drigm.evaluation.cache import cached_controllers, cached_evaluation
 from drigm.evaluation.scores import Evaluation
 from drigm.training.runs import Run
 from drigm.training.settings import settle
@@ -65,6 +66,7 @@ class Study(NamedTuple):
     worlds: list[str]
     nominal: str  # its name among the worlds, or "nominal" where it is none of them
     methods: list[Method]
+    controllers: Mapping[str, list[float]] = MappingProxyType({})  # what those that do not learn score in each world
 
     @property
     def score_name(self) -> str:
@@ -166,7 +168,7 @@ def _study(name: str, pools: list[list[Run]], shifts: str | None) -> Study:
         scores = np.concatenate([_scores(e) for e in evaluations])
         unshifted = scores[:, names.index(nominal)] if nominal in names else _unshifted(pool)
         methods.append(Method(title, pool[0].config, pool, scores, unshifted))
-    return Study(env, name, suite, names, nominal or "nominal", methods)
+    return Study(env, name, suite, names, nominal or "nominal", methods, cached_controllers(pools[0][0], suite))
 
 
 def nominal_world(env: Environment, suite: str) -> str | None:

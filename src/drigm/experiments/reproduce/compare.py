@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
+from drigm.envs import make_env
 from drigm.evaluation import statistics as st
+from drigm.evaluation.controllers import TITLES, score_controllers
 from drigm.evaluation.published import (
     CONTROLLERS,
     PAPER_CITIES,
@@ -18,6 +21,7 @@ from drigm.evaluation.published import (
     reference_method,
 )
 from drigm.experiments.reproduce.runner import Scored
+from drigm.experiments.reproduce.studies import BUILDING_ENV
 from drigm.report.figures.aggregates import aggregate_rows, best_known
 from drigm.report.tables import Score, scores_by_world
 
@@ -88,24 +92,42 @@ def beside_paper(scored: Sequence[Scored]) -> list[dict[str, Any]]:
 
 
 def every_world(scored: Sequence[Scored]) -> list[dict[str, Any]]:
-    """Return a row for each method with its score in every world; in buildings then those of others."""
+    """Return a row for each method with its score in every world; in buildings others' and controllers' follow."""
     rows: list[dict[str, Any]] = [
         {"method": one.title, "seeds": len(one.seeds), **scores_by_world(one.evaluation.scores)} for one in scored
     ]
-    if not scored or scored[0].evaluation.suite != "climate":
-        return rows
-    cities = worlds_of(scored[0])
-    for factorization in factorizations_of(scored):
-        for method in METHODS:
-            found = {city: authors_score(city, factorization, method) for city in cities}
-            cells = {city: Score(*score) for city, score in found.items() if score is not None}
-            if cells:
-                rows.append({"method": f"authors' {factorization.upper()} {method}", "seeds": 5, **cells})
-    for controller in CONTROLLERS:
-        rows.append(
-            {"method": controller.replace("_", " "), **{c: Score(controller_score(c, controller)) for c in cities}}
-        )
-    return rows
+    if scored and scored[0].evaluation.suite == "climate" and scored[0].config.env == BUILDING_ENV:
+        cities = worlds_of(scored[0])
+        for factorization in factorizations_of(scored):
+            for method in METHODS:
+                found = {city: authors_score(city, factorization, method) for city in cities}
+                cells = {city: Score(*score) for city, score in found.items() if score is not None}
+                if cells:
+                    rows.append({"method": f"authors' {factorization.upper()} {method}", "seeds": 5, **cells})
+    return rows + [
+        {"method": TITLES[name], **{world: Score(score) for world, score in scores.items()}}
+        for name, scores in controllers_beside(scored).items()
+    ]
+
+
+def controllers_beside(scored: Sequence[Scored]) -> dict[str, dict[str, float]]:
+    """Return what controllers that do not learn score in the worlds of ``scored``, by name; {} but in one building.
+
+    In the six cities of the paper's building they are those that are shipped; elsewhere they are played now.
+    """
+    envs = {one.config.env for one in scored}
+    if len(envs) != 1 or not (env := envs.pop()).startswith("building:"):
+        return {}
+    suite, tried = scored[0].evaluation.suite, worlds_of(scored[0])
+    if suite == "climate" and env == BUILDING_ENV:
+        return {name: {city: controller_score(city, name) for city in tried} for name in CONTROLLERS}
+    found = _played(env, suite)
+    return {name: {w: scores[w] for w in tried} for name, scores in found.items() if set(tried) <= set(scores)}
+
+
+@functools.cache
+def _played(env: str, suite: str) -> dict[str, dict[str, float]]:
+    return score_controllers(make_env(env), suite)
 
 
 def summary(scored: Sequence[Scored]) -> list[dict[str, Any]]:

@@ -10,8 +10,9 @@ from matplotlib.figure import Figure
 
 from drigm.core.errors import check, choose
 from drigm.evaluation import statistics as st
+from drigm.evaluation.controllers import write_controllers
 from drigm.evaluation.scores import Evaluation, shift_score
-from drigm.experiments.reproduce.compare import every_world, matrix, worlds_of
+from drigm.experiments.reproduce.compare import controllers_beside, every_world, matrix, worlds_of
 from drigm.experiments.reproduce.figures import battle_radii, noise
 from drigm.experiments.reproduce.from_scores import read_rows
 from drigm.experiments.reproduce.runner import Scored
@@ -60,7 +61,7 @@ def write_swept(swept: Swept, sweep: Sweep, suite: str) -> list[Path]:
 
 
 def write_tables(out: Path, scored: Sequence[Scored], tables: Tables) -> list[Path]:
-    """Write table.md, comparisons.md and .csv, and the figures of ``scored`` into ``out``; return the files."""
+    """Write table.md, comparisons.md and .csv, controllers.csv and the figures of ``scored`` into ``out``."""
     if not scored:
         return []
     files, methods = [out / "table.md"], {one.title: one for one in scored}
@@ -68,6 +69,9 @@ def write_tables(out: Path, scored: Sequence[Scored], tables: Tables) -> list[Pa
     where = " and ".join(dict.fromkeys(one.config.env for one in scored))
     budget = f"{scored[0].config.steps:,} environment steps in {where}; mean ± standard error over seeds."
     write_text(files[0], f"{budget}\n\n{markdown_table(rows)}")
+    if beside := controllers_beside(scored):
+        files.append(out / "controllers.csv")
+        write_controllers(files[-1], beside)
     pairs = [(methods[a], methods[b]) for a, b in tables.compare if a in methods and b in methods]
     if pairs:
         files += _write_comparisons(pairs, out)

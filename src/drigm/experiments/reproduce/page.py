@@ -8,8 +8,18 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from drigm.evaluation import statistics as st
+from drigm.evaluation.controllers import write_controllers
 from drigm.experiments.reproduce import figures
-from drigm.experiments.reproduce.compare import beside_paper, every_world, in_table, limit_of, plain, summary, worlds_of
+from drigm.experiments.reproduce.compare import (
+    beside_paper,
+    controllers_beside,
+    every_world,
+    in_table,
+    limit_of,
+    plain,
+    summary,
+    worlds_of,
+)
 from drigm.experiments.reproduce.runner import Outcome, Scored, write_scores, write_timings
 from drigm.experiments.reproduce.studies import SEASON
 from drigm.experiments.reproduce.verdicts import (
@@ -66,6 +76,8 @@ def write_tables(out: Path, scale: str, outcome: Outcome, verification: Verifica
     """Write the page, its figures and the tables as Markdown into ``out``, beside the scores that are there."""
     files = Files(out / "report.html", out / "table.md", out / "scores.csv", out / "timing.csv", out / "marl_eval.json")
     buildings, battles = outcome.of("climate"), outcome.of("noise")
+    if beside := controllers_beside(buildings):
+        write_controllers(out / "controllers.csv", beside)
     write_text(files.table, markdown(buildings, battles, verification, outcome.of(SEASON)))
     sections = page_sections(outcome, verification)
     write_page(files.page, "The paper, reproduced", lead(scale, outcome), sections)
@@ -179,9 +191,8 @@ def _paper(buildings: Sequence[Scored]) -> Section:
         "drigm trains with the same budget and protocol. Paper and networks: mean and standard error of five seeds;",
         "drigm: mean with 95 % interval.",
     )
-    cities = table_html(
-        every_world(buildings), caption="Every method in every city: mean and standard error over seeds."
-    )
+    told = "Every method in every city: mean and standard error over seeds. The last five rows learn nothing."
+    cities = table_html(every_world(buildings), caption=told)
     return Section("Beside the paper", "paper", said + table_html(beside_paper(buildings)) + cities)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from drigm.core.naming import spaced
 from drigm.envs.building.dataset import PROTOCOL_CITIES
+from drigm.evaluation.controllers import TITLES
 from drigm.evaluation.published import (
     CONTROLLERS,
     Reference,
@@ -74,6 +75,5 @@ def _theirs(study: Study, key: tuple[str, str], source: str, look: Look) -> dict
 
 
 def _controller(study: Study, name: str) -> dict[str, object]:
-    title = {"do_nothing": "Doing nothing", "one_step_optimum": "One-step optimum"}[name]
     scores = {city: f"{controller_score(city, name):.3f}".replace("-", "\N{MINUS SIGN}") for city in study.worlds}
-    return {"method": title, "source": "controller, no learning", **scores}
+    return {"method": TITLES[name], "source": "controller, no learning", **scores}

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from drigm.core.naming import method_name
+from drigm.evaluation.controllers import TITLES
 from drigm.evaluation.statistics import VERDICT_SEEDS, Interval, interval, mean, per_world, worst_world
 from drigm.report.figures.aggregates import strengths
 from drigm.report.figures.curves import Band, leaders, radius_curves, world_intervals, world_name
@@ -32,7 +33,8 @@ def shifts_section(study: Study, suffix: str = "") -> Section:
         for label, intervals in scores.items()
     )
     caption = "Greedy play, mean over seeds; whiskers and bands are 95 % intervals over seeds."
-    body = [_shift_note(study), figure_html(figure, alt, caption), _shift_table(study, scores)]
+    notes = [_shift_note(study), _controllers_note(study)]
+    body = [*notes, figure_html(figure, alt, caption), _shift_table(study, scores)]
     return Section("Robustness to shifts", f"shifts{suffix}", "".join(body), {"worlds": figure})
 
 
@@ -77,6 +79,21 @@ def _shift_note(study: Study) -> Html:
     return paragraph(f"{many}; {where}." if where else f"{many}.", nominal)
 
 
+def _controllers_note(study: Study) -> Html:
+    """Say how the best team and the best PI controller compare where each is worst."""
+    found = {name: min(scores) for name, scores in study.controllers.items() if name in ("pi", "pi_tuned")}
+    if not found:
+        return Html()
+    best = max(found, key=found.__getitem__)
+    team = max(study.methods, key=lambda method: float(method.scores.mean(axis=0).min()))
+    mean = float(team.scores.mean(axis=0).min())
+    said = "which is more" if mean > found[best] else "which is not more"
+    return paragraph(
+        f"{TITLES[best]}, which learns nothing, scores {found[best]:.3f} in its worst world;",
+        f"{team.label} {mean:.3f} in its own, on average over seeds, {said}.",
+    )
+
+
 def _shift_table(study: Study, scores: dict[str, list[Interval]]) -> Html:
     rows = []
     for method in study.methods:
@@ -89,6 +106,10 @@ def _shift_table(study: Study, scores: dict[str, list[Interval]]) -> Html:
                 "where": worst_name(method, study.worlds),
             }
         )
+    for name, found in study.controllers.items():
+        where = world_name(study.worlds[int(np.argmin(found))])
+        cells = dict(zip(study.worlds, found, strict=True))
+        rows.append({"method": TITLES[name], **cells, "worst": min(found), "where": where})
     headings = {w: f"{world_name(w)}{' (nominal)' if w == study.nominal else ''}" for w in study.worlds}
     ends = {"worst": "Each seed's worst", "where": "Lowest mean in"}
     columns = {"method": "Method", "seeds": "Seeds", **headings, **ends}

@@ -98,11 +98,11 @@ def regulated_of(env: Any, agents: list[Any], width: int, actions: int) -> Said:
         setpoints, levels = ([_number(x) for x in side] for side in (by_agent, value["levels"]))
     except (TypeError, KeyError, IndexError):
         return Said(None, odd)
-    known = reading is not None and reading in range(width) and len(levels) == actions
-    if not known or not all(x is not None and np.isfinite(x) for x in setpoints + levels):
+    known = [x for x in (reading, *setpoints, *levels) if x is not None and np.isfinite(x)]
+    right = len(known) == 1 + len(agents) + actions == 1 + len(agents) + len(levels)
+    if not right or known[0] not in range(width) or not (np.diff(known[1 + len(agents) :]) > 0.0).all():
         return Said(None, odd)
-    rising = all(a < b for a, b in zip(levels, levels[1:]))  # noqa: B905, RUF007 (an old interpreter may run this)
-    return Said([int(reading), setpoints, levels] if rising else None, "" if rising else odd)
+    return Said([int(known[0]), setpoints, levels])
 
 
 def _number(value: Any) -> float | None:
