@@ -10,22 +10,20 @@ from __future__ import annotations
 import jax
 import numpy as np
 
-from drigm.agents.heads import LinearHead
+from drigm.agents.heads import CENTRE_GAIN, LinearHead
 from drigm.agents.lstm import gate_scale
 from drigm.agents.recurrent import Memory, RecurrentAgents
-from drigm.core.types import StoredStep
+from drigm.core.types import NO_ACTION, StoredStep
 
 
 class NumpyAgents:
     """The agents of K runs as NumPy arrays, ready for `step`.
 
     Args:
-        agents: weights stacked on a leading axis [K]; their actions have no order.
+        agents: weights stacked on a leading axis [K].
     """
 
     def __init__(self, agents: RecurrentAgents) -> None:
-        assert isinstance(agents.head, LinearHead)
-        assert not agents.ordered_input
         self.agents, self.shared, self.num_agents = agents, agents.shared, agents.num_agents
         weights = jax.tree.map(np.asarray, agents)
         scale = gate_scale(weights.lstm_hidden.shape[-2])  # one tanh serves all gates, as in `drigm.agents.lstm`
@@ -33,10 +31,14 @@ class NumpyAgents:
         self.encoder, self.read = weights.encoder, weights.lstm_input * scale
         self.recurrent, self.bias = weights.lstm_hidden * scale, weights.lstm_bias[:, :, None] * scale
         if self.encoder is None:  # biases that meet the embedding are part of it
-            self.embedding = weights.action_embedding * scale + self.bias
+            embedding, bias = weights.action_embedding * scale, self.bias
         else:
-            self.embedding = weights.action_embedding + weights.encoder_bias[:, :, None]
+            embedding, bias = weights.action_embedding, weights.encoder_bias[:, :, None]
+        self.embedding = bias if agents.ordered_input else embedding + bias  # levels are inputs like the others
         self.head, self.head_bias = weights.head.weight, weights.head.bias[:, :, None]
+        self.levels = None if isinstance(agents.head, LinearHead) else weights.head.levels  # [K, A]
+        if self.levels is not None:  # greedy actions ask for the centre alone
+            self.head, self.head_bias = self.head[..., 1:2], self.head_bias[..., 1:2]
 
     def initial_memory(self, envs: int) -> Memory:
         """Return cleared LSTM state [K, G, rows, H]."""
@@ -48,15 +50,19 @@ class NumpyAgents:
         """Advance the memories by one step; returns the greedy actions [K, E, N] int32 too (see `rollout.act`)."""
         memory, features = self._step(memory, row)
         values = self._batch(features @ self.head + self.head_bias)
+        if self.levels is not None:  # a concave Q, symmetric around its centre: the best is the nearest
+            values = -np.abs(self.levels[:, None, None] - CENTRE_GAIN * values)
         if row.avail_actions is not None:
             values = np.where(row.avail_actions, values, -np.inf)
         return memory, values.argmax(axis=-1).astype(np.int32)
 
     def _step(self, memory: Memory, row: StoredStep) -> tuple[Memory, np.ndarray]:
         """Return the memories and the head's features [K, G, rows, F]."""
-        x = self._encode(np.asarray(row.obs))
-        index = self._rows(np.asarray(row.last_action)) + 1  # [K, G, rows]
-        known = np.take_along_axis(self.embedding, index[..., None], axis=2)
+        x = self._encode(np.asarray(row.obs), np.asarray(row.last_action))
+        known = self.embedding
+        if not self.agents.ordered_input:
+            index = self._rows(np.asarray(row.last_action)) + 1  # [K, G, rows]
+            known = np.take_along_axis(known, index[..., None], axis=2)
         if self.encoder is None:
             gates = x @ self.read + known
         else:
@@ -70,9 +76,15 @@ class NumpyAgents:
         hidden = (0.5 * o + 0.5) * np.tanh(cell)
         return Memory(hidden, cell), np.concatenate([hidden, x], axis=-1)  # type: ignore[arg-type]
 
-    def _encode(self, obs: np.ndarray) -> np.ndarray:
-        """Return the standardised inputs [K, G, rows, I] of observations [K, E, N, O]."""
+    def _encode(self, obs: np.ndarray, last_action: np.ndarray) -> np.ndarray:
+        """Return the standardised inputs [K, G, rows, I] of observations [K, E, N, O] and last actions [K, E, N]."""
         x = (obs - self.offset) / self.scale
+        if self.agents.ordered_input:
+            assert self.levels is not None
+            known = last_action != NO_ACTION
+            level = np.take_along_axis(self.levels, np.maximum(last_action, 0).reshape(len(x), -1), axis=1)
+            level = np.where(known, level.reshape(known.shape), np.float32(0.0))
+            x = np.concatenate([x, level[..., None], known[..., None].astype(np.float32)], axis=-1)
         if self.shared:
             ids = np.broadcast_to(np.eye(self.num_agents, dtype=np.float32), (*x.shape[:3], self.num_agents))
             x = np.concatenate([x, ids], axis=-1)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from drigm.core.errors import UserError
-from drigm.envs.energyplus.engine import api
+from drigm.envs.energyplus.engine import find_engine
 
 if TYPE_CHECKING:
     from drigm.envs.energyplus.pettingzoo import ParallelEnergyPlusEnv
@@ -38,7 +38,7 @@ def parallel_env(
     Raises:
         UserError: a name or value is not allowed, or ``pip install "drigm[energyplus]"`` is needed.
     """
-    api()
+    find_engine()
     try:
         from drigm.envs.energyplus.pettingzoo import ParallelEnergyPlusEnv
     except ModuleNotFoundError as error:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import operator
-import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import gymnasium
@@ -13,9 +11,11 @@ import numpy as np
 from pettingzoo import ParallelEnv
 
 from drigm.core.errors import check, choose
+from drigm.core.types import EnvSpec
 from drigm.envs.building.simulator import occupant_heat
 from drigm.envs.energyplus import idf, weather
-from drigm.envs.energyplus.engine import STEP_SECONDS, Actuator, Day, Reading, Task
+from drigm.envs.energyplus.engine import Engine, Reading, Task
+from drigm.envs.energyplus.engine_process import STEP_SECONDS
 from drigm.envs.energyplus.environment import spec_of
 
 STEPS = 288  # of a day
@@ -67,9 +67,9 @@ class ParallelEnergyPlusEnv(ParallelEnv[str, np.ndarray, Any]):
         self.spec = spec_of(f"{building}/{city}", agents, levels)
         self.reward_range = tuple(x / self.spec.num_agents for x in self.spec.reward_range)  # of one agent
         self.possible_agents, self.agents = list(self.spec.agents), list[str]()
+        self.regulated = _regulated(self.spec)  # what a controller holds at which setpoint
         self._generator = np.random.default_rng()
-        self._running: list[Day] = []
-        self._finalizer = weakref.finalize(self, _close, self._running)  # at the latest when the interpreter ends
+        self._engine = Engine()
         shared = [OUTDOOR_RANGE, GROUND_RANGE, GHI_RANGE, _heat_range()]
         self.state_space = _box([ZONE_RANGE] * len(self._zones.names) + shared)
         self.observation_spaces = {agent: _box([ZONE_RANGE, *shared]) for agent in self.possible_agents}
@@ -102,11 +102,10 @@ class ParallelEnergyPlusEnv(ParallelEnv[str, np.ndarray, Any]):
             index = self._generator.integers(2**31) if seed is None else seed
             day = self._choices[int(index) % len(self._choices)]
         check(_is_day(day), "day", day, f"give an integer from 0 to {weather.DAYS - 1}")
-        self.close()
-        self.day, self._steps = int(day), 0
-        self._running.append(Day(self._task(self.day)))
+        self.day, self._steps, self.agents = int(day), 0, []
+        reading = self._engine.start(self._task(self.day))
         self.agents = self.possible_agents[:]
-        return self._observe(self._running[0].reading), {agent: {"day": self.day} for agent in self.agents}
+        return self._observe(reading), {agent: {"day": self.day} for agent in self.agents}
 
     def step(self, actions: dict[str, Any]):
         """Step five minutes with every agent's action, by agent id.
@@ -124,16 +123,15 @@ class ParallelEnergyPlusEnv(ParallelEnv[str, np.ndarray, Any]):
             return {}, {}, {}, {}, {}
         fractions = self._fractions(actions)
         try:
-            reading = self._running[0].step(self._settings(fractions))
+            reading = self._engine.step(self._settings(fractions))
         except BaseException:
             self.agents = []
-            self.close()
             raise
         self._steps += 1
         truncated = self._steps >= STEPS
         if truncated:
             self.agents = []
-            self.close()
+            self._engine.finish()
         return (
             self._observe(reading),
             dict.fromkeys(agents, self._reward(fractions, reading)),
@@ -150,32 +148,27 @@ class ParallelEnergyPlusEnv(ParallelEnv[str, np.ndarray, Any]):
         """Draw nothing: `metadata` lists no render mode."""
 
     def close(self) -> None:
-        """End the engine; a reset starts it again."""
-        _close(self._running)
+        """End the engine's process; a reset starts another."""
+        self.agents = []
+        self._engine.close()
 
     def _task(self, day: int) -> Task:
-        controlled = self._mode == "setpoint"
-        names = [self._zones.names[zone] for zone in self._zones.conditioned]
-        power = tuple(Actuator("OtherEquipment", "Power Level", f"AGENT {name}") for name in names)
-        limits = tuple(
-            Actuator("Zone Temperature Control", f"{side} Setpoint", name)
-            for side in ("Heating", "Cooling")
-            for name in names
-        )
-        text = idf.write_idf(self._building, self._weather, day, gains=self._occupied, air_conditioned=controlled)
+        zones, controlled = self._zones, self._mode == "setpoint"
+        names = [zones.names[zone] for zone in zones.conditioned]
+        power = [["OtherEquipment", "Power Level", f"AGENT {name}"] for name in names]
+        sides = ("Heating Setpoint", "Cooling Setpoint")
+        limits = [["Zone Temperature Control", side, name] for side in sides for name in names]
+        gains = (WARMUP_GAIN * zones.floor_area[zones.conditioned]).tolist()
+        pi = {"target": TARGET, "gains": gains, "integral": WARMUP_INTEGRAL}
         return Task(
-            idf=text,
+            idf=idf.write_idf(self._building, self._weather, day, gains=self._occupied, air_conditioned=controlled),
             epw=weather.epw(self._weather, day),
-            zones=self._zones.names,
-            conditioned=self._zones.conditioned,
+            zones=list(zones.names),
+            conditioned=zones.conditioned.tolist(),
             actuators=limits if controlled else power,
-            holder=self._held_set_points if controlled else functools.partial(_holder, self._zones),
+            hold={"settings": self._settings(np.zeros(len(names))).tolist()} if controlled else pi,
             measures_energy=controlled,
         )
-
-    def _held_set_points(self) -> Callable[[np.ndarray], np.ndarray]:
-        settings = self._settings(np.zeros(len(self.possible_agents)))
-        return lambda temperatures: settings
 
     def _fractions(self, actions: dict[str, Any]) -> np.ndarray:
         """Return the fractions [N] in [-1, 1) that the agents' levels stand for."""
@@ -228,22 +221,9 @@ class ParallelEnergyPlusEnv(ParallelEnv[str, np.ndarray, Any]):
         }
 
 
-def _holder(zones: idf.Zones) -> Callable[[np.ndarray], np.ndarray]:
-    """Return a new PI controller of the warm-up, with as much power as it takes: temperatures [n] to W [N]."""
-    sums = np.zeros(len(zones.conditioned))
-    gain = WARMUP_GAIN * zones.floor_area[zones.conditioned]
-
-    def hold(temperatures: np.ndarray) -> np.ndarray:
-        error = TARGET - temperatures[zones.conditioned]
-        sums[:] += error
-        return gain * (error + WARMUP_INTEGRAL * sums)
-
-    return hold
-
-
-def _close(running: list[Day]) -> None:
-    while running:
-        running.pop().close()
+def _regulated(spec: EnvSpec) -> dict[str, Any]:
+    assert spec.action_values is not None
+    return {"reading": 0, "setpoint": TARGET, "levels": spec.action_values.tolist()}
 
 
 def _is_day(day: Any) -> bool:
