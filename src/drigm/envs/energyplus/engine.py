@@ -79,7 +79,7 @@ class Engine:
         return self._ask(STEP + struct.pack(f"{len(settings)}d", *settings))
 
     def stop(self) -> None:
-        """Give up the day if it is not over; the process stays for the next."""
+        """End the day, over or not; the process stays for the next."""
         if not self._busy or self._process is None:
             return
         try:
@@ -88,12 +88,6 @@ class Engine:
                 pass
         except UserError:  # it failed while it stopped
             self.close()
-        self._busy = False
-
-    def finish(self) -> None:
-        """Wait for the end of a day of which the last step was taken."""
-        while self._receive() is not None:
-            pass
         self._busy = False
 
     def close(self) -> None:

@@ -176,7 +176,8 @@ def serve(requests: BinaryIO, answers: BinaryIO, folder: str) -> None:
     from pyenergyplus.api import EnergyPlusAPI
 
     api = EnergyPlusAPI()
-    while line := requests.readline():
+    # A day that was given up at its end is over before it reads that it was.
+    while line := requests.readline().lstrip(STOP):
         try:
             Day(api, json.loads(line), folder, requests, answers).run()
             answers.write(DONE)

@@ -131,7 +131,7 @@ class ParallelEnergyPlusEnv(ParallelEnv[str, np.ndarray, Any]):
         truncated = self._steps >= STEPS
         if truncated:
             self.agents = []
-            self._engine.finish()
+            self._engine.stop()
         return (
             self._observe(reading),
             dict.fromkeys(agents, self._reward(fractions, reading)),
