@@ -33,7 +33,7 @@ def parallel_env(
         days: what a reset draws from, days of the year from 0.
         levels: how many an agent chooses from.
         max_power: W of a unit at full power, for all or one for each agent; by default 8 kW in the small office, as in
-            SustainGym, and 60 W per m2 of floor in the medium one.
+            SustainGym, and 80 W per m2 of floor in the medium one.
 
     Raises:
         UserError: a name or value is not allowed, or ``pip install "drigm[energyplus]"`` is needed.

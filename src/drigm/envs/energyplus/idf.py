@@ -61,7 +61,7 @@ PROTOTYPES = {
     "OfficeMedium": Prototype(
         "office_medium",
         {"Nonres_Exterior_Wall_Insulation": 1 / 0.514 - _WALL, "Nonres_Roof_Insulation": 1 / 0.228 - _ROOF},
-        60.0,
+        80.0,
     ),
 }
 GLAZING = ["2.615", "0.252", "0.276"]  # U-factor W/(m2 K), solar heat gain coefficient, visible transmittance
