@@ -48,6 +48,8 @@ def _energyplus(name: str, seed: int) -> ParallelAdapter:
     try:
         env = make()
     except (Exception, SystemExit) as error:
+        if type(error).__name__ == "UserError":  # drigm's own, which this process may be without
+            raise EnvError(str(error).rstrip(".")) from error
         raise EnvError(f"it cannot be made ({describe(error)})") from error
     return ParallelAdapter(env, name)
 
