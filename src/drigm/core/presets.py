@@ -83,6 +83,7 @@ PARALLEL = MappingProxyType(
 )
 # What a training uses by the kind of its environment, where neither the user nor the preset says otherwise.
 KIND_SETTINGS: Mapping[str, Mapping[str, Any]] = {
+    "energyplus": {"num_envs": 8},  # otherwise as in a building; every environment is a process of its own
     "mpe": PARALLEL,
     "pettingzoo": PARALLEL,
     "smac": {**BATTLES, "num_envs": 8, "update_every": 8},  # every environment is a game of its own

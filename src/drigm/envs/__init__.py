@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from drigm.core.errors import UserError, choose, shown
 from drigm.envs.api import Environment, Shift
 from drigm.envs.building import dataset, simulator
+from drigm.envs.energyplus.environment import energyplus
 from drigm.envs.jaxmarl import mpe, smax
 from drigm.envs.shifts import shift_suite
 from drigm.envs.subprocess import environment
@@ -39,6 +40,15 @@ def _building_parts() -> dict[str, list[str]]:
 
 KINDS: dict[str, Kind] = {
     "building": Kind(simulator.building, "building:BUILDING/CITY or building:BUILDING/WEATHER/GROUND", _building_parts),
+    "energyplus": Kind(
+        energyplus,
+        "energyplus:BUILDING/CITY, with ?OPTION=VALUE&...",
+        lambda: {
+            "BUILDING": ["OfficeSmall", "OfficeMedium"],
+            "CITY": list(dataset.PROTOCOL_CITIES),
+            "OPTION": ["gains=none|office", "mode=power|setpoint", "days=[0,1]", "levels=200", "max_power=8000"],
+        },
+    ),
     "mpe": Kind(mpe.mpe, "mpe:NAME", lambda: {"NAME": list(mpe.NAMES)}),
     "pettingzoo": Kind(
         environment.pettingzoo,

@@ -103,6 +103,7 @@ class Environment(NamedTuple):
         world_per_env: ``params`` has a leading axis [B], one world per parallel environment (only for training).
         subprocess: how to make it in another process; ``reset`` and ``step`` then only refuse (see
             `drigm.envs.subprocess.environment`).
+        eval_seeds: seeds of the evaluation's episodes, where it lives in another process and has a protocol of its own.
         notes: what a user should know about it, such as fallbacks that were taken.
     """
 
@@ -119,6 +120,7 @@ class Environment(NamedTuple):
     persistent: PersistentSet | None = None
     world_per_env: bool = False
     subprocess: SubprocessSource | None = None
+    eval_seeds: tuple[int, ...] = ()
     notes: tuple[str, ...] = ()
 
 

@@ -13,7 +13,7 @@ from drigm.agents.subprocess_acting import Actor, Perturber, Strengths, before_r
 from drigm.core.errors import UserError
 from drigm.core.types import join_trees, map_tree
 from drigm.envs.api import Environment, Shift
-from drigm.envs.subprocess.vector import SubprocessVector
+from drigm.envs.subprocess.vector import SubprocessSource, SubprocessVector, SubprocessWorld
 from drigm.evaluation.players import Players
 
 PATIENCE = 10  # times the length that an environment declares, or 10,000 steps: then an episode counts as endless
@@ -55,6 +55,13 @@ def play(
     )
 
 
+def source_of(env: Environment, world: Shift) -> SubprocessSource:
+    """Return how ``world`` of ``env`` is made: it may be another environment of the same kind."""
+    assert env.subprocess is not None
+    params = getattr(world.params, "world", world.params)  # without what perturbs it
+    return env.subprocess._replace(name=params.name) if isinstance(params, SubprocessWorld) else env.subprocess
+
+
 def subprocess_outcomes(
     env: Environment, players: Players, worlds: list[Shift], done: Callable[[int], None] = lambda count: None
 ) -> Outcome:
@@ -65,25 +72,28 @@ def subprocess_outcomes(
     Args:
         env: an environment with a ``subprocess``, perturbed or not.
         players: who plays.
-        worlds: strengths of the perturbations (see `drigm.envs.perturbations.Perturbed`).
-
+        worlds: strengths of the perturbations (see `drigm.envs.perturbations.Perturbed`), and environments in the place
+            of ``env`` (see `drigm.envs.subprocess.vector.SubprocessWorld`).
         done: called with the number of worlds that have been played.
 
     Raises:
         UserError: an environment failed.
     """
     assert env.subprocess is not None
-    seeds = [FIRST_SEED + e for e in range(env.num_eval_episodes)]
+    seeds = list(env.eval_seeds) or [FIRST_SEED + e for e in range(env.num_eval_episodes)]
     size = min(env.subprocess.most, len(seeds))
     padded = seeds + seeds[: -len(seeds) % size]  # every environment plays in every round; what is too much is cut
     rounds = [padded[k : k + size] for k in range(0, len(padded), size)]
     runs = jax.tree.leaves(players.weights)[0].shape[0]
     weights = map_tree(np.asarray, players.weights)
     teams = [players.in_numpy(map_tree(lambda x: x[k : k + 1], weights)) for k in range(runs)]  # noqa: B023 (at once)
-    vector = env.subprocess.open(rounds[0])
+    vector = source_of(env, worlds[0]).open(rounds[0])
     try:
         perturber, played = Perturber(env.spec), list[Outcome]()
         for count, world in enumerate(worlds, 1):
+            if vector.source != source_of(env, world):
+                vector.close()
+                vector = source_of(env, world).open(rounds[0])
             strengths = getattr(world.params, "strengths", {})
             for team in teams:
                 parts = [play(env, vector, perturber, team, strengths, some) for some in rounds]

@@ -11,6 +11,7 @@ from drigm.core.errors import UserError, check
 from drigm.envs.subprocess.environment import name_of
 from drigm.envs.subprocess.source import located
 from drigm.envs.subprocess.vector import STEP_SECONDS, SubprocessSource, ask
+from drigm.envs.subprocess.worker.adapters import KINDS
 from drigm.envs.subprocess.worker.check import NoSecondError, findings
 from drigm.envs.subprocess.worker.errors import Finding, describe
 from drigm.envs.subprocess.worker.parallel_env import ParallelAdapter
@@ -30,8 +31,8 @@ def check_env(
     what they must not depend on; a ``"warning"`` says that something is odd.
 
     Args:
-        env: ``pettingzoo:package.module:factory``, ``smac:MAP``, a factory, or a PettingZoo `ParallelEnv` itself, which
-            is copied to see whether two of them disturb each other.
+        env: ``pettingzoo:package.module:factory``, ``smac:MAP``, ``energyplus:BUILDING/CITY``, a factory, or a
+            PettingZoo `ParallelEnv` itself, which is copied to see whether two of them disturb each other.
         episodes: how many to play.
         limit: steps after which an episode counts as endless.
         python: interpreter that runs a named environment, if not this one.
@@ -47,8 +48,11 @@ def check_env(
         return findings(_maker(env), episodes=episodes, limit=limit)
     text = located(env if isinstance(env, str) else name_of(env), python)
     kind, colon, name = text.partition(":")
-    ok = bool(colon) and kind in ("pettingzoo", "smac")
-    check(ok, "env", text, "give pettingzoo:package.module:factory or smac:MAP; drigm's own are checked by its tests")
+    told = (
+        "give pettingzoo:package.module:factory, smac:MAP or energyplus:BUILDING/CITY; drigm's own are checked by its "
+        "tests"
+    )
+    check(bool(colon) and kind in KINDS, "env", text, told)
     request = {"do": "check", "episodes": episodes, "limit": limit}
     try:
         found = ask(SubprocessSource(kind, name, python, 1, timeout=timeout), request, "while it was checked")[

@@ -77,6 +77,12 @@ class SubprocessSource(NamedTuple):
         return SubprocessVector(self, seeds)
 
 
+class SubprocessWorld(NamedTuple):
+    """The params of a world that is another environment of the same kind: what it is called."""
+
+    name: str
+
+
 class SubprocessSteps(NamedTuple):
     """Stacked time-steps [B, ...], the fields of `drigm.envs.subprocess.worker.steps.SubprocessStep`."""
 

@@ -30,7 +30,7 @@ from drigm.report.sections.against_paper import PROTOCOL
 
 TAIL = 1 / 3  # the share of worlds whose mean is the CVaR
 BEST = 1.0  # a perfect score, of buildings and of battles
-BOUNDED = ("building", "smax", "smac")
+BOUNDED = ("building", "energyplus", "smax", "smac")
 POINTS = 161  # thresholds of a profile
 CUT = 0.02  # of all scores, at most so many lie left of a profile's first threshold
 

@@ -41,7 +41,22 @@ def _pettingzoo(name: str, seed: int) -> ParallelAdapter:
     return ParallelAdapter(env, name)
 
 
+def _energyplus(name: str, seed: int) -> ParallelAdapter:
+    place, _, query = name.partition("?")
+    building, _, city = place.partition("/")
+    make = factory(f"drigm.envs.energyplus:parallel_env?building={building}&city={city}&{query}")
+    try:
+        env = make()
+    except (Exception, SystemExit) as error:
+        if type(error).__name__ == "UserError":  # drigm's own, which this process may be without
+            raise EnvError(str(error).rstrip(".")) from error
+        raise EnvError(f"it cannot be made ({describe(error)})") from error
+    return ParallelAdapter(env, name)
+
+
 KINDS = {
+    # Few at once: each has an engine to start and a day to begin before it plays the first.
+    "energyplus": SubprocessKind(_energyplus, eval_episodes=20, at_once=4, scales_known=True),
     "pettingzoo": SubprocessKind(_pettingzoo, eval_episodes=64, at_once=64, load=factory),
     # Every StarCraft environment is a game of its own; its readings lie in [-1, 1], its returns in [0, 20].
     "smac": SubprocessKind(
