@@ -45,15 +45,23 @@ class OrderedHead(eqx.Module):
     through a softplus). With squares in place of the roots this is NAF (Gu et al. 2016). Near the best
     level a comfort norm is a rounded kink, not a parabola, hence the root.
 
-    In velocity form mu is a move from the level of the agent's last action, which is the last feature, as in a digital PI
-    controller: whatever the world adds for good, the actions add up until it is gone. The network sees the level
-    nowhere else, or it would learn to forget a part of it. (Astrom and Hagglund, "PID Controllers", 1995, 3.6.)
+    In velocity form, ``mu = last level + exp(tanh(g)) u``, where u is linear in the agent's inputs and g is affine in
+    what its memory holds: the gain of the move. As in a digital PI controller (Astrom and Hagglund, "PID Controllers",
+    1995, 3.6), whatever the world adds for good, the actions add up until it is gone. With inputs of 0 nothing moves,
+    whatever the memory holds, and with a constant error something always does: no error is left over. What the memory
+    has found out about the world decides how far. The network sees the last level nowhere else, or it would learn to
+    forget a part of it; it is the last feature.
     """
 
     weight: Array  # [G, F, 2 + 2 K]; one feature fewer in velocity form
     bias: Array  # [G, 2 + 2 K]
     levels: Array  # [A], constant
-    velocity: bool = eqx.field(static=True, default=False)
+    memory: int = eqx.field(static=True, default=0)  # velocity form: how many of the features come from the memory
+
+    @property
+    def velocity(self) -> bool:
+        """Whether the head moves from the last action."""
+        return self.memory > 0
 
     def values(self, features: Array) -> Array:
         """Return Q of every action: [G, rows, F] -> [G, rows, A]."""
@@ -72,14 +80,18 @@ class OrderedHead(eqx.Module):
         level = jax.lax.stop_gradient(self.levels)[action]
         return value - _bowl(shape, level[..., None])[..., 0]
 
+    def _move(self, features: Array) -> Array:
+        """Return ``exp(tanh(g)) u`` [G, rows] of the velocity form."""
+        weight = self.weight[..., 1:2]
+        gain = affine(features[..., : self.memory], weight[:, : self.memory], self.bias[:, 1:2])
+        move = affine(features[..., self.memory : -1], weight[:, self.memory :], jnp.zeros_like(self.bias[:, 1:2]))
+        return CENTRE_GAIN * (jnp.exp(jnp.tanh(gain)) * move)[..., 0]
+
     def _shape(self, features: Array) -> tuple[Array, tuple[Array, Array, Array]]:
-        bias = self.bias
-        if self.velocity:  # at rest nothing moves: the centre's bias stays 0
-            bias = bias.at[:, 1].set(0.0)
-        out = affine(features[..., : self.weight.shape[1]], self.weight, bias)
+        out = affine(features[..., : self.weight.shape[1]], self.weight, self.bias)
         centre = CENTRE_GAIN * out[..., 1]
         if self.velocity:
-            centre = centre + features[..., -1]
+            centre = features[..., -1] + self._move(features)
         steep, width = jnp.split(out[..., 2:], 2, axis=-1)
         return out[..., 0], (jax.nn.softplus(steep), centre, jax.nn.softplus(width) + 0.01)
 
@@ -100,11 +112,11 @@ def _bowl(shape: tuple[Array, Array, Array], levels: Array) -> Array:
 
 
 def make_head(
-    key: Array, spec: EnvSpec, groups: int, features: int, bowls: int | None, *, velocity: bool = False
+    key: Array, spec: EnvSpec, groups: int, features: int, bowls: int | None, memory: int = 0
 ) -> LinearHead | OrderedHead:
     """Return a freshly initialised head on ``features``: ordered with that many ``bowls``, linear where they are None.
 
-    ``velocity``: see `OrderedHead`.
+    ``memory``: see `OrderedHead`.
 
     Raises:
         UserError: the actions of ``spec`` are no evenly spaced levels.
@@ -116,7 +128,7 @@ def make_head(
         weight=uniform(key, (groups, features, 2 + 2 * bowls), features) * 0.06,
         bias=jnp.broadcast_to(_bowl_start(bowls), (groups, 2 + 2 * bowls)),
         levels=jnp.asarray(_even_levels(spec), jnp.float32),
-        velocity=velocity,
+        memory=memory,
     )
 
 

@@ -55,7 +55,12 @@ class NumpyAgents:
     def act(self, memory: Memory, row: StoredStep) -> tuple[Memory, np.ndarray]:
         """Advance the memories by one step; returns the greedy actions [K, E, N] int32 too (see `rollout.act`)."""
         memory, features = self._step(memory, row)
-        values = self._batch(features @ self.head + self.head_bias)
+        if self.velocity:  # see `OrderedHead`
+            known = self.agents.head.memory  # pyright: ignore[reportAttributeAccessIssue] (an `OrderedHead`)
+            gain = np.exp(np.tanh(features[..., :known] @ self.head[..., :known, :] + self.head_bias))
+            values = self._batch(gain * (features[..., known:] @ self.head[..., known:, :]))
+        else:
+            values = self._batch(features @ self.head + self.head_bias)
         if self.levels is not None:  # a concave Q, symmetric around its centre: the best is the nearest
             centre = CENTRE_GAIN * values
             if self.velocity:

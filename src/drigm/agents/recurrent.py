@@ -87,12 +87,11 @@ class RecurrentAgents(eqx.Module):
         keep = keep.reshape(keep.shape[0], t, -1).astype(jnp.float32)
         level = self._level(inputs)
         x, previous = self._encode(inputs, level, keep, memory.previous)  # [G, T * rows, I]
-        encoder_bias, lstm_bias = self._biases()
-        if self.encoder is None or encoder_bias is None:
-            gates = affine(x, self.lstm_input, lstm_bias) + self._embed(inputs)
+        if self.encoder is None or self.encoder_bias is None:
+            gates = affine(x, self.lstm_input, self.lstm_bias) + self._embed(inputs)
         else:
-            hidden_in = jax.nn.relu(affine(x, self.encoder, encoder_bias) + self._embed(inputs))
-            gates = affine(hidden_in, self.lstm_input, lstm_bias)
+            hidden_in = jax.nn.relu(affine(x, self.encoder, self.encoder_bias) + self._embed(inputs))
+            gates = affine(hidden_in, self.lstm_input, self.lstm_bias)
         gates = jnp.moveaxis(gates.reshape(gates.shape[0], t, -1, gates.shape[-1]), 1, 0)
         outputs, cell = lstm(gates, jnp.moveaxis(keep, 1, 0), self.lstm_hidden, memory.hidden, memory.cell)
         skip = jnp.moveaxis(x.reshape(x.shape[0], t, -1, x.shape[-1]), 1, 0)
@@ -138,19 +137,6 @@ class RecurrentAgents(eqx.Module):
         if avail is None:
             return self._batch(self.head.greedy(_merge_time(features)), features.shape[0])
         return greedy_actions(self.q_values(features), avail)
-
-    def _biases(self) -> tuple[Array | None, Array]:
-        """Return the biases of encoder and gates.
-
-        In velocity form those that would move an agent at rest stay 0, as they begin: with inputs of 0 the LSTM's cell
-        then decays to 0, and the action stays where it is. A bias would become a constant error of what is regulated.
-        """
-        if not self.velocity:
-            return self.encoder_bias, self.lstm_bias
-        still = jax.lax.stop_gradient
-        candidate = jnp.repeat(jnp.array([False, False, True, False]), self.lstm_hidden.shape[1])  # gates i, f, g, o
-        lstm_bias = jnp.where(jnp.broadcast_to(candidate, self.lstm_bias.shape), still(self.lstm_bias), self.lstm_bias)
-        return None if self.encoder_bias is None else still(self.encoder_bias), lstm_bias
 
     def _level(self, inputs: AgentInputs) -> Array | None:
         """Return the levels [G, T * rows] of the last actions, 0 before the first; None if actions have no order."""
@@ -251,7 +237,7 @@ def make_agents(
     inputs = readings + 2 * (ordered and not velocity) + (share_parameters and not velocity) * spec.num_agents
     features = hidden + inputs
     keys = jax.random.split(key, 6)
-    head = make_head(keys[4], spec, groups, features, bowls if ordered else None, velocity=velocity)
+    head = make_head(keys[4], spec, groups, features, bowls if ordered else None, hidden if velocity else 0)
     rows = 0 if ordered else spec.num_actions + 1
     first, read = (hidden, hidden) if encoder else (4 * hidden, inputs)
     return RecurrentAgents(

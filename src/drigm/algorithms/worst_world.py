@@ -1,12 +1,13 @@
 """The team's worst persistent worlds: which of a finite set training is about.
 
-Nature keeps one world for a whole episode. Against the share alpha of the worlds in which the team does worst, it has::
+Nature keeps one world for a whole episode, of the share alpha of the worlds in which the team does worst::
 
     max over teams of  min over q in Q_alpha of  sum_k q_k (J_k - J*_k),   Q_alpha = {q : 0 <= q_k <= 1 / (alpha K)}
 
-the conditional value at risk (Rockafellar and Uryasev 2000) of the regret J*_k - J_k: what is possible in world k, less
-what the team gets there. The raw return would dwell on worlds that nobody can do well in. With alpha = 1 all worlds have
-the same weight, which is domain randomization. Nature's q follows the team: a world is drawn at a reset with chance q_k.
+the conditional value at risk (Rockafellar and Uryasev 2000) of the regret J*_k - J_k: what is possible in world k,
+less what the team gets there. The raw return would dwell on worlds that nobody can do well in. With alpha = 1 all
+worlds have the same weight, which is domain randomization. Nature's q follows the team: a world is drawn at a reset
+with chance q_k.
 """
 
 from __future__ import annotations

@@ -25,6 +25,12 @@ def add(commands: Any) -> None:
         help="play each world under each strength, as in obs_noise=0,0.1,0.4; repeat it for combinations",
     )
     score.add_argument(
+        "--worlds",
+        default="",
+        metavar="NAME=LOW:HIGH,...",
+        help="32 persistent worlds from these ranges instead of a suite, as in capacity=0.7:2.5,gains=-0.3:0.3@3h",
+    )
+    score.add_argument(
         "--trim",
         type=float,
         nargs="?",
@@ -50,6 +56,7 @@ def _evaluate(options: argparse.Namespace) -> int:
         parse_grid(" ".join(options.perturb)),
         env=env,
         trim=options.trim,
+        worlds=options.worlds,
         controllers=not options.no_controllers,
     )
     print(result.to_json() if options.json else result)

@@ -63,12 +63,12 @@ class PersistentSet(NamedTuple):
     """A finite set of worlds xi_1..xi_K of which every episode has one.
 
     Attributes:
-        count: K.
+        size: K.
         world: ``world(env_state) -> []`` int32, the number of the episode's world.
         weigh: ``weigh(params, weights [K]) -> params`` with other chances that a reset draws each world.
     """
 
-    count: int
+    size: int
     world: Callable[[PyTree], Array]
     weigh: Callable[[PyTree, Array], PyTree]
 

@@ -62,7 +62,9 @@ def _parse(part: str) -> Range:
             check(found.low <= found.high, f"worlds {name}", part, "give low:high")
             check(found.hours is None or found.hours > 0, f"worlds {name}", part, "it is held for more than 0 hours")
             return found
-    raise UserError(f"worlds: {shown(part)} is not allowed; give name=low:high, or name=low:high@HOURSh (see drigm list).")
+    raise UserError(
+        f"worlds: {shown(part)} is not allowed; give name=low:high, or name=low:high@HOURSh (see drigm list)."
+    )
 
 
 def check_ranges(env: Environment, ranges: Sequence[Range]) -> None:
@@ -71,7 +73,9 @@ def check_ranges(env: Environment, ranges: Sequence[Range]) -> None:
     for found in ranges:
         choose("worlds", found.name, [*PERTURBATIONS, *env.parameters])
         parameter = env.parameters.get(found.name, Parameter(""))
-        check(found.hours is None or parameter.held, f"worlds {found.name}", f"@{found.hours}h", "leave out @, it stays")
+        check(
+            found.hours is None or parameter.held, f"worlds {found.name}", f"@{found.hours}h", "leave out @, it stays"
+        )
         for end in (found.low, found.high):
             check_strength(env, found.name, end)
 

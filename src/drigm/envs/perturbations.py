@@ -223,8 +223,8 @@ def check_strength(env: Environment, name: str, strength: Strength) -> None:
         check(bool(np.all(np.asarray(ends) > low)), f"perturb {name}", strength, f"a number above {low:g}")
         return
     kind = PERTURBATIONS[name]
-    ok = isinstance(strength, float | int) and 0.0 <= strength <= kind.highest
-    ok = ok and (not kind.whole or float(strength).is_integer())
+    number = strength if isinstance(strength, float | int) else -1.0  # nothing else is a strength of a perturbation
+    ok = 0.0 <= number <= kind.highest and (not kind.whole or float(number).is_integer())
     whole = "a whole number" if kind.whole else "a number"
     check(ok, f"perturb {name}", strength, f"{whole} from 0 to {kind.highest:g}")
 

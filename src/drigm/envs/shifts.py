@@ -14,9 +14,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from drigm.core.errors import choose
+from drigm.core.errors import check, choose
 from drigm.core.types import PyTree
 from drigm.envs.api import Environment, Shift
+from drigm.envs.persistent import world_suite
 from drigm.envs.perturbations import check_strength, perturbed
 
 __all__ = ["GRIDS", "SOURCES", "SUITES", "Shift", "Worlds", "default_suite", "shift_suite", "stack_params", "worlds"]
@@ -66,8 +67,12 @@ def default_suite(env: Environment) -> str:
     return "climate" if "climate" in env.shifts else "noise"
 
 
-def worlds(env: Environment, suite: str = "nominal", perturb: Grid | None = None) -> Worlds:
+def worlds(
+    env: Environment, suite: str = "nominal", perturb: Grid | None = None, ranges: str = "", count: int = 32
+) -> Worlds:
     """Return the worlds of ``suite``, each under every combination of the strengths in ``perturb``.
+
+    With ``ranges`` (`drigm.envs.persistent`) they are ``count`` persistent worlds instead, not those of training.
 
     Args:
         env: the environment.
@@ -78,8 +83,11 @@ def worlds(env: Environment, suite: str = "nominal", perturb: Grid | None = None
         The worlds, with the environment that plays them: perturbed where anything is.
 
     Raises:
-        UserError: there is no such suite or perturbation, or a strength is out of range.
+        UserError: there is no such suite, perturbation or range, or a strength is out of its limits.
     """
+    if ranges:
+        check(not perturb, "worlds", ranges, "a range of its own for what perturb sets")
+        return Worlds(*world_suite(env, ranges, count))
     choose("shifts", suite, suite_names(env))
     grid = perturb or {}
     for name, strengths in grid.items():

@@ -12,7 +12,8 @@ from drigm.core.errors import check
 from drigm.core.types import EnvSpec, join_trees
 from drigm.envs import make_env
 from drigm.envs.api import Environment
-from drigm.envs.shifts import Grid, default_suite, worlds
+from drigm.envs.shifts import Grid, default_suite
+from drigm.envs.shifts import worlds as worlds_of
 from drigm.evaluation.controllers import controller_scores, controllers_of
 from drigm.evaluation.players import teams, wrapped
 from drigm.evaluation.scores import Evaluation, episode_scores, shift_score
@@ -28,6 +29,7 @@ def evaluate(
     *,
     env: str | Environment | None = None,
     trim: bool | float = False,
+    worlds: str = "",
     controllers: bool = True,
     quiet: bool = False,
 ) -> Evaluation:
@@ -47,6 +49,8 @@ def evaluate(
             standardisation.
         trim: add a slow integral of each agent's own error to the level that it chose (`drigm.agents.pi.Trimmed`),
             with this gain per unit of error and step (True: 0.03), where the environment says what is regulated.
+        worlds: ranges of persistent worlds to play in instead of a suite, as in ``"power=0.7:2,gains=-0.3:0.3@3h"``
+            (`drigm.envs.persistent`); they are others than those that a training with the same ranges draws.
         controllers: score the controllers of `drigm.evaluation.controllers` in the same worlds, where the environment
             says what is regulated; PI is tuned in the environment that the run was trained in.
         quiet: show no progress.
@@ -57,14 +61,17 @@ def evaluate(
     """
     gain = trim_gain(trim)
     here = here_of(run, env)
-    suite = shifts or default_shifts(run, perturb, here)
-    (found,) = evaluate_together([run], suite, perturb, quiet, here, gain)
-    return with_controllers(found, run, perturb, here) if controllers else found
+    check(not (worlds and shifts), "worlds", worlds, f"leave it out with the suite {shifts}")
+    suite = "worlds" if worlds else shifts or default_shifts(run, perturb, here)
+    (found,) = evaluate_together([run], suite, perturb, quiet, here, gain, worlds)
+    return with_controllers(found, run, perturb, here, worlds) if controllers else found
 
 
-def with_controllers(found: Evaluation, run: Run, perturb: Grid | None, env: Environment | None = None) -> Evaluation:
+def with_controllers(
+    found: Evaluation, run: Run, perturb: Grid | None, env: Environment | None = None, ranges: str = ""
+) -> Evaluation:
     """Return ``found``, of ``run`` in ``env``, with what the controllers score in its worlds, if there are any."""
-    played, tried = worlds(env or run.env, found.suite, perturb)
+    played, tried = worlds_of(env or run.env, found.suite, perturb, ranges)
     names = controllers_of(played) if played.spec.regulated is not None else []
     if run.env.spec.regulated is None:
         names = [name for name in names if name != "pi_tuned"]  # there is nowhere to tune it
@@ -110,13 +117,15 @@ def evaluate_together(
     quiet: bool,
     env: Environment | None = None,
     trim: float = 0.0,
+    ranges: str = "",
 ) -> list[Evaluation]:
     """Evaluate runs with the same networks and environment in one program, as if their seeds were those of one run.
 
-    For ``env`` and ``trim`` see `evaluate`; by default it is the runs' own environment, and nothing is trimmed.
+    For ``env``, ``trim`` and ``ranges`` (``worlds``) see `evaluate`; by default it is the runs' own environment,
+    and nothing is trimmed.
     """
     use_cores()
-    env, tried = worlds(env or runs[0].env, suite, perturb)
+    env, tried = worlds_of(env or runs[0].env, suite, perturb, ranges)
     agents = join_trees(jnp.concatenate, [run.weights().agents for run in runs])
     players = teams(agents, wrapped(env.spec, runs[0].env.spec.agents, trim))
     with Progress(f"{suite}, {len(tried)} worlds", len(tried), quiet=quiet) as progress:

@@ -151,7 +151,7 @@ def initial_state(
         carry = start(state.params.agents, k_reset)
         ring = replay.make_replay(stored_step(env, carry), config.replay_size // config.num_envs)
         robustness = make_robustness(config, env.spec, rho)
-        count = 0 if env.persistent is None else env.persistent.count
+        count = 0 if env.persistent is None else env.persistent.size
         worlds = no_returns(jnp.zeros(count, jnp.float32)) if count else None
         return RunState(state, carry, ring, jax.random.key_data(k_loop), robustness, no_sums(), worlds)
 

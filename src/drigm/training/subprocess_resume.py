@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from drigm.agents.recurrent import Memory, RecurrentAgents
+from drigm.agents.recurrent import RecurrentAgents
 from drigm.agents.subprocess_acting import Strengths, before_reset
 from drigm.core.types import Array, EnvSpec, PyTree
 from drigm.envs.episodes import RolloutState
@@ -70,7 +70,7 @@ def unpack(stored: RolloutState) -> tuple[RolloutState, Acting]:
     acting: Acting = stored.env_state
     agents = jax.tree.map(lambda x: np.asarray(x)[0].copy(), acting.agents)
     rest = stored._replace(env_state=acting.perturbed, memory=())
-    carry = jax.tree.map(envs, rest)._replace(memory=map_tree(rows, stored.memory))
+    carry = jax.tree.map(envs, rest)._replace(memory=jax.tree.map(rows, stored.memory))
     return carry, Acting((), agents, jax.tree.map(envs, acting.past))
 
 
@@ -88,7 +88,7 @@ def pack(carry: RolloutState, acting: Acting, shards: int) -> RolloutState:
     rest = carry._replace(memory=())
     agents = jax.tree.map(lambda x: np.repeat(np.asarray(x)[None], shards, axis=0), acting.agents)
     held = Acting(jax.tree.map(envs, carry.env_state), agents, jax.tree.map(envs, acting.past))
-    return jax.tree.map(envs, rest)._replace(env_state=held, memory=map_tree(rows, carry.memory))
+    return jax.tree.map(envs, rest)._replace(env_state=held, memory=jax.tree.map(rows, carry.memory))
 
 
 def record(past: Any, over: np.ndarray, orders: np.ndarray) -> None:

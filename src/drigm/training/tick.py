@@ -36,8 +36,9 @@ class ChunkSums(NamedTuple):
 class RunState(NamedTuple):
     """One shard of one seed: all that a run carries from tick to tick.
 
-    ``worlds`` are the returns of this shard's episodes in each persistent world. ``sums`` are those since the row of metrics began (`row_ticks`): carried, so that they are added in the same order
-    however a row is cut into chunks, and whether or not the run was stopped within it.
+    ``worlds`` are the returns of this shard's episodes in each persistent world. ``sums`` are those since the row of
+    metrics began (`row_ticks`): carried, so that they are added in the same order however a row is cut into chunks, and
+    whether or not the run was stopped within it.
     """
 
     learner: LearnerState

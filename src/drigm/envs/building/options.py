@@ -26,10 +26,12 @@ PARAMETERS = MappingProxyType(
         "ground": Parameter("conductance to the ground, times this", (0.5, 2.0), 0.0, factor=True),
         "solar": Parameter("heat of the sun through windows, times this", (0.5, 2.0), 0.0, factor=True),
         "power": Parameter("power of a zone's AC unit, times this", (0.7, 1.3), 0.0, factor=True),
+        "lag": Parameter("share of the AC's heat that arrives a step late", (0.5,), -1e-9),
         "gains": Parameter("unknown heat in a zone, a share of the AC's full power", (-0.1, 0.1), -10.0, held=True),
     }
 )
 SOURCE = {"solar": "shgc", "ground": "ground"}  # whose weight the parameter is
+NO_GAINS = Held(0.0, 0.0, 0.0)
 EACH_ZONE = ("conductance", "power")  # ranges draw one for every zone
 
 
@@ -52,7 +54,8 @@ class BuildingOptions:
     windows, and the heat capacity of zones, are multiplied by 1 + this.
     ``conductance``: that of a zone's outer walls and windows is multiplied by it, a scalar or [n]; ``coupling``: that
     between zones. ``gains``: the range of unknown heat in each zone, as a share of the AC's full power, and for how
-    many hours on average a zone keeps it (0: all the episode).
+    many hours on average a zone keeps it (0: all the episode). ``lag``: the share of the AC's heat that arrives a step
+    late.
     ``time_res``: seconds per step. ``episode_len``: steps per episode, together whole days.
     """
 
@@ -76,7 +79,8 @@ class BuildingOptions:
     heat_capacity: float = 0.0
     conductance: float | Sequence[float] | np.ndarray = 1.0
     coupling: float = 1.0
-    gains: Held = Held(0.0, 0.0, 0.0)
+    gains: Held = NO_GAINS
+    lag: float = 0.0
     time_res: int = 300
     episode_len: int = 288
 
@@ -85,7 +89,10 @@ class BuildingOptions:
         check(len(self.days) > 0 and min(self.days) >= 0, "days", self.days, "give one or more days, each 0 or more")
         check(0 <= self.reward_beta <= 1, "reward_beta", self.reward_beta, "give a number from 0 to 1")
         check(self.reward_pnorm >= 1, "reward_pnorm", self.reward_pnorm, "give a number of 1 or more")
-        check(self.gains.low <= self.gains.high and self.gains.hours >= 0, "gains", self.gains, "give lowest <= highest")
+        check(
+            self.gains.low <= self.gains.high and self.gains.hours >= 0, "gains", self.gains, "give lowest <= highest"
+        )
+        check(0 <= self.lag <= 1, "lag", self.lag, "give a share from 0 to 1")
         low, high = self.temp_range
         check(low < high, "temp_range", self.temp_range, "give (lowest, highest)")
         for name in ("insulation", "heat_capacity"):
@@ -136,6 +143,8 @@ def varied(options: BuildingOptions, n: int, strengths: Mapping[str, Strength]) 
             changed[name] = (1.0 + options.insulation) * (1.0 + factor) - 1.0
         elif name in ("solar", "ground"):
             changed[f"{SOURCE[name]}_weight"] = getattr(options, f"{SOURCE[name]}_weight") * factor
+        elif name == "lag":
+            changed[name] = factor
         elif name == "conductance":
             changed[name] = options.per_zone(name, n) * factor
         else:

@@ -66,6 +66,7 @@ class BuildingParams(NamedTuple):
     protocol_days: Array  # [50] int32, the start days of the evaluation protocol
     gains: Array  # [2] lowest and highest unknown heat of a zone, in units of the AC's full power
     gains_change: Array  # [] the chance per step that a zone's changes
+    lag: Array  # [] share of the AC's heat that arrives a step late
 
 
 class BuildingState(NamedTuple):
@@ -75,6 +76,7 @@ class BuildingState(NamedTuple):
     clock: Array  # [] int32, index into the year's series
     elapsed: Array  # [] int32, steps of this episode
     gains: Array  # [n] unknown heat, in units of the AC's full power
+    power: Array  # [n] the last powers
 
 
 def building(name: str, **options) -> Environment:
@@ -96,17 +98,19 @@ def building(name: str, **options) -> Environment:
         day = params.days[jax.random.randint(key, (), 0, params.days.shape[0])]
         index = jnp.asarray(starts)[jnp.minimum(day, len(starts) - 1)]
         gains = _gains(jax.random.fold_in(key, 1), params)
-        state = BuildingState(params.target, index, jnp.zeros((), jnp.int32), gains)
+        state = BuildingState(params.target, index, jnp.zeros((), jnp.int32), gains, jnp.zeros_like(gains))
         return state, _time_step(state, _drive(params, state), jnp.zeros(()), agent_zones, spec)
 
     def step(key: Array, state: BuildingState, joint_action: Array, params: BuildingParams):
         power = _power(joint_action, chosen)
         drive = _drive(params, state)
-        heat = _on_zones(power, agent_zones, params) + state.gains
+        on_zones = _on_zones(power, agent_zones, params)
+        heat = (1.0 - params.lag) * on_zones + params.lag * state.power + state.gains
         temperatures = _temperatures(params, state.temperatures, heat, drive)
         reward = len(agent_zones) * _reward(params, power, temperatures, chosen.reward_pnorm)
         index = jnp.where(state.clock + 1 >= params.out_temp.shape[0], 0, state.clock + 1)
-        state = BuildingState(temperatures, index, state.elapsed + 1, _later_gains(key, params, state.gains))
+        gains = _later_gains(key, params, state.gains)
+        state = BuildingState(temperatures, index, state.elapsed + 1, gains, on_zones)
         return state, _time_step(state, drive, reward, agent_zones, spec)
 
     return Environment(
@@ -204,6 +208,7 @@ def building_params(place: dataset.Place, options: BuildingOptions) -> BuildingP
         protocol_days=jnp.asarray(PROTOCOL_DAYS),
         gains=single((options.gains.low, options.gains.high)),
         gains_change=single(min(1.0, options.time_res / 3600 / options.gains.hours) if options.gains.hours else 0.0),
+        lag=single(options.lag),
     )
 
 
