@@ -10,8 +10,8 @@ import pytest
 from drigm.core.errors import UserError
 from drigm.envs import make_env
 from drigm.envs.building.dataset import PROTOCOL_CITIES
+from drigm.envs.building.one_step import one_step_optimal
 from drigm.evaluation.controllers import evaluate_controller
-from drigm.evaluation.one_step import one_step_optimal
 from drigm.evaluation.published import (
     CONTROLLERS,
     PAPER_CITIES,

@@ -26,6 +26,13 @@ def add(commands: Any) -> None:
     paper.add_argument("--out", metavar="DIR", help="default: runs/reproduce-SCALE; call it again to go on there")
     paper.add_argument("--plan", action="store_true", help="only say what would be trained and how long it takes")
     paper.set_defaults(run=_paper)
+    transfer = what.add_parser("building-transfer", help="teams of the simple model in EnergyPlus, beside PI")
+    transfer.add_argument("--seeds", type=int, default=5, help="of every row (default: 5)")
+    transfer.add_argument("--steps", type=int, default=172_800, help="of every seed (default: 172800)")
+    transfer.add_argument("--factorizations", default="vdn,qmix", help="default: vdn,qmix")
+    transfer.add_argument("--places", default="office,none", help="occupied or empty (default: office,none)")
+    transfer.add_argument("--out", metavar="DIR", default="runs/transfer", help="call it again to go on there")
+    transfer.set_defaults(run=_transfer)
     tables = what.add_parser("tables", help="a finished study's page, tables and figures anew, from its scores.csv")
     held = "holds scores.csv and timing.csv; page, table.md and figures are overwritten"
     tables.add_argument("directory", metavar="DIR", help=held)
@@ -51,6 +58,17 @@ def _paper(options: argparse.Namespace) -> int:
     files = reproduce_paper(out, options.scale, parts, options.seeds, say=_say)
     print(files.table.read_text(encoding="utf-8"))
     for path in files:
+        print(path)
+    return 0
+
+
+def _transfer(options: argparse.Namespace) -> int:
+    from drigm.experiments.reproduce.transfer import reproduce_transfer
+
+    names, places = ([part.strip() for part in text.split(",")] for text in (options.factorizations, options.places))
+    out = as_path("out", options.out)
+    given = {"seeds": options.seeds, "steps": options.steps, "factorizations": names, "places": places}
+    for path in reproduce_transfer(out, **given, say=_say):
         print(path)
     return 0
 

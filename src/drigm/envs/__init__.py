@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from drigm.core.errors import UserError, choose, shown
 from drigm.envs.api import Environment, Shift
-from drigm.envs.building import dataset, simulator
+from drigm.envs.building import dataset, one_step
 from drigm.envs.energyplus.environment import energyplus
 from drigm.envs.jaxmarl import mpe, smax
 from drigm.envs.shifts import shift_suite
@@ -39,7 +39,7 @@ def _building_parts() -> dict[str, list[str]]:
 
 
 KINDS: dict[str, Kind] = {
-    "building": Kind(simulator.building, "building:BUILDING/CITY or building:BUILDING/WEATHER/GROUND", _building_parts),
+    "building": Kind(one_step.building, "building:BUILDING/CITY or building:BUILDING/WEATHER/GROUND", _building_parts),
     "energyplus": Kind(
         energyplus,
         "energyplus:BUILDING/CITY, with ?OPTION=VALUE&...",

@@ -66,11 +66,13 @@ class PersistentSet(NamedTuple):
         size: K.
         world: ``world(env_state) -> []`` int32, the number of the episode's world.
         weigh: ``weigh(params, weights [K]) -> params`` with other chances that a reset draws each world.
+        possible: ``possible(params) -> [K]``, what can be had in each (see `Environment.possible`); 0 if nobody knows.
     """
 
     size: int
     world: Callable[[PyTree], Array]
     weigh: Callable[[PyTree, Array], PyTree]
+    possible: Callable[[PyTree], Array]
 
 
 def any_episode(params: PyTree, index: Array) -> PyTree:
@@ -99,6 +101,8 @@ class Environment(NamedTuple):
         parameters: physical parameters that can be perturbed, by name.
         vary: ``vary({name: strength}) -> Environment``, the same environment with those parameters changed; all its
             worlds have the structure and shapes of this one's.
+        possible: ``possible(params) -> []``, about what return could be had in that world by whoever knew all of it;
+            None: nobody knows.
         persistent: how its episodes are spread over a finite set of worlds; see `drigm.envs.persistent`.
         world_per_env: ``params`` has a leading axis [B], one world per parallel environment (only for training).
         subprocess: how to make it in another process; ``reset`` and ``step`` then only refuse (see
@@ -117,6 +121,7 @@ class Environment(NamedTuple):
     shifts: Mapping[str, Callable[[], list[Shift]]] = MappingProxyType({})
     parameters: Mapping[str, Parameter] = MappingProxyType({})
     vary: Callable[[Mapping[str, Strength]], Environment] | None = None
+    possible: Callable[[PyTree], Array] | None = None
     persistent: PersistentSet | None = None
     world_per_env: bool = False
     subprocess: SubprocessSource | None = None

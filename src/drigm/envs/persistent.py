@@ -205,14 +205,26 @@ def persistent(
         inner, step = played.step(key, state.state, action, params_of(params, state.world))
         return state._replace(state=inner), known(step, params, state.world)
 
+    def weigh(params: WorldParams, weights: Array) -> WorldParams:
+        return params._replace(weights=weights)
+
+    def possible(params: WorldParams) -> Array:
+        best = env.possible
+        if best is None:
+            return jnp.zeros(count, jnp.float32)
+
+        def one(world: Array) -> Array:
+            there = params_of(params, world)
+            return best(getattr(there, "world", there))  # perturbations make nothing more possible
+
+        return jax.lax.map(one, jnp.arange(count))  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType] (untyped)
+
     weights = jnp.full(count, 1.0 / count, jnp.float32)
     return env._replace(
         params=WorldParams(played.params, own, weights, jnp.asarray(places, jnp.float32)),
         reset=reset,
         step=step,
-        persistent=PersistentSet(
-            count, lambda state: state.world, lambda params, weights: params._replace(weights=weights)
-        ),
+        persistent=PersistentSet(count, lambda state: state.world, weigh, possible),
         shifts={},
         parameters={},
         vary=None,

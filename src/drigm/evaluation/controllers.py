@@ -6,7 +6,7 @@
 ``pi``                with an integral, ki 0.05 (level per K and step), hand-picked too
 ``pi_tuned``          PI with gains by rule, from a step response in the training environment alone
                       (`drigm.evaluation.tuning`)
-``one_step_optimum``  knows the model and all that acts on it (`drigm.evaluation.one_step`): no controller, an upper end
+``one_step_optimum``  knows the model and all that acts on it (`drigm.envs.building.one_step`); an upper end
 ====================  ============================================================================================
 
 The first four see what agents see, each its own, and are scored by the same programs as trained teams.
@@ -27,9 +27,9 @@ from drigm.core.errors import check, choose
 from drigm.core.types import Array, PyTree, jit
 from drigm.envs import make_env
 from drigm.envs.api import Environment, Shift
+from drigm.envs.building.one_step import controlled_day, one_step_optimal
 from drigm.envs.building.simulator import BuildingParams
 from drigm.envs.shifts import Grid, default_suite, worlds
-from drigm.evaluation.one_step import controlled_day, one_step_optimal
 from drigm.evaluation.players import constant, pi_controllers
 from drigm.evaluation.scores import Evaluation, episode_scores, shift_score
 from drigm.evaluation.tuning import tune

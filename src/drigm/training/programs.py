@@ -142,6 +142,7 @@ def initial_state(
     config: TrainConfig, env: Environment, learner: Learner, start: Callable[[RecurrentAgents, Array], RolloutState]
 ) -> Callable[[Array, Array], RunState]:
     """Return ``init(seeds, rho)``; ``start(agents, key)`` begins the episodes of one shard of one seed."""
+    possible = possible_returns(config, env)
 
     def init_one(seed: Array, rho: Array, shard: Array) -> RunState:
         key = jax.random.key(seed)
@@ -151,8 +152,7 @@ def initial_state(
         carry = start(state.params.agents, k_reset)
         ring = replay.make_replay(stored_step(env, carry), config.replay_size // config.num_envs)
         robustness = make_robustness(config, env.spec, rho)
-        count = 0 if env.persistent is None else env.persistent.size
-        worlds = no_returns(jnp.zeros(count, jnp.float32)) if count else None
+        worlds = None if possible is None else no_returns(possible)
         return RunState(state, carry, ring, jax.random.key_data(k_loop), robustness, no_sums(), worlds)
 
     def init(seeds: Array, rho: Array) -> RunState:
@@ -160,6 +160,15 @@ def initial_state(
         return jax.vmap(per_run, in_axes=(None, None, 0))(seeds, rho, jnp.arange(config.shards, dtype=jnp.int32))
 
     return init
+
+
+def possible_returns(config: TrainConfig, env: Environment) -> Array | None:
+    """Return what can be had in each persistent world [K]; None without any. With alpha 1 nobody asks: zeros."""
+    if env.persistent is None:
+        return None
+    if config.alpha == 1.0:
+        return jnp.zeros(env.persistent.size, jnp.float32)
+    return jax.jit(env.persistent.possible)(env.params)
 
 
 def compiled_start(

@@ -14,9 +14,9 @@ from drigm.agents.rollout import episode, greedy_episode
 from drigm.core.naming import spaced
 from drigm.envs.api import Environment, Shift
 from drigm.envs.building import dataset, simulator
+from drigm.envs.building.one_step import controlled_day, one_step_optimal
 from drigm.envs.shifts import shift_suite
 from drigm.evaluation.controllers import TITLES, controller
-from drigm.evaluation.one_step import controlled_day, one_step_optimal
 from drigm.report.figures.charts import BuildingDay, PolicyDay, building_day
 from drigm.report.figures.floor_plan import Floor, floors, zone_names
 from drigm.report.html import Html, Section, data_html, escape, paragraph

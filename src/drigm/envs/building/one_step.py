@@ -7,7 +7,9 @@ reward of the next step alone. No agent could: the controllers that see what age
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +18,7 @@ import numpy as np
 from drigm.core.errors import check
 from drigm.core.types import Array, TimeStep, map_tree
 from drigm.envs.api import Environment, reset_all
+from drigm.envs.building import simulator
 from drigm.envs.building.simulator import FULL_PRECISION, BuildingParams, BuildingState
 from drigm.envs.episodes import RolloutState, begin, play
 
@@ -24,6 +27,7 @@ Controller = Callable[[BuildingState, BuildingParams], Array]
 
 RELAXED_SWEEPS = 20  # coordinate descents over the powers as real numbers; six zones need fewer than ten
 MOVES = np.array([-16, -4, -1, 0, 1, 4, 16], np.int32)  # levels that one zone may move at a time
+POSSIBLE_DAYS = 4
 LEVEL_SWEEPS = 3  # trying every level in eight sweeps moves no city's score by 1e-5
 
 
@@ -44,7 +48,7 @@ def one_step_optimal(env: Environment) -> Controller:
         return state, timestep.reward
 
     def controller(state: BuildingState, params: BuildingParams) -> Array:
-        effect = params.heating[:, zones]  # H [n, N]
+        effect = (1.0 - params.lag) * params.heating[:, zones]  # H [n, N]
         drifted, _ = next_step(state, params, off)
         constant = drifted.temperatures - jnp.matmul(effect, levels[off], precision=FULL_PRECISION)
         weighted = effect * jnp.broadcast_to(params.ac_map[:, None], effect.shape)
@@ -60,14 +64,33 @@ def controlled_day(
     env: Environment, controller: Controller, params: BuildingParams, episode: Array
 ) -> tuple[TimeStep, Array]:
     """Play protocol episode number ``episode`` with ``controller``; returns as `rollout.greedy_episode`."""
-    world = env._replace(params=env.episode(params, episode))
-    key = jax.random.key(0)  # no randomness: any will do
+    return _day(env._replace(params=env.episode(params, episode)), controller, jax.random.key(0))  # nothing is drawn
+
+
+def possible_return(env: Environment, params: BuildingParams) -> Array:
+    """Return what the one-step optimum gets on average on a few days that the world ``params`` draws: []."""
+    world, controller = env._replace(params=params), one_step_optimal(env)
+
+    def one(key: Array) -> Array:
+        return jnp.sum(_day(world, controller, key)[0].reward)
+
+    return jnp.mean(jax.vmap(one)(jax.random.split(jax.random.key(0), POSSIBLE_DAYS)))
+
+
+def building(name: str, **options: Any) -> Environment:
+    """Return `drigm.envs.building.simulator.building` that knows what is possible in its worlds."""
+    env = simulator.building(name, **options)
+    return env if env.spec.action_values is None else env._replace(possible=functools.partial(possible_return, env))
+
+
+def _day(world: Environment, controller: Controller, key: Array) -> tuple[TimeStep, Array]:
+    """Play one day of ``world``."""
 
     def act(carry: RolloutState, _: Array) -> tuple[None, Array, None]:
         return None, controller(map_tree(lambda x: x[0], carry.env_state), world.params)[None], None
 
     carry = begin(None, *reset_all(world, key, 1))
-    _, played = play(world, act, carry, jax.random.split(key, env.spec.episode_limit))
+    _, played = play(world, act, carry, jax.random.split(key, world.spec.episode_limit))
     return map_tree(lambda x: x[:, 0], (played.after, played.action))
 
 
