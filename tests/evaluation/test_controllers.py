@@ -75,9 +75,9 @@ def levels_of(policy, rows):
     return found
 
 
-def random_team(spec, seed=0):
+def random_team(spec, seed=0, **choice):
     """Agents whose weights all matter."""
-    agents = make_agents(jax.random.key(seed), spec, 8, share_parameters=False, ordered=True)
+    agents = make_agents(jax.random.key(seed), spec, 8, share_parameters=False, ordered=True, **choice)
     biases = 0.3 * jnp.cos(jnp.arange(48.0)).reshape(6, 8)
     return eqx.tree_at(lambda a: (a.head.weight, a.encoder_bias), agents, (20.0 * agents.head.weight, biases))
 
@@ -164,9 +164,10 @@ def test_a_team_of_the_building_plays_its_pettingzoo_form(home, hosted, trim):
     np.testing.assert_allclose(*returns, rtol=1e-3)
 
 
-def test_numpy_agents_have_the_ordered_head(home):
+@pytest.mark.parametrize("choice", [{}, {"changes": True}, {"velocity": True, "changes": True}])
+def test_numpy_agents_have_the_ordered_head(home, choice):
     """Over an episode of the building: features to 1e-5, and the same greedy levels."""
-    agents = random_team(home.spec)
+    agents = random_team(home.spec, **choice)
     shown, actions = episode(home, Greedy(agents), jax.random.key(0), home.params)
     obs = np.concatenate([np.asarray(home.reset(jax.random.key(0), home.params)[1].obs)[None], shown.obs])[:-1]
     host = NumpyAgents(jax.tree.map(lambda x: x[None], agents))
@@ -180,6 +181,8 @@ def test_numpy_agents_have_the_ordered_head(home):
         memory_jax, expected = act(memory_jax, jax.tree.map(lambda x: jnp.asarray(x[0]), row))
         np.testing.assert_array_equal(last[0], expected)
         np.testing.assert_allclose(memory.hidden[0], memory_jax.hidden, atol=1e-5)
+        if choice:
+            np.testing.assert_allclose(memory.previous[0], memory_jax.previous, atol=1e-5)
         mine.append(last[0, 0])
     assert len(np.unique(mine)) > 5
     np.testing.assert_array_equal(mine, actions)

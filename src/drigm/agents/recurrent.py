@@ -11,6 +11,7 @@ from typing import NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from drigm.agents.dense import affine, uniform
@@ -227,12 +228,16 @@ def make_agents(
         bowls: number K of kinks in the ordered head.
         encoder: the MLP before the LSTM.
         velocity: the ordered head moves from the last action.
-        changes: agents see how every reading has changed since the step before, and as it is only what they regulate
-            (all, if the environment does not say).
+        changes: agents see how every reading, and the level of their own action, has changed since the step before. As
+            it is they see only what they regulate, less its setpoint (all readings, if the environment does not say).
     """
     groups = 1 if share_parameters else spec.num_agents
     every = tuple(range(spec.obs_size))
-    kept = (every if spec.regulated is None else (spec.regulated.reading,)) if changes else None
+    kept, obs_offset = None, np.array(spec.obs_offset, np.float32)
+    if changes:
+        kept = every if spec.regulated is None else (spec.regulated.reading,)
+        if spec.regulated is not None:
+            obs_offset[:, spec.regulated.reading] = spec.regulated.setpoint
     readings = spec.obs_size if kept is None else spec.obs_size + ordered + len(kept)
     inputs = readings + 2 * (ordered and not velocity) + (share_parameters and not velocity) * spec.num_agents
     features = hidden + inputs
@@ -250,7 +255,7 @@ def make_agents(
             jnp.repeat(jnp.array([0.0, 1.0, 0.0, 0.0], jnp.float32), hidden), (groups, 4 * hidden)
         ),
         head=head,
-        obs_offset=jnp.asarray(spec.obs_offset, jnp.float32),
+        obs_offset=jnp.asarray(obs_offset),
         obs_scale=jnp.asarray(spec.obs_scale, jnp.float32),
         num_agents=spec.num_agents,
         shared=share_parameters,

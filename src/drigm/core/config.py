@@ -58,7 +58,7 @@ class TrainConfig:
     )
     inputs: str = _setting(
         "readings",
-        "what agents see: readings, or changes (of all readings since the step before; as it is what they regulate)",
+        "what agents see: readings, or changes since the step before, and as it is only what they regulate",
         choices=("readings", "changes"),
     )
     bowls: int = _setting(2, "kinks in the ordered head", 1, 16)
