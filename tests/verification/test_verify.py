@@ -12,7 +12,14 @@ from drigm.cli import main as cli
 from drigm.training.loop import Weights
 from drigm.training.runs import train_run
 from drigm.verification import greedy_alignment
-from drigm.verification.exact import check_theorem, gamble_problem, robust_values, solve_counterexample
+from drigm.verification.exact import (
+    check_theorem,
+    gamble_problem,
+    identification_problem,
+    robust_values,
+    solve_counterexample,
+    solve_static,
+)
 from drigm.verification.learned_vs_exact import LEARN, TOLERANCE, learned_agreement
 from drigm.verification.verify import Verification
 
@@ -102,7 +109,9 @@ def test_a_team_that_learns_nothing_does_not_agree():
     assert found.differs == 1
     assert found.error > TOLERANCE
     assert not found.holds
-    whole = Verification(solve_counterexample(), check_theorem(problems=18), [found])
+    whole = Verification(
+        solve_counterexample(), check_theorem(problems=18), [found], solve_static(identification_problem(), 4)
+    )
     assert not whole.holds
     assert "NOT everything holds" in str(whole)
     parsed = json.loads(whole.to_json())

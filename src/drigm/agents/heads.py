@@ -45,8 +45,8 @@ class OrderedHead(eqx.Module):
     through a softplus). With squares in place of the roots this is NAF (Gu et al. 2016). Near the best
     level a comfort norm is a rounded kink, not a parabola, hence the root.
 
-    In velocity form, ``mu = last level + exp(tanh(g)) u``, where u is linear in the agent's inputs and g is affine in
-    what its memory holds: the gain of the move. As in a digital PI controller (Astrom and Hagglund, "PID Controllers",
+    In velocity form, ``mu = last level + exp(tanh(g) / 2) u``, where u is linear in the agent's inputs and g, the gain
+    of the move, is affine in what its memory holds. As in a digital PI controller (Astrom and Hagglund, "PID Controllers",
     1995, 3.6), whatever the world adds for good, the actions add up until it is gone. With inputs of 0 nothing moves,
     whatever the memory holds, and with a constant error something always does: no error is left over. What the memory
     has found out about the world decides how far. The network sees the last level nowhere else, or it would learn to
@@ -81,11 +81,11 @@ class OrderedHead(eqx.Module):
         return value - _bowl(shape, level[..., None])[..., 0]
 
     def _move(self, features: Array) -> Array:
-        """Return ``exp(tanh(g)) u`` [G, rows] of the velocity form."""
+        """Return ``exp(tanh(g) / 2) u`` [G, rows] of the velocity form."""
         weight = self.weight[..., 1:2]
         gain = affine(features[..., : self.memory], weight[:, : self.memory], self.bias[:, 1:2])
         move = affine(features[..., self.memory : -1], weight[:, self.memory :], jnp.zeros_like(self.bias[:, 1:2]))
-        return CENTRE_GAIN * (jnp.exp(jnp.tanh(gain)) * move)[..., 0]
+        return CENTRE_GAIN * (jnp.exp(0.5 * jnp.tanh(gain)) * move)[..., 0]
 
     def _shape(self, features: Array) -> tuple[Array, tuple[Array, Array, Array]]:
         out = affine(features[..., : self.weight.shape[1]], self.weight, self.bias)

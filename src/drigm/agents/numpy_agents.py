@@ -57,7 +57,7 @@ class NumpyAgents:
         memory, features = self._step(memory, row)
         if self.velocity:  # see `OrderedHead`
             known = self.agents.head.memory  # pyright: ignore[reportAttributeAccessIssue] (an `OrderedHead`)
-            gain = np.exp(np.tanh(features[..., :known] @ self.head[..., :known, :] + self.head_bias))
+            gain = np.exp(0.5 * np.tanh(features[..., :known] @ self.head[..., :known, :] + self.head_bias))
             values = self._batch(gain * (features[..., known:] @ self.head[..., known:, :]))
         else:
             values = self._batch(features @ self.head + self.head_bias)

@@ -9,30 +9,35 @@ from drigm.runtime.progress import Progress
 from drigm.storage.results import to_json
 from drigm.verification.exact import (
     Counterexample,
+    StaticReport,
     TheoremReport,
     check_theorem,
     fooled,
     gamble_problem,
+    identification_problem,
     solve_counterexample,
+    solve_static,
 )
 from drigm.verification.learned_vs_exact import Agreement, learned_agreement
 
+HORIZON = 4  # steps of the problem with two persistent worlds
 LEARNED = ("vdn", "qmix", "qtran")
 LEARNED_SET, LEARNED_RHO = "tv", 0.3
 
 
 class Verification(NamedTuple):
-    """The counterexample, the theorem on random problems, and what the learner learns on a problem solved exactly."""
+    """The counterexample, the theorem on random problems, persistent worlds, and what the learner learns."""
 
     counterexample: Counterexample
     theorem: TheoremReport
     learned: list[Agreement]
+    static: StaticReport
 
     @property
     def holds(self) -> bool:
         """Whether everything came out as the theory says."""
         learnt = all(agreement.holds for agreement in self.learned)
-        return fooled(self.counterexample) and self.theorem.violations == 0 and learnt
+        return fooled(self.counterexample) and self.theorem.violations == 0 and learnt and self.static.identifying_pays
 
     def to_json(self) -> str:
         """Return everything as one JSON object."""
@@ -41,18 +46,19 @@ class Verification(NamedTuple):
                 "holds": self.holds,
                 "counterexample": self.counterexample.summary(),
                 "theorem": self.theorem._asdict(),
+                "static": {**self.static._asdict(), "identifying_pays": self.static.identifying_pays},
                 "learned": [{**agreement._asdict(), "holds": agreement.holds} for agreement in self.learned],
             }
         )
 
     def __str__(self) -> str:
         lines = ["(a) " + str(self.counterexample), "(b) " + str(self.theorem), "(c) Learned against exact:"]
-        lines += [f"  {agreement}" for agreement in self.learned]
+        lines += [*(f"  {agreement}" for agreement in self.learned), "(d) " + str(self.static)]
         return "\n".join([*lines, "Everything holds." if self.holds else "NOT everything holds."])
 
 
 def verify(*, quiet: bool = False, learned: Sequence[str] = LEARNED, **theorem: Any) -> Verification:
-    """Return the outcome of all three checks; takes about a minute.
+    """Return the outcome of all four checks; takes about a minute.
 
     Args:
         quiet: show no progress.
@@ -71,4 +77,4 @@ def verify(*, quiet: bool = False, learned: Sequence[str] = LEARNED, **theorem: 
             progress.note(f"training {factorization}")
             agreements.append(learned_agreement(gamble_problem(), factorization, LEARNED_SET, LEARNED_RHO))
             progress.update(done)
-    return Verification(example, report, agreements)
+    return Verification(example, report, agreements, solve_static(identification_problem(), HORIZON))

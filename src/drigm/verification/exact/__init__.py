@@ -16,6 +16,7 @@ from drigm.verification.exact.solve import (
     state_values,
     worst_model,
 )
+from drigm.verification.exact.static_worlds import StaticReport, World, identification_problem, solve_static
 from drigm.verification.exact.theorem import (
     Outcome,
     TheoremReport,
@@ -35,8 +36,10 @@ __all__ = [
     "Model",
     "Outcome",
     "Representation",
+    "StaticReport",
     "TabularProblem",
     "TheoremReport",
+    "World",
     "WorstCase",
     "at_state",
     "check_drigm",
@@ -48,6 +51,7 @@ __all__ = [
     "fooled",
     "from_dec_pomdp",
     "gamble_problem",
+    "identification_problem",
     "make_problem",
     "model_values",
     "nominal_model",
@@ -57,6 +61,7 @@ __all__ = [
     "random_problem",
     "robust_values",
     "solve_counterexample",
+    "solve_static",
     "state_values",
     "worst_case",
     "worst_model",
