@@ -46,11 +46,11 @@ class OrderedHead(eqx.Module):
     level a comfort norm is a rounded kink, not a parabola, hence the root.
 
     In velocity form, ``mu = last level + exp(tanh(g) / 2) u``, where u is linear in the agent's inputs and g, the gain
-    of the move, is affine in what its memory holds. As in a digital PI controller (Astrom and Hagglund, "PID Controllers",
-    1995, 3.6), whatever the world adds for good, the actions add up until it is gone. With inputs of 0 nothing moves,
-    whatever the memory holds, and with a constant error something always does: no error is left over. What the memory
-    has found out about the world decides how far. The network sees the last level nowhere else, or it would learn to
-    forget a part of it; it is the last feature.
+    of the move, is affine in what its memory holds. As in a digital PI controller (Astrom and Hagglund, "PID
+    Controllers", 1995, 3.6), whatever the world adds for good, the actions add up until it is gone. With inputs of 0
+    nothing moves, whatever the memory holds, and with a constant error something always does: no error is left over.
+    What the memory has found out about the world decides how far. The network sees the last level nowhere else, or it
+    would learn to forget a part of it; it is the last feature.
     """
 
     weight: Array  # [G, F, 2 + 2 K]; one feature fewer in velocity form

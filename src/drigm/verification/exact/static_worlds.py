@@ -107,8 +107,9 @@ def _undominated(vectors: Array) -> Array:
 def identification_problem() -> list[World]:
     """Return two worlds in which it pays to find out which one it is.
 
-    Two agents have three actions each (left, right, hold). Both left pays 1 in the first world and costs 1 in the second, both right the other way round, both hold pays 0.2;
-    anything else pays 0. The next state says which of the two worlds it was, if either was tried.
+    Two agents have three actions each (left, right, hold). Both left pays 1 in the first world and costs 1 in the
+    second, both right the other way round, both hold pays 0.2; anything else pays 0. The next state says which of the
+    two worlds it was, if either was tried.
     """
     worlds = []
     for sign in (1.0, -1.0):
