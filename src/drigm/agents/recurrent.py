@@ -19,8 +19,7 @@ from drigm.agents.heads import CENTRE_GAIN, LinearHead, OrderedHead, make_head
 from drigm.agents.lstm import lstm
 from drigm.core.types import NO_ACTION, Array, EnvSpec, standardise
 
-
-# Of an agent that moves from its last action: levels per unit of what it regulates, before anything was learnt. An agent
+# Of an agent that moves from its last action: levels per unit of what it regulates, before anything was learnt. One
 # that begins with the wrong sign drives its action to an end, where it learns no more.
 FIRST_GAIN = -0.1
 

@@ -100,8 +100,9 @@ def _values(P: Array, r: Array, state: int, steps: int) -> Array:
 
 def _undominated(vectors: Array) -> Array:
     """Return those of ``vectors`` [V, K] that no other is at least as good as in every world."""
-    beaten = (vectors[None] >= vectors[:, None]).all(axis=2) & (vectors[None] > vectors[:, None]).any(axis=2)
-    return vectors[~beaten.any(axis=1)]
+    others, one = vectors[:, None], vectors[None]  # [V, V, K]: is ``one`` beaten by ``others``
+    beaten = (others >= one).all(axis=-1) & (others > one).any(axis=-1)
+    return vectors[~beaten.any(axis=0)]
 
 
 def identification_problem() -> list[World]:
