@@ -97,6 +97,20 @@ def test_evaluate_refuses(finished, tmp_path, capsys):
     assert "choose one of noise, nominal" in refused(capsys, "evaluate", finished, "--shifts", "weather")
     assert "not a run directory" in refused(capsys, "evaluate", tmp_path)
     assert "DIR" in refused(capsys, "evaluate")
+    assert "leave it out with the suite noise" in refused(
+        capsys, "evaluate", finished, "--shifts", "noise", "--worlds", "obs_noise=0:1"
+    )
+    assert "give name=low:high" in refused(capsys, "evaluate", finished, "--worlds", "obs_noise=0.1")
+
+
+def test_evaluate_plays_worlds_drawn_from_ranges(finished, capsys):
+    assert run("evaluate", finished, "--worlds", "obs_noise=0:0.4", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert len(found) == 32
+    assert found[0]["name"].startswith("world 1: obs_noise=")
+    strengths = [float(one["name"].partition("=")[2]) for one in found]
+    assert 0.0 <= min(strengths) < 0.05
+    assert 0.35 < max(strengths) <= 0.4
 
 
 class AskedError(Exception):

@@ -14,7 +14,7 @@ import numpy as np
 
 from drigm.agents.heads import CENTRE_GAIN, LinearHead
 from drigm.agents.lstm import gate_scale
-from drigm.agents.recurrent import Memory, RecurrentAgents
+from drigm.agents.recurrent import CHANGE_SCALE, Memory, RecurrentAgents
 from drigm.core.types import NO_ACTION, StoredStep
 
 
@@ -108,7 +108,7 @@ class NumpyAgents:
         if self.agents.kept is not None:
             if self.levels is not None:
                 x = np.concatenate([x, self._rows(self._level(last_action)[..., None])], axis=-1)
-            change = (x - previous[..., :-1]) * previous[..., -1:] * keep
+            change = CHANGE_SCALE * (x - previous[..., :-1]) * previous[..., -1:] * keep
             previous = np.concatenate([x, np.ones((*x.shape[:-1], 1), np.float32)], axis=-1)
             parts = [x[..., list(self.agents.kept)], change]
         if self.agents.ordered_input and not self.velocity:

@@ -22,6 +22,8 @@ from drigm.core.types import NO_ACTION, Array, EnvSpec, standardise
 # Of an agent that moves from its last action: levels per unit of what it regulates, before anything was learnt. One
 # that begins with the wrong sign drives its action to an end, where it learns no more.
 FIRST_GAIN = -0.1
+# Changes within a step are small beside the readings' ranges, and Adam moves every weight by about the same.
+CHANGE_SCALE = 5.0
 
 
 class AgentInputs(NamedTuple):
@@ -180,7 +182,7 @@ class RecurrentAgents(eqx.Module):
         now = x.reshape(*keep.shape, size)
         known = jnp.concatenate([now, jnp.ones((*keep.shape, 1), jnp.float32)], axis=-1)
         before = jnp.concatenate([previous[:, None], known[:, :-1]], axis=1)
-        change = (now - before[..., :size]) * before[..., size:] * keep[..., None]
+        change = CHANGE_SCALE * (now - before[..., :size]) * before[..., size:] * keep[..., None]
         return [x[..., jnp.asarray(self.kept)], change.reshape(x.shape)], known[:, -1]
 
     def _embed(self, inputs: AgentInputs) -> Array:
