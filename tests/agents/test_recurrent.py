@@ -401,7 +401,7 @@ def test_changes_are_those_since_the_step_before_and_nothing_has_changed_at_firs
     obs = np.asarray(inputs.obs) / spec.obs_scale
     change = np.concatenate([np.zeros_like(obs[:1]), np.diff(obs, axis=0)])
     change[3, 1] = 0.0  # a new episode
-    np.testing.assert_allclose(seen, np.concatenate([obs[..., 1:2], CHANGE_SCALE * change], axis=-1), atol=1e-6)
+    np.testing.assert_allclose(seen, np.concatenate([obs[..., 1:2], CHANGE_SCALE * change], axis=-1), atol=1e-5)
 
 
 def velocity_agents(memory_scale=1.0):
