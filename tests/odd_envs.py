@@ -412,3 +412,18 @@ class Game(Coins):
         if self.time == 1:
             time.sleep(3600)
         return super().pay(agent, action)
+
+
+class Naps(Coins):
+    """Takes a second and a half for the second step of its fourth episode."""
+
+    episodes = 0
+
+    def reset(self, seed=None, options=None):
+        self.episodes += 1
+        return super().reset(seed, options)
+
+    def step(self, actions):
+        if self.episodes == 4 and self.time == 1:
+            time.sleep(1.5)
+        return super().step(actions)

@@ -183,3 +183,17 @@ def test_settings_that_do_not_go_together_are_refused(settings, told):
     with pytest.raises(UserError) as refused:
         resolve(settle({"env": TUCSON, **settings}))
     assert told in str(refused.value)
+
+
+@pytest.mark.slow
+def test_battles_have_worlds_too():
+    pytest.importorskip("jaxmarl")
+    smax, ranges = make_env("smax:3m"), parse_ranges("unit_health=-0.3:0.3,obs_noise=0:0.1")
+    env = persistent(with_context(smax, 2), ranges, 4)
+    state, step = jax.jit(lambda key: reset_all(env, key, 8))(jax.random.key(0))
+    health = np.asarray(state.state.world.state.unit_health)[:, 0]
+    assert len({(int(k), float(h)) for k, h in zip(state.world, health, strict=True)}) == len(
+        set(map(int, state.world))
+    )
+    np.testing.assert_allclose(np.sign(health - 45.0), np.sign(step.state[:, -2]))  # a marine has 45
+    assert step.state.shape == (8, smax.spec.state_size + 2)

@@ -328,6 +328,24 @@ def test_a_run_goes_on_with_another_time_limit(whole, tmp_path, monkeypatch, cap
     assert_same(directory, whole.directory)
 
 
+def test_a_run_that_its_time_limit_has_stopped_goes_on_with_a_longer_one(tmp_path, monkeypatch, capsys):
+    """A step of 1.5 s is named with the setting that allows it; with that setting the run comes to its end."""
+    runs = importlib.import_module("drigm.training.runs")  # the random play before a training is not what naps
+    monkeypatch.setattr(runs, "calibrated", lambda env, gamma, **_: env)
+    env = f"pettingzoo:{Path(__file__).parents[1] / 'odd_envs.py'}:Naps"
+    small = "--factorization vdn --steps 400 --hidden 8 --num-envs 4 --batch 4 --window 3 --learning-starts 40 --quiet"
+    small += " --replay-size 400 --shards 1 --env-workers 1 --env-timeout 0.7"
+    path = tmp_path / "run"
+    assert cli.main(["train", "--env", env, *small.split(), "--out", str(path)]) == 2
+    told = capsys.readouterr().err
+    assert "it takes more than 0.7 s for a step" in told
+    assert "env_timeout" in told
+    assert not RunDirectory(path).is_finished(RunDirectory(path).load_config())
+    assert cli.main(["train", "--resume", str(path), "--env-timeout", "30", "--quiet"]) == 0
+    directory = RunDirectory(path)
+    assert directory.is_finished(directory.load_config())
+
+
 def test_a_checkpoint_does_not_depend_on_settings_that_did_not_exist():
     assert essential(TrainConfig()) == {}
     assert essential(TrainConfig().replace(rho=0.1, **dict.fromkeys(RUNNING, 3))) == {"rho": 0.1}
