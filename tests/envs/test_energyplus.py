@@ -16,6 +16,7 @@ from drigm.core.errors import UserError
 from drigm.envs import make_env, shift_suite
 from drigm.envs.building.simulator import PROTOCOL_DAYS, occupant_heat, published_score
 from drigm.envs.subprocess.vector import SubprocessWorld
+from drigm.evaluation.players import teams
 from drigm.evaluation.subprocess_play import source_of, subprocess_outcomes
 
 pytest.importorskip("pyenergyplus")
@@ -113,7 +114,7 @@ def test_teams_play_each_world_in_its_city(made):
     stacked = eqx.combine(stacked, agents)
     short = made._replace(eval_seeds=made.eval_seeds[:1], num_eval_episodes=1)
     worlds = shift_suite(made, "climate")
-    returns = subprocess_outcomes(short, stacked, [*shift_suite(made, "nominal"), worlds[0], worlds[-1]])
+    returns = subprocess_outcomes(short, teams(stacked), [*shift_suite(made, "nominal"), worlds[0], worlds[-1]])
     nominal, tucson, new_york = returns.episode_return[:, 0, 0]
     assert nominal == tucson
     assert abs(tucson - new_york) > 10.0

@@ -187,8 +187,11 @@ def building_day(env: Environment, power: int = 100):
 def test_building_parameters_reach_the_building():
     env = make_env("building:OfficeSmall/NewYork")
     plain = building_day(env)
-    for name in env.parameters:
-        np.testing.assert_allclose(building_day(perturbed(env, {name: 0.0})), plain, rtol=0, atol=2e-4)
+    for name, parameter in env.parameters.items():
+        same = building_day(perturbed(env, {name: parameter.neutral}))
+        np.testing.assert_allclose(same, plain, rtol=0, atol=2e-4)
+        moved = building_day(perturbed(env, {name: parameter.values[-1]}), 150)
+        assert np.abs(moved - building_day(env, 150)).max() > 0.02, name
     warmer = building_day(perturbed(env, {"weather": 10.0}))
     np.testing.assert_allclose(warmer[..., 1] - plain[..., 1], 10.0, atol=1e-3)
     assert (warmer[-1, :, 0] > plain[-1, :, 0] + 0.5).all()
