@@ -6,7 +6,7 @@ from pathlib import Path
 from invented import plot
 
 from drigm.evaluation.controllers import TITLES
-from drigm.evaluation.scores import Evaluation, ShiftScore
+from drigm.evaluation.scores import ShiftScore
 from drigm.experiments import demo
 from drigm.experiments.sweep.results import Swept
 from drigm.experiments.sweep.spec import read_sweep
@@ -15,49 +15,60 @@ from drigm.report.tables import Score
 from drigm.training.settings import settle
 
 
-def evaluations():
-    """Made-up scores: 0.9 and less, by 0.01 per city."""
-    scores = [ShiftScore(city, 0.9 - 0.01 * i, 0.0, [0.9 - 0.01 * i]) for i, city in enumerate(demo.CITIES)]
-    return {team.label: Evaluation("climate", scores) for team in demo.TEAMS}
+def scores():
+    """Made-up scores: 0.9 and less, by 0.01 per city, and a tenth less with heat."""
+    found = []
+    for i, city in enumerate(demo.CITIES):
+        for strength, less in (("0", 0.0), (f"{demo.HEAT:g}", 0.1)):
+            mean = 0.9 - 0.01 * i - less
+            found.append(ShiftScore(f"{city}, gains={strength}", mean, 0.0, [mean]))
+    return {team.label: found for team in demo.TEAMS}
 
 
-def test_table_puts_the_teams_above_the_paper_and_the_references():
-    rows = {row[""]: row for row in demo.table_rows(evaluations())}
-    assert list(rows) == [
-        "QMIX-TV, this demo",
-        "QMIX, this demo",
-        "QMIX-TV, paper",
-        "QMIX, paper",
-        "QMIX-TV, authors' networks",
-        "QMIX, authors' networks",
+def rows():
+    heated = {name: dict.fromkeys(demo.CITIES, 0.97) for name in demo.BESIDE}
+    return demo.table_rows(scores(), heated, {"VDN": 0.75})
+
+
+def test_table_has_every_team_as_simulated_with_heat_and_in_energyplus():
+    found = {row[""]: row for row in rows()}
+    assert list(found) == [
+        "VDN",
+        "VDN, adapting",
+        "VDN-TV, the paper's",
         *TITLES.values(),
+        "VDN, with heat",
+        "VDN, adapting, with heat",
+        "PI, with heat",
+        "PI, tuned by SIMC, with heat",
+        "VDN, EnergyPlus",
     ]
-    assert str(rows["QMIX, this demo"]["Tampa"]) == "0.890"  # of one seed: no standard error
-    assert rows["QMIX-TV, paper"].keys() == {"", "Tucson", "NewYork"}
-    assert rows["QMIX-TV, paper"]["NewYork"] == Score(0.520, 0.048)
-    assert str(rows["QMIX, authors' networks"]["Honolulu"]) == "0.863 ± 0.013"
-    assert str(rows["Doing nothing"]["NewYork"]) == "-3.621"
+    assert str(found["VDN"]["Tampa"]) == "0.890"  # of one seed: no standard error
+    assert str(found["VDN, with heat"]["Tampa"]) == "0.790"
+    assert found["VDN-TV, the paper's"].keys() == {"", "Tucson", "NewYork"}
+    assert found["PI, with heat"]["NewYork"] == Score(0.97)
+    assert found["VDN, EnergyPlus"].keys() == {"", "Tucson"}
+    assert str(found["Doing nothing"]["NewYork"]) == "-3.621"
 
 
 def test_table_fits_a_narrow_terminal():
-    rows = demo.table_rows(evaluations())
-    assert "0.520 ± 0.048" in demo.fitting_table(rows, None)
-    narrow = demo.fitting_table(rows, 100)
-    assert "0.520" in narrow
+    wide = demo.fitting_table(rows(), None)
+    assert "±" in wide
+    narrow = demo.fitting_table(rows(), max(map(len, wide.splitlines())) - 1)
     assert "±" not in narrow
-    assert max(map(len, narrow.splitlines())) <= 100
+    assert max(map(len, narrow.splitlines()[:-1])) < max(map(len, wide.splitlines()))
 
 
 def test_report_files(tmp_path):
     day = Section("A day in the building", "day", "as it was", {"day": plot()})
-    files = demo.write_report(tmp_path, evaluations(), day, smoke=True)
+    files = demo.write_report(tmp_path, scores(), rows(), day, smoke=True)
     assert files.day.read_bytes().startswith(b"\x89PNG")
     assert files.bars.read_bytes().startswith(b"\x89PNG")
     saved = json.loads(files.scores.read_text())
     assert saved["smoke"] is True
     assert saved["rows"][0]["Tucson"] == {"mean": 0.9, "se": None}
     page = files.page.read_text()
-    for part in ("Score of each team in Tucson, ", "as it was", "0.520 ± 0.048", "smoke"):
+    for part in ("Score of each team in Tucson, ", "as it was", "with heat", "smoke"):
         assert part in page
 
 
@@ -83,10 +94,12 @@ def test_fresh_directory(tmp_path, capsys, monkeypatch):
 
 
 def test_the_sweep_leaves_the_rest_to_the_defaults():
-    robust, plain = read_sweep(demo.plan(640)).configs
-    named = {"env": "building:OfficeSmall/Tucson", "factorization": "qmix", "steps": 640}
+    plain, adapting = read_sweep(demo.plan(640)).configs
+    named = {"env": "building:OfficeSmall/Tucson", "factorization": "vdn", "steps": 640}
     assert plain == settle(named)
-    assert robust == settle(named | {"uncertainty": "tv", "rho": 0.2})
+    assert adapting == settle(named | {"preset": "adapting"})
+    assert adapting.worlds
+    assert adapting.head == "velocity"
 
 
 def test_a_failed_training_is_said(monkeypatch, tmp_path, capsys):

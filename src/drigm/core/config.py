@@ -41,7 +41,9 @@ class TrainConfig:
         1.0, "share of the worlds, those with the largest regret, that training is about (CVaR); 1: all", 0.01, 1.0
     )
     preset: str = _setting(
-        "default", "paper: the paper's sizes, radii, optimiser and schedule; GroupDR then sees the test cities"
+        "default",
+        "paper: the paper's sizes, radii, optimiser and schedule, GroupDR then sees the test cities; adapting: teams "
+        "that hold in buildings that their simulator gets wrong",
     )
     seeds: int = _setting(1, "how many seeds are trained at once", 1, 1000)
     first_seed: int = _setting(0, "the first seed; the others follow", 0, LAST_SEED)

@@ -18,6 +18,7 @@ from drigm.agents.pi import TRIM
 from drigm.agents.policies import Policy
 from drigm.core.config import TrainConfig
 from drigm.core.errors import check, choose
+from drigm.core.presets import ADAPTING
 from drigm.core.types import PyTree, StoredStep
 from drigm.envs import make_env
 from drigm.envs.api import Environment, Shift
@@ -36,11 +37,9 @@ from drigm.training.settings import settle
 
 TRAINED_IN = "building:OfficeSmall/Tucson"
 PLACES = {gains: f"energyplus:OfficeSmall/Tucson?gains={gains}" for gains in ("office", "none")}
-# What an engineer may say of a building before seeing it: the plant may answer faster or slower, with heat that comes
-# late and heat that nobody knows of. No number of it was measured in EnergyPlus.
-WORLDS = "lag=0:0.5,power=0.7:2,gains=-0.1:0.1@3h"
+WORLDS = ADAPTING["worlds"]
 PREDICTION = "lag=0:0.5,power=0.7:2,capacity=0.7:1.5,coupling=0.1:1,solar=0.3:5,gains=-0.2:0.2@3h"
-ADAPTIVE = {"head": "velocity", "inputs": "changes", "gamma": 0.5}
+ADAPTIVE = {name: ADAPTING[name] for name in ("head", "inputs", "gamma")}
 ROWS: Mapping[str, Mapping[str, Any]] = {
     "velocity, worlds": {**ADAPTIVE, "worlds": WORLDS},
     "velocity, worlds, alpha 0.3": {**ADAPTIVE, "worlds": WORLDS, "alpha": 0.3},
