@@ -173,7 +173,9 @@ def day(runs: Sequence[Run]) -> Section:
 
     (study,) = collect(runs, "climate")
     assert study.env.vary is not None
-    section = day_section(study._replace(env=study.env.vary({"gains": HEAT})))
+    named = {team.folder: team.label for team in TEAMS}
+    methods = [method._replace(label=named[method.runs[0].path.name]) for method in study.methods]
+    section = day_section(study._replace(env=study.env.vary({"gains": HEAT}), methods=methods))
     assert section is not None  # it is a building
     return section
 
