@@ -50,6 +50,7 @@ ADAPTING: dict[str, Any] = {
     "head": "velocity",
     "inputs": "changes",
     "worlds": "lag=0:0.5,power=0.7:2,gains=-0.1:0.1@3h",
+    "alpha": 0.3,
 }
 PRESETS: dict[str, dict[str, Any]] = {"default": {}, "paper": PAPER, "adapting": ADAPTING}
 
