@@ -19,7 +19,8 @@ def test_every_row_is_a_run_of_the_simple_model(row):
 
 def test_the_adapting_row_is_the_preset():
     given = {"env": transfer.TRAINED_IN, "factorization": "vdn"}
-    row, preset = settle({**given, **transfer.ROWS["velocity, worlds, alpha 0.3"]}), settle({**given, "preset": "adapting"})
+    row = settle({**given, **transfer.ROWS["velocity, worlds, alpha 0.3"]})
+    preset = settle({**given, "preset": "adapting"})
     assert row == preset.replace(preset="default")
     assert {found.name for found in parse_ranges(ADAPTING["worlds"])} <= {
         found.name for found in parse_ranges(transfer.PREDICTION)

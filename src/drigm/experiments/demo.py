@@ -109,7 +109,7 @@ def run_demo(out: Path, *, smoke: bool = False) -> Files:
     steps = SMOKE_STEPS if smoke else TrainConfig.steps
     print(f"Two teams of six agents learn to keep an office in Tucson at 22 °C, {steps:,} steps each:")
     print("  VDN            believes its simulator")
-    print("  VDN, adapting  learns in the worst of 64 worlds that stay as they are for a day, and moves from its last action")
+    print("  VDN, adapting  learns in the worst of 64 worlds that stay for a day, and moves from its last action")
     print("Both are then scored in six cities, 50 days each, as simulated and with heat that the simulator lacks.")
     print("Beside them the controller on the wall, PI, which learns nothing.", flush=True)
     swept = sweep(plan(steps), out=out)
