@@ -62,8 +62,10 @@ def suite_names(env: Environment) -> list[str]:
     return sorted({*SUITES, *grids, *env.shifts})
 
 
-def default_suite(env: Environment) -> str:
-    """The suite of an evaluation that names none: the climates where there are any, else observation noise."""
+def default_suite(env: Environment, perturb: Grid | None = None) -> str:
+    """The suite of an evaluation that names none: climates where there are any, else noise; one world if perturbed."""
+    if perturb:
+        return "nominal"
     return "climate" if "climate" in env.shifts else "noise"
 
 

@@ -10,9 +10,9 @@ import numpy as np
 
 from drigm.core.config import TrainConfig
 from drigm.core.errors import warn
-from drigm.envs.shifts import Grid
+from drigm.envs.shifts import Grid, default_suite
 from drigm.envs.subprocess.source import origin, source_file
-from drigm.evaluation.evaluate import default_shifts, evaluate_together, with_controllers
+from drigm.evaluation.evaluate import evaluate_together, with_controllers
 from drigm.evaluation.scores import Evaluation, ShiftScore
 from drigm.runtime.files import FileError, file_digest
 from drigm.storage.results import load_result, store_result
@@ -41,7 +41,7 @@ def cached_evaluations(
         runs: with the same networks and the same environment, as `drigm.training.runs.train_together` returns them.
         shifts, perturb, quiet: see `evaluate`.
     """
-    suite = shifts or default_shifts(runs[0], perturb)
+    suite = shifts or default_suite(runs[0].env, perturb)
     kept = [stored_evaluation(run.directory, run.config, suite, perturb, _opened(run)) for run in runs]
     found = [one for one in kept if one is not None]
     if len(found) == len(runs):

@@ -115,7 +115,7 @@ def evaluate_controller(
     use_cores()
     home = make_env(env) if isinstance(env, str) else env
     tuned_in = make_env(trained_in) if isinstance(trained_in, str) else trained_in or home
-    suite = shifts or ("nominal" if perturb else default_suite(home))
+    suite = shifts or default_suite(home, perturb)
     played, tried = worlds(home, suite, perturb)
     scores = controller_scores(played, tried, [choose("controller", name, tuple(TITLES))], tuned_in)[name]
     return Evaluation(suite, [shift_score(world.name, scores[i : i + 1]) for i, world in enumerate(tried)])
@@ -128,7 +128,7 @@ def score_controllers(
 
     Arguments and errors as `evaluate_controller`; PI is tuned in ``env`` as it is.
     """
-    played, tried = worlds(env, shifts or ("nominal" if perturb else default_suite(env)), perturb)
+    played, tried = worlds(env, shifts or default_suite(env, perturb), perturb)
     found = controller_scores(played, tried, controllers_of(played), env)
     names = [world.name for world in tried]
     return {name: dict(zip(names, map(float, scores), strict=True)) for name, scores in found.items()}

@@ -62,7 +62,7 @@ def evaluate(
     gain = trim_gain(trim)
     here = here_of(run, env)
     check(not (worlds and shifts), "worlds", worlds, f"leave it out with the suite {shifts}")
-    suite = "worlds" if worlds else shifts or default_shifts(run, perturb, here)
+    suite = "worlds" if worlds else shifts or default_suite(here, perturb)
     (found,) = evaluate_together([run], suite, perturb, quiet, here, gain, worlds)
     return with_controllers(found, run, perturb, here, worlds) if controllers else found
 
@@ -103,11 +103,6 @@ def check_fits(team: EnvSpec, here: EnvSpec) -> None:
     sizes = [(spec.obs_size, spec.num_actions) for spec in (team, here)]
     told = "the run's agents have {} readings and {} actions, its agents {} and {}".format(*sizes[0], *sizes[1])
     check(sizes[0] == sizes[1], "env", here.name, told)
-
-
-def default_shifts(run: Run, perturb: Grid | None, env: Environment | None = None) -> str:
-    """Return the suite that is played where none is named."""
-    return "nominal" if perturb else default_suite(env or run.env)
 
 
 def evaluate_together(

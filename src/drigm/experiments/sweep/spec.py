@@ -212,7 +212,7 @@ def _scoring(given: Any, envs: list[Environment]) -> Scoring | None:
         choose("evaluate", key, ("shifts", "perturb"))
         check(isinstance(value, str), f"evaluate.{key}", value, "a text")
     perturb = parse_grid(given.get("perturb", ""))
-    suite = given.get("shifts") or ("nominal" if perturb else default_suite(envs[0]))
+    suite = given.get("shifts") or default_suite(envs[0], perturb)
     for env in {env.spec.name: env for env in envs}.values():
         choose("evaluate.shifts", suite, suite_names(env))
         for name, strengths in perturb.items():
