@@ -16,8 +16,7 @@ import numpy as np
 
 from drigm.agents.pi import TRIM
 from drigm.agents.policies import Policy
-from drigm.core.config import TrainConfig
-from drigm.core.errors import check, choose
+from drigm.core.errors import choose
 from drigm.core.presets import ADAPTING
 from drigm.core.types import PyTree, StoredStep
 from drigm.envs import make_env
@@ -31,8 +30,7 @@ from drigm.report.tables import markdown_table, write_csv
 from drigm.runtime.devices import cache_compilations, use_cores
 from drigm.runtime.files import make_folder, write_text
 from drigm.storage.results import load_result, store_result
-from drigm.storage.run_directory import RunDirectory
-from drigm.training.runs import Run, load_run, resume_run, train_run
+from drigm.training.runs import Run, train_together
 from drigm.training.settings import settle
 
 TRAINED_IN = "building:OfficeSmall/Tucson"
@@ -172,7 +170,8 @@ def reproduce_transfer(
             say(f"{title}: training")
             given = {"env": TRAINED_IN, "factorization": factorization, "seeds": seeds, "steps": steps}
             config = settle({**given, **settings})
-            run = _trained(out / "runs" / title.replace(" ", "_").replace(",", ""), config)
+            path = out / "runs" / title.replace(" ", "_").replace(",", "")
+            (run,) = train_together({path: config}, out / "runs")
             predicted[title] = _predicted(run)
             for place, env in envs.items():
                 for trim in (0.0, TRIM) if row in TRIMMED else (0.0,):
@@ -181,15 +180,6 @@ def reproduce_transfer(
                     found.append(_played(run, shown, place, env, trim))
                     write(out, found, predicted)
     return write(out, found, predicted)
-
-
-def _trained(path: Path, config: TrainConfig) -> Run:
-    """Return the run at ``path``, trained to its end."""
-    directory = RunDirectory(path)
-    if not directory.config_file.exists():
-        return train_run(config, path)
-    check(directory.load_config().seeds == config.seeds, "seeds", config.seeds, f"as in {path}, or another folder")
-    return load_run(path) if directory.is_finished(directory.load_config()) else resume_run(path)
 
 
 def _played(run: Run, title: str, place: str, env: Environment, trim: float) -> Measured:
