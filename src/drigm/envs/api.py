@@ -68,13 +68,11 @@ class PersistentSet(NamedTuple):
     """A finite set of worlds xi_1..xi_K of which every episode has one.
 
     Attributes:
-        size: K.
         world: ``world(env_state) -> []`` int32, the number of the episode's world.
         weigh: ``weigh(params, weights [K]) -> params`` with other chances that a reset draws each world.
         possible: ``possible(params) -> [K]``, what can be had in each (see `Environment.possible`); 0 if nobody knows.
     """
 
-    size: int
     world: Callable[[PyTree], Array]
     weigh: Callable[[PyTree, Array], PyTree]
     possible: Callable[[PyTree], Array]

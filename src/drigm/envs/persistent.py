@@ -224,7 +224,7 @@ def persistent(
         params=WorldParams(played.params, own, weights, jnp.asarray(places, jnp.float32)),
         reset=reset,
         step=step,
-        persistent=PersistentSet(count, lambda state: state.world, weigh, possible),
+        persistent=PersistentSet(lambda state: state.world, weigh, possible),
         shifts={},
         parameters={},
         vary=None,

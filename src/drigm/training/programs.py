@@ -163,11 +163,9 @@ def initial_state(
 
 
 def possible_returns(config: TrainConfig, env: Environment) -> Array | None:
-    """Return what can be had in each persistent world [K]; None without any. With alpha 1 nobody asks: zeros."""
-    if env.persistent is None:
+    """Return what can be had in each persistent world [K]; None where all worlds count alike, and nobody asks."""
+    if env.persistent is None or config.alpha == 1.0:
         return None
-    if config.alpha == 1.0:
-        return jnp.zeros(env.persistent.size, jnp.float32)
     return jax.jit(env.persistent.possible)(env.params)
 
 

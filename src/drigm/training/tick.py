@@ -47,7 +47,7 @@ class RunState(NamedTuple):
     key: Array
     robustness: Robustness
     sums: ChunkSums
-    worlds: WorldReturns | None = None  # of persistent worlds
+    worlds: WorldReturns | None = None  # of persistent worlds, where training is about the worst of them
 
 
 class Decision(NamedTuple):
@@ -167,7 +167,7 @@ def _tick(
 def _advance_worlds(
     config: TrainConfig, env: Environment, carry: RolloutState, decision: Decision, worlds: WorldReturns | None
 ) -> tuple[RolloutState, WorldReturns | None, EpisodeStats]:
-    """Step the environments of one shard; where worlds are persistent, resets draw from the team's worst of them."""
+    """Step the environments of one shard; where there are ``worlds``, resets draw from the team's worst of them."""
     if env.persistent is not None and worlds is not None:
         env = env._replace(params=env.persistent.weigh(env.params, worst_weights(worlds, config.alpha)))
     after, episodes = advance(env, carry, decision.env_key, decision.action, decision.memory)
