@@ -25,7 +25,7 @@ from scipy.stats import qmc
 from drigm.core.errors import UserError, check, choose, shown
 from drigm.core.types import Array, PyTree, TimeStep
 from drigm.envs.api import Environment, Held, Parameter, PersistentSet, Shift, Strength
-from drigm.envs.perturbations import PERTURBATIONS, check_strength, perturbed
+from drigm.envs.perturbations import PERTURBATIONS, check_strength, perturbed, unperturbed
 
 RANGE = re.compile(r"(\w+)=([^:@]+):([^:@]+?)(?:@([^:@]+)h)?")
 TRAINING_SEED, EVALUATION_SEED = 5, 1_000_003  # a team is tried in other worlds than those of its training
@@ -214,8 +214,7 @@ def persistent(
             return jnp.zeros(count, jnp.float32)
 
         def one(world: Array) -> Array:
-            there = params_of(params, world)
-            return best(getattr(there, "world", there))  # perturbations make nothing more possible
+            return best(unperturbed(params_of(params, world)))  # perturbations make nothing more possible
 
         return jax.lax.map(one, jnp.arange(count))  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType] (untyped)
 

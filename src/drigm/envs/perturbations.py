@@ -131,6 +131,11 @@ class Perturbed(NamedTuple):
     strengths: dict[str, Array]
 
 
+def unperturbed(params: PyTree) -> PyTree:
+    """Return the parameters of a world without what perturbs it."""
+    return params.world if isinstance(params, Perturbed) else params
+
+
 class PerturbedState(NamedTuple):
     """State of a perturbed environment."""
 

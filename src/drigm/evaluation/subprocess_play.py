@@ -13,6 +13,7 @@ from drigm.agents.subprocess_acting import Actor, Perturber, Strengths, before_r
 from drigm.core.errors import UserError
 from drigm.core.types import join_trees, map_tree
 from drigm.envs.api import Environment, Shift
+from drigm.envs.perturbations import unperturbed
 from drigm.envs.subprocess.vector import SubprocessSource, SubprocessVector, SubprocessWorld
 from drigm.evaluation.players import Players
 
@@ -58,7 +59,7 @@ def play(
 def source_of(env: Environment, world: Shift) -> SubprocessSource:
     """Return how ``world`` of ``env`` is made: it may be another environment of the same kind."""
     assert env.subprocess is not None
-    params = getattr(world.params, "world", world.params)  # without what perturbs it
+    params = unperturbed(world.params)
     return env.subprocess._replace(name=params.name) if isinstance(params, SubprocessWorld) else env.subprocess
 
 
