@@ -21,6 +21,8 @@ from typing import Any
 
 import numpy as np
 
+from drigm.envs.building.dataset import PROTOCOL_CITIES
+
 ENVS = Path(__file__).resolve().parents[1] / "src" / "drigm" / "envs"
 OUT = ENVS / "building" / "data"
 ENERGYPLUS_OUT = ENVS / "energyplus" / "data"
@@ -47,15 +49,6 @@ EPW_HEADER_LINES, EPW_DRY_BULB, EPW_GHI = 8, 6, 13
 # What EnergyPlus reads of it beyond what it can do without: column, and the unit in which it is a whole number.
 # Snow, weather codes and the sky's clouds are the same in every line, or not used where infrared radiation is given.
 EPW_ENGINE = ((6, 0.1), (7, 0.1), (8, 1), (9, 100), (12, 1), (14, 1), (15, 1), (20, 1), (21, 0.1), (33, 1))
-# The six cities of the published protocol, and their climates.
-PROTOCOL = {
-    "Tucson": "Hot_Dry",
-    "Tampa": "Hot_Humid",
-    "Honolulu": "Very_Hot_Humid",
-    "ElPaso": "Warm_Dry",
-    "PortAngeles": "Cool_Marine",
-    "NewYork": "Mixed_Humid",
-}
 
 
 def evaluate(node: ast.expr) -> Any:
@@ -182,7 +175,7 @@ def engine_weather(epw: str) -> tuple[np.ndarray, np.ndarray]:
 def write_engine_weather(wheel: zipfile.ZipFile, table: dict[str, str], out: Path) -> None:
     """One ``weather.npz``: per protocol city ``CITY/location`` [4] and ``CITY/columns`` [10, 8760]; ``units`` [10]."""
     arrays: dict[str, Any] = {"units": np.array([unit for _, unit in EPW_ENGINE], np.float64)}
-    for city, climate in PROTOCOL.items():
+    for city, (climate, _) in PROTOCOL_CITIES.items():
         arrays[f"{city}/location"], arrays[f"{city}/columns"] = engine_weather(
             wheel.read(FOLDER + table[climate]).decode()
         )
@@ -206,7 +199,7 @@ def check_engine_weather(wheel: zipfile.ZipFile, table: dict[str, str]) -> None:
     from drigm.envs.energyplus.pettingzoo import ParallelEnergyPlusEnv
 
     day, engine, watts = 100, Engine(), np.linspace(-2000.0, 2000.0, 5)
-    for city, climate in PROTOCOL.items():
+    for city, (climate, _) in PROTOCOL_CITIES.items():
         env = ParallelEnergyPlusEnv(
             "OfficeSmall", city, gains="office", mode="power", days=day, levels=200, max_power=None
         )

@@ -89,9 +89,7 @@ class OrderedHead(eqx.Module):
 
     def _shape(self, features: Array) -> tuple[Array, tuple[Array, Array, Array]]:
         out = affine(features[..., : self.weight.shape[1]], self.weight, self.bias)
-        centre = CENTRE_GAIN * out[..., 1]
-        if self.velocity:
-            centre = features[..., -1] + self._move(features)
+        centre = features[..., -1] + self._move(features) if self.velocity else CENTRE_GAIN * out[..., 1]
         steep, width = jnp.split(out[..., 2:], 2, axis=-1)
         return out[..., 0], (jax.nn.softplus(steep), centre, jax.nn.softplus(width) + 0.01)
 

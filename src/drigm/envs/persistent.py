@@ -100,10 +100,10 @@ def _strength(env: Environment, found: Range, share: np.ndarray) -> Strength:
         return Held(found.low, found.high, found.hours or 0.0)
     if found.name in env.parameters and env.parameters[found.name].factor:
         value = np.exp(np.log(found.low) + share * np.log(found.high / found.low))
+    elif found.name in PERTURBATIONS and PERTURBATIONS[found.name].whole:
+        value = np.floor(found.low + share * (found.high - found.low + 1.0 - 1e-9))
     else:
         value = found.low + share * (found.high - found.low)
-    if found.name in PERTURBATIONS and PERTURBATIONS[found.name].whole:
-        value = np.floor(found.low + share * (found.high - found.low + 1.0 - 1e-9))
     return float(value[0]) if value.size == 1 else value
 
 

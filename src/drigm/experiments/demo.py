@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import io
 import itertools
 import json
@@ -27,6 +26,7 @@ from drigm.core.errors import UserError, as_path
 from drigm.core.naming import duration, spaced
 from drigm.envs import make_env
 from drigm.envs.building.dataset import PROTOCOL_CITIES
+from drigm.envs.energyplus.engine import has_engine
 from drigm.envs.shifts import shift_suite, worlds
 from drigm.evaluation.controllers import TITLES, controller_scores
 from drigm.evaluation.evaluate import evaluate
@@ -154,7 +154,7 @@ def heated_controllers(run: Run) -> dict[str, dict[str, float]]:
 
 def in_energyplus(runs: Sequence[Run]) -> dict[str, float]:
     """Return the scores of teams and controllers on one day of the occupied office in EnergyPlus; {} without it."""
-    if importlib.util.find_spec("pyenergyplus") is None:
+    if not has_engine():
         return {}
     env = make_env(OFFICE)
     env = env._replace(eval_seeds=env.eval_seeds[:1], num_eval_episodes=1)

@@ -43,9 +43,14 @@ class Reading(NamedTuple):
     purchased: np.ndarray  # [2] J of electricity and gas for air conditioning; 0 where there is none
 
 
+def has_engine() -> bool:
+    """Return whether the engine's package is installed."""
+    return importlib.util.find_spec("pyenergyplus") is not None
+
+
 def find_engine() -> None:
     """Raise `UserError` where the engine's package is missing."""
-    if importlib.util.find_spec("pyenergyplus") is None:
+    if not has_engine():
         raise UserError('energyplus needs the engine: pip install "drigm[energyplus]".')
 
 
