@@ -188,7 +188,7 @@ def test_building_parameters_reach_the_building():
     env = make_env("building:OfficeSmall/NewYork")
     plain = building_day(env)
     for name, parameter in env.parameters.items():
-        same = building_day(perturbed(env, {name: parameter.neutral}))
+        same = building_day(perturbed(env, {name: 1.0 if parameter.factor else 0.0}))
         np.testing.assert_allclose(same, plain, rtol=0, atol=2e-4)
         moved = building_day(perturbed(env, {name: parameter.values[-1]}), 150)
         assert np.abs(moved - building_day(env, 150)).max() > 0.02, name

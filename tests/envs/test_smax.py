@@ -244,6 +244,6 @@ def test_a_small_scenario_is_learnt(learnt):
 def test_greedy_outcome_counts_a_win_once():
     env = battle("3m")
     agents = make_agents(jax.random.key(0), env.spec, 8, share_parameters=True, ordered=False)
-    outcome = jax.jit(lambda k: rollout.greedy_outcome(env, agents, k, env.params))(jax.random.key(0))
+    outcome = jax.jit(lambda k: rollout.outcome(env, rollout.Greedy(agents), k, env.params))(jax.random.key(0))
     assert outcome.won.dtype == bool
     assert 0.0 <= float(outcome.episode_return) <= 2.0 + 1e-5

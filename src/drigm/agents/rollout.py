@@ -58,11 +58,6 @@ class Outcome(NamedTuple):
     won: Array  # [] bool, False where nothing can be won
 
 
-def greedy_outcome(env: Environment, agents: RecurrentAgents, key: Array, params: PyTree) -> Outcome:
-    """Return the outcome of one greedy episode in the world ``params``."""
-    return outcome(env, Greedy(agents), key, params)
-
-
 def outcome(env: Environment, policy: Policy, key: Array, params: PyTree) -> Outcome:
     """Return the outcome of one episode of ``policy`` in the world ``params``."""
     shown, _ = episode(env, policy, key, params)

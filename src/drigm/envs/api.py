@@ -55,11 +55,6 @@ class Parameter(NamedTuple):
     factor: bool = False
     held: bool = False
 
-    @property
-    def neutral(self) -> float:
-        """The strength that changes nothing."""
-        return 1.0 if self.factor else 0.0
-
 
 Strength = float | np.ndarray | Held
 
