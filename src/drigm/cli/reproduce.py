@@ -31,6 +31,7 @@ def add(commands: Any) -> None:
     transfer.add_argument("--steps", type=int, default=172_800, help="of every seed (default: 172800)")
     transfer.add_argument("--factorizations", default="vdn,qmix", help="default: vdn,qmix")
     transfer.add_argument("--places", default="office,none", help="occupied or empty (default: office,none)")
+    transfer.add_argument("--rows", help="some of the study's, separated by semicolons (default: all)")
     transfer.add_argument("--out", metavar="DIR", default="runs/transfer", help="call it again to go on there")
     transfer.set_defaults(run=_transfer)
     tables = what.add_parser("tables", help="a finished study's page, tables and figures anew, from its scores.csv")
@@ -63,12 +64,13 @@ def _paper(options: argparse.Namespace) -> int:
 
 
 def _transfer(options: argparse.Namespace) -> int:
-    from drigm.experiments.reproduce.transfer import reproduce_transfer
+    from drigm.experiments.reproduce.transfer import ROWS, reproduce_transfer
 
+    rows = tuple(ROWS) if options.rows is None else [row.strip() for row in options.rows.split(";")]
     names, places = ([part.strip() for part in text.split(",")] for text in (options.factorizations, options.places))
     out = as_path("out", options.out)
     given = {"seeds": options.seeds, "steps": options.steps, "factorizations": names, "places": places}
-    for path in reproduce_transfer(out, **given, say=_say):
+    for path in reproduce_transfer(out, **given, rows=rows, say=_say):
         print(path)
     return 0
 

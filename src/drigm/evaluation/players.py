@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from drigm.agents.numpy_agents import NumpyAgents
 from drigm.agents.pi import PI, Trimmed, loop_of
 from drigm.agents.policies import Constant, Policy, subteam
@@ -44,6 +46,16 @@ def teams(agents: RecurrentAgents, wrap: Wrap = lambda team: team) -> Players:
 def constant(action: Array) -> Players:
     """Return K policies that never change their joint actions [K, N]."""
     return Players(action, Constant, Constant)
+
+
+def fixed(policy: Policy) -> Players:
+    """Return ``policy``, which has no weights to choose between, as the only player."""
+
+    def always(nothing: Any) -> Policy:
+        del nothing
+        return policy
+
+    return Players(np.zeros(1), always, always)
 
 
 def pi_controllers(spec: EnvSpec, kp: Array, ki: Array) -> Players:

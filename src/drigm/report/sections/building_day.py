@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +22,9 @@ from drigm.report.figures.floor_plan import Floor, floors, zone_names
 from drigm.report.html import Html, Section, data_html, escape, paragraph
 from drigm.report.study import Study
 from drigm.runtime.progress import Progress
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 KIND = "building:"
 SCRIPTS = ("player.js", "day.js")
@@ -58,7 +61,7 @@ def day_section(study: Study, suffix: str = "") -> Section | None:
     days = lived_days(study)
     still = still_step(days[0], targets)
     data = day_data(days, targets, floors(zones), zone_names(zones.names), still)
-    figures = {"day": _still_figure(days[0], zones.names, targets)} if len(zones.names) <= FIGURE_ZONES else {}
+    figures = {"day": still_figure(days[0], zones.names, targets)} if len(zones.names) <= FIGURE_ZONES else {}
     return Section("A day in the building", f"day{suffix}", day_html(data, suffix), figures, SCRIPTS)
 
 
@@ -196,7 +199,8 @@ def _worlds(study: Study) -> list[Shift]:
     return shift_suite(study.env, study.suite) if study.suite in study.env.shifts else []
 
 
-def _still_figure(day: Day, names: tuple[str, ...], targets: np.ndarray):
+def still_figure(day: Day, names: Sequence[str], targets: np.ndarray) -> Figure:
+    """Return the first two policies' day as a picture."""
     policies = [PolicyDay(x.label, x.temperatures, x.powers) for x in (day.lived[0], day.lived[1])]
     hours = np.arange(len(day.outdoor)) * 24 / len(day.outdoor)
     shown = BuildingDay("", zone_names(names), hours, day.outdoor, policies, float(targets.mean()))

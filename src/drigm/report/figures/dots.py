@@ -1,0 +1,63 @@
+"""Rows as dots with their intervals, beside what was predicted of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from drigm.report.figures.style import FAINT_INK, INK, RULE, color, drawing
+
+
+class Dot(NamedTuple):
+    """A row: its score, the interval of it, and the range that was predicted; nan where there is none."""
+
+    label: str
+    score: float
+    low: float = float("nan")
+    high: float = float("nan")
+    predicted: tuple[float, float] | None = None
+    learnt: bool = True
+
+
+def dot_rows(rows: Sequence[Dot], *, reference: tuple[str, float], floor: float, title: str, axis: str) -> Figure:
+    """Draw each row's score as a dot with its interval on top of the predicted range, best first.
+
+    Args:
+        rows: in any order.
+        reference: a name and a score that a line marks.
+        floor: where the axis begins; rows below it are written at the edge.
+        title: what one sees.
+        axis: of the scores.
+    """
+    rows = sorted(rows, key=lambda row: row.score, reverse=True)
+    longest = max(len(row.label) for row in rows)
+    with drawing(3.6 + 0.07 * longest, 1.1 + 0.27 * len(rows)) as figure:
+        ax = figure.add_subplot()
+        name, at = reference
+        ax.axvline(at, color=INK, linewidth=1.0, linestyle=(0, (4, 3)))
+        top = max(at, *(np.nanmax([row.score, row.high]) for row in rows))
+        ax.set_xlim(floor, top + 0.02 * (top - floor))
+        for y, row in enumerate(rows):
+            fill = color(0 if row.learnt else 7)
+            if row.predicted is not None:
+                low, high = np.maximum(row.predicted, floor)
+                ax.plot([low, high], [y, y], color=RULE, linewidth=7, solid_capstyle="butt", zorder=1)
+            if row.score < floor:
+                text = f"{row.score:.2f}".replace("-", "\N{MINUS SIGN}")
+                at_edge = {"xytext": (4, 0), "textcoords": "offset points", "va": "center", "fontsize": 8}
+                ax.annotate(text, (floor, y), color=fill, **at_edge)
+                continue
+            if not np.isnan(row.low):
+                ax.plot([max(row.low, floor), row.high], [y, y], color=fill, linewidth=1.6, zorder=2)
+            ax.plot([row.score], [y], "o", color=fill, markersize=5, zorder=3)
+        ax.set_yticks(range(len(rows)), [row.label for row in rows], fontsize=8.5)
+        ax.set_ylim(len(rows) - 0.4, -0.6)
+        ax.grid(True, axis="x")
+        ax.grid(False, axis="y")
+        told = f"{axis}. Line: {name}, {at:.3f}. Grey: predicted before deployment."
+        ax.set_xlabel(told, fontsize=8, loc="left", color=FAINT_INK)
+        figure.suptitle(title, x=0.01, ha="left", fontsize=10)
+    return figure
