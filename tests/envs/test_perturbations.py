@@ -100,6 +100,24 @@ def test_obs_noise_reaches_the_observation_and_only_it():
     np.testing.assert_array_equal(play(wrap(env, {"obs_noise": 0.5})).state, play(env).state)
 
 
+def test_obs_bias_is_the_same_for_a_whole_episode():
+    env = recorder()
+    shown, true = play(wrap(env, {"obs_bias": 0.5})).obs, play(env).obs
+    off = (np.asarray(shown) - np.asarray(true)) / env.spec.obs_scale  # [T, N, O]
+    np.testing.assert_allclose(off, np.broadcast_to(off[:1], off.shape), atol=1e-3)
+    assert 0.3 < off[0].std() < 0.7
+    assert len(np.unique(off[0].round(4))) == off[0].size  # each reading its own
+
+
+def test_obs_drift_walks_away_at_random():
+    env = recorder()
+    shown, true = play(wrap(env, {"obs_drift": 0.5})).obs, play(env).obs
+    off = (np.asarray(shown) - np.asarray(true)) / env.spec.obs_scale
+    moves = np.diff(off, axis=0)
+    assert 0.045 < moves.std() < 0.055  # a tenth of the strength in each step
+    assert abs(np.corrcoef(moves[1:].ravel(), moves[:-1].ravel())[0, 1]) < 0.3  # no way back
+
+
 def test_obs_dropout_loses_whole_observations():
     env = recorder()
     shown, true = play(wrap(env, {"obs_dropout": 0.5})).obs, play(env).obs
@@ -152,7 +170,7 @@ def test_a_late_order_that_is_not_available_becomes_idle():
 def test_the_dead_are_left_alone():
     env = recorder(alive=(True, False, True))
     true = play(env).obs
-    for name in ("obs_noise", "obs_dropout", "frozen_sensors"):
+    for name in ("obs_noise", "obs_dropout", "frozen_sensors", "obs_bias", "obs_drift"):
         shown = play(wrap(env, {name: 1.0})).obs
         np.testing.assert_array_equal(shown[:, 1], true[:, 1])
         assert (shown[1:, 0] != true[1:, 0]).any()

@@ -69,9 +69,11 @@ def _parse(part: str) -> Range:
 
 def check_ranges(env: Environment, ranges: Sequence[Range]) -> None:
     """Raise `UserError` unless ``env`` has all that ``ranges`` name, and takes their ends."""
-    check(env.subprocess is None, "worlds", env.spec.name, "an environment in JAX")
+    # Elsewhere a perturbation is this process's, of all episodes at once; worlds are other processes' business.
+    names = [*PERTURBATIONS, *env.parameters] if env.subprocess is None else list(env.parameters)
+    check(bool(names), "worlds", env.spec.name, "an environment with parameters or options that are numbers")
     for found in ranges:
-        choose("worlds", found.name, [*PERTURBATIONS, *env.parameters])
+        choose("worlds", found.name, names)
         parameter = env.parameters.get(found.name, Parameter(""))
         check(
             found.hours is None or parameter.held, f"worlds {found.name}", f"@{found.hours}h", "leave out @, it stays"
@@ -160,9 +162,32 @@ def with_context(env: Environment, size: int) -> Environment:
         state_offset=np.concatenate([spec.state_offset, np.zeros(size, np.float32)]),
         state_scale=np.concatenate([spec.state_scale, np.ones(size, np.float32)]),
     )
+    if spec.declared is not None:
+        known = np.concatenate([spec.declared.state, np.ones(size, bool)])
+        spec = spec._replace(declared=spec.declared._replace(state=known))
     vary = env.vary
     widened = None if vary is None else lambda strengths: with_context(vary(strengths), size)
+    if env.subprocess is not None:  # its workers add it
+        source = env.subprocess._replace(worlds=(((), (0.0,) * size),))
+        return env._replace(spec=spec, subprocess=source, vary=widened)
     return env._replace(spec=spec, reset=reset, step=step, vary=widened)
+
+
+def in_subprocess_worlds(env: Environment, ranges: Sequence[Range], count: int) -> Environment:
+    """Return ``env``, whose episodes other processes play, in ``count`` worlds as `persistent` has them.
+
+    Options are what worlds differ in, chances are equal, and the place in the ranges is part of the global state.
+    """
+    assert env.subprocess is not None
+    points = draw(env, ranges, count, TRAINING_SEED)
+    worlds = [
+        (
+            tuple((name, float(np.asarray(value).item())) for name, value in point.items()),
+            tuple(_place(env, found, point[found.name]) for found in ranges),
+        )
+        for point in points
+    ]
+    return env._replace(subprocess=env.subprocess._replace(worlds=tuple(worlds)))
 
 
 def persistent(

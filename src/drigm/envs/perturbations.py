@@ -6,6 +6,9 @@
 ``frozen_sensors``  a reading stays at its first value; strength: chance per agent, reading and episode
 ``action_noise``    an action is replaced by a random available one; strength: chance per agent and step
 ``action_delay``    actions take effect late; strength: whole steps
+``obs_bias``        every reading is off by its own amount for an episode; strength: its standard deviation, in the same
+                    units
+``obs_drift``       every reading walks away at random; strength: standard deviation after 100 steps, in the same units
 ==================  ==================================================================================
 
 Each is a record of pure functions of one time-step, so that environments in other processes are perturbed by the same
@@ -71,6 +74,34 @@ def _obs_dropout(key: Array, spec: EnvSpec, strength: Array, memory: PyTree, ste
     return memory, _lost(spec, step, lost, jnp.broadcast_to(jnp.asarray(spec.obs_offset), step.obs.shape))
 
 
+def _bias_start(key: Array, spec: EnvSpec, strength: Array) -> Array:
+    """Return how far each reading is off, [N, O] of its scales."""
+    return strength * jax.random.normal(key, (spec.num_agents, spec.obs_size), jnp.float32)
+
+
+def _off_by(spec: EnvSpec, memory: Array, step: TimeStep) -> TimeStep:
+    """Show each reading off by ``memory`` [N, O] of its scales; bit for bit as it is where that is 0."""
+    off = memory * jnp.broadcast_to(jnp.asarray(spec.obs_scale), step.obs.shape)
+    return _lost(spec, step, memory != 0.0, step.obs + off)
+
+
+def _bias_show(key: Array, spec: EnvSpec, strength: Array, memory: Array, step: TimeStep, first: bool):
+    del key, strength, first
+    return memory, _off_by(spec, memory, step)
+
+
+def _drift_start(key: Array, spec: EnvSpec, strength: Array) -> Array:
+    del key, strength
+    return jnp.zeros((spec.num_agents, spec.obs_size), jnp.float32)
+
+
+def _drift_show(key: Array, spec: EnvSpec, strength: Array, memory: Array, step: TimeStep, first: bool):
+    """A random walk: 100 steps of a tenth of the strength each."""
+    walked = memory + 0.1 * strength * jax.random.normal(key, memory.shape, jnp.float32)
+    memory = memory if first else walked
+    return memory, _off_by(spec, memory, step)
+
+
 class Frozen(NamedTuple):
     """The sensors that are stuck in this episode, and where."""
 
@@ -120,6 +151,19 @@ PERTURBATIONS: dict[str, Perturbation] = {
     "action_noise": Perturbation("chance that an action is replaced by a random one", 1.0, act=_action_noise),
     "action_delay": Perturbation(
         "steps until an action takes effect", MAX_DELAY, start=_delay_start, act=_delay_act, whole=True
+    ),
+    # What is new stands at the end: a name's place is part of its random keys.
+    "obs_bias": Perturbation(
+        "standard deviation of what a reading is off by for an episode, in units of the scale",
+        1e6,
+        start=_bias_start,
+        show=_bias_show,
+    ),
+    "obs_drift": Perturbation(
+        "standard deviation of a reading's random walk after 100 steps, in units of the scale",
+        1e6,
+        start=_drift_start,
+        show=_drift_show,
     ),
 }
 

@@ -93,8 +93,7 @@ def subprocess_outcomes(
         perturber, played = Perturber(env.spec), list[Outcome]()
         for count, world in enumerate(worlds, 1):
             if vector.source != source_of(env, world):
-                vector.close()
-                vector = source_of(env, world).open(rounds[0])
+                vector.turn_to(source_of(env, world))
             strengths = getattr(world.params, "strengths", {})
             for team in teams:
                 parts = [play(env, vector, perturber, team, strengths, some) for some in rounds]

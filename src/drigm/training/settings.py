@@ -82,6 +82,8 @@ def _with_worlds(config: TrainConfig, env: Environment) -> Environment:
         check(config.alpha == 1.0, "alpha", config.alpha, "1 without worlds to choose from")
         return env
     check_ranges(env, ranges)
+    told = "1: worlds of other processes have equal chances"
+    check(env.subprocess is None or config.alpha == 1.0, "alpha", config.alpha, told)
     plain = not BASELINES[config.baseline].needs_sources
     check(plain, "worlds", config.worlds, f"leave it out with baseline {config.baseline}, which has worlds of its own")
     twice = sorted({found.name for found in ranges} & parse_grid(config.perturb).keys())

@@ -32,6 +32,7 @@ from drigm.core.metrics import Metrics
 from drigm.core.types import Array, StoredStep
 from drigm.envs import perturbations
 from drigm.envs.api import Environment
+from drigm.envs.persistent import in_subprocess_worlds, parse_ranges
 from drigm.envs.subprocess.vector import SubprocessSteps, SubprocessVector
 from drigm.runtime.sharding import over_shards, shard_mesh, sharding_of
 from drigm.training import subprocess_resume
@@ -51,9 +52,9 @@ def make_subprocess_train(config: TrainConfig, env: Environment) -> Train:
     learner = make_learner(config, env.spec)
     baseline = learner.method.baseline
     check(not baseline.needs_sources, "baseline", baseline.name, "it needs source worlds")
-    strengths = training_strengths(config.perturb)
-    for perturbation, strength in strengths.items():
-        perturbations.check_strength(env, perturbation, strength)
+    env, strengths = perturbations.split(env, training_strengths(config.perturb))
+    if config.worlds:
+        env = in_subprocess_worlds(env, parse_ranges(config.worlds), config.world_count)
     envs = config.num_envs // config.shards
     init = initial_state(
         config, env, learner, lambda agents, key: subprocess_resume.begin(env.spec, strengths, agents, envs)

@@ -6,19 +6,22 @@ They have no pure functions: `Environment.subprocess` says how to make them, and
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from drigm.core.errors import UserError
 from drigm.core.types import Declared, EnvSpec, Regulated
-from drigm.envs.api import Environment
-from drigm.envs.subprocess.vector import STEP_SECONDS, SubprocessSource, ask
+from drigm.envs.api import Environment, Held, Parameter, Strength
+from drigm.envs.subprocess.vector import STEP_SECONDS, SubprocessSource, SubprocessWorld, ask
 from drigm.envs.subprocess.worker.adapters import KINDS
+from drigm.envs.subprocess.worker.factory import with_options
 from drigm.envs.subprocess.worker.steps import Facts
 
 SMALLEST = 1e-30  # scale; XLA takes what is much smaller for zero
@@ -43,15 +46,32 @@ def subprocess_env(
     source = SubprocessSource(kind, name, python, workers, KINDS[kind].at_once, timeout)
     opened = ask(source, {"do": "open", "seeds": [0]}, "while it made an environment")
     facts = Facts(**opened["facts"])
-    return Environment(
+    parameters = {name: _parameter(*told) for name, *told in facts.parameters}
+    env = Environment(
         spec=spec_of(kind, facts),
         params=(),
         reset=_refuse,
         step=_refuse,
         num_eval_episodes=KINDS[kind].eval_episodes,
+        parameters=MappingProxyType(parameters),
         subprocess=source,
         notes=tuple(facts.notes),
     )
+    return env._replace(vary=functools.partial(_varied, env)) if parameters else env
+
+
+def _parameter(about: str, values: list[float], lowest: float | None) -> Parameter:
+    return Parameter(about, tuple(values), -math.inf if lowest is None else lowest)
+
+
+def _varied(env: Environment, strengths: Mapping[str, Strength]) -> Environment:
+    """Return ``env`` with other options, which are found to be right or wrong when it is played."""
+    source = env.subprocess
+    assert source is not None
+    options = [(name, float(np.asarray(x).item())) for name, x in strengths.items() if not isinstance(x, Held)]
+    name = with_options(source.name, options)
+    varied = env._replace(params=SubprocessWorld(name), subprocess=source._replace(name=name))
+    return varied._replace(vary=functools.partial(_varied, varied))
 
 
 def pettingzoo(name: str, **options: Any) -> Environment:

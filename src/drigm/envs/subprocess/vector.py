@@ -57,7 +57,8 @@ class SubprocessSource(NamedTuple):
 
     ``kind`` is one of `drigm.envs.subprocess.worker.adapters.KINDS`, ``python`` the interpreter that runs it,
     ``workers`` how many processes share the environments (0: one for each usable core), ``most`` how many an
-    evaluation may hold at once, ``timeout`` how many seconds a step may take.
+    evaluation may hold at once, ``timeout`` how many seconds a step may take. ``worlds``: episodes are in one of these,
+    each with options of its own and its place in the ranges that it was drawn from (see `drigm.envs.persistent`).
     """
 
     kind: str
@@ -66,6 +67,7 @@ class SubprocessSource(NamedTuple):
     workers: int = 0
     most: int = 64
     timeout: float = STEP_SECONDS
+    worlds: tuple[tuple[tuple[tuple[str, float], ...], tuple[float, ...]], ...] = ()
 
     @property
     def seeded(self) -> bool:
@@ -260,8 +262,22 @@ class SubprocessVector:
         try:
             for number, (low, high) in enumerate(itertools.pairwise(bounds.tolist())):
                 self.workers.append(_Process(number, source, seeds[low:high], low))
+        except BaseException:
+            self.close()
+            raise
+        self.turn_to(source)
+
+    def turn_to(self, source: SubprocessSource) -> None:
+        """Make the environments of ``source`` in the place of those that are there, by the same processes.
+
+        Only kind, name and worlds may be other than they were.
+        """
+        self.source = source
+        try:
             for worker in self.workers:
-                worker.send({"do": "open", "kind": source.kind, "name": source.name, "seeds": worker.seeds})
+                worker.source = source
+                asked = {"kind": source.kind, "name": source.name, "worlds": source.worlds}
+                worker.send({"do": "open", **asked, "seeds": worker.seeds})
             answers = [worker.receive("while it made its environments")[0] for worker in self.workers]
         except BaseException:
             self.close()

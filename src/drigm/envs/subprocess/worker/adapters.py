@@ -38,7 +38,7 @@ def _pettingzoo(name: str, seed: int) -> ParallelAdapter:
         raise
     except (Exception, SystemExit) as error:
         raise EnvError(f"{name} cannot be made ({describe(error)})") from error
-    return ParallelAdapter(env, name)
+    return ParallelAdapter(env, name, make.floats())
 
 
 def _energyplus(name: str, seed: int) -> ParallelAdapter:

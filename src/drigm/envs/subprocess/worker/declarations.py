@@ -105,6 +105,33 @@ def regulated_of(env: Any, agents: list[Any], width: int, actions: int) -> Said:
     return Said([int(known[0]), setpoints, levels])
 
 
+def parameters_of(env: Any, options: dict[str, float]) -> Said:
+    """Return [name, about, values, lowest] of each option that a factory takes and that may be varied.
+
+    ``options``: those whose default is a float, by name. An attribute ``parameters`` of ``env`` says which are meant,
+    and more about them: ``{"drain": {"about": "share lost in a step", "values": [0.1, 0.4], "lowest": 0.0}}``. What it
+    names may also be an option with another default.
+    """
+    _, value = _read(env, ("parameters",))
+    if value is None or callable(value):  # that of a torch module is a method
+        near = {name: [0.8 * x, 1.25 * x] if x else [] for name, x in options.items()}
+        return Said([[name, f"an option, now {x:g}", near[name], None] for name, x in options.items()])
+    try:
+        found = [[str(name), *_parameter(dict(told))] for name, told in dict(value).items()]
+    except (TypeError, ValueError, KeyError):
+        return Said([], f"its parameters are {_shown(value)}, not about, values and lowest of each by name")
+    return Said(found)
+
+
+def _parameter(told: dict[str, Any]) -> list[Any]:
+    """Return [about, values, lowest]; raises `ValueError` where something is no number."""
+    values, lowest = [_number(x) for x in told["values"]], told.get("lowest")
+    low = None if lowest is None else _number(lowest)
+    if None in values or (lowest is not None and low is None) or not np.isfinite([x or 0.0 for x in values]).all():
+        raise ValueError(told)
+    return [str(told.get("about", "")), values, low]
+
+
 def _number(value: Any) -> float | None:
     if isinstance(value, (str, bytes, bool, np.bool_)) or callable(value):
         return None

@@ -5,18 +5,48 @@ from __future__ import annotations
 import ast
 import functools
 import importlib
+import inspect
 import os
 import runpy
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Iterable
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlencode
 
 from .errors import EnvError, describe
 
 
-def factory(name: str) -> Callable[[], Any]:
+class Factory:
+    """Makes an environment: called without arguments; ``options`` are those of its name."""
+
+    def __init__(self, found: Any, options: dict[str, Any]) -> None:
+        self.found, self.options = found, options
+
+    def __call__(self) -> Any:
+        """Return a new environment."""
+        return self.found(**self.options)
+
+    def floats(self) -> dict[str, float]:
+        """Return the options that are floats by default, with the values that they have here."""
+        try:
+            signature = inspect.signature(self.found)
+        except (TypeError, ValueError):  # some built-in ones have none
+            return {}
+        defaults = {name: one.default for name, one in signature.parameters.items()}
+        floats = {name: self.options.get(name, x) for name, x in defaults.items() if isinstance(x, float)}
+        return {name: float(x) for name, x in floats.items() if isinstance(x, (int, float)) and abs(x) < float("inf")}
+
+
+def with_options(name: str, options: Iterable[tuple[str, float]]) -> str:
+    """Return ``name`` with ``options`` in the place of those that it has of the same names."""
+    target, _, query = name.partition("?")
+    given = dict(parse_qsl(query, keep_blank_values=True))
+    given |= {key: repr(float(x)) for key, x in options}
+    return f"{target}?{urlencode(given)}" if given else target
+
+
+def factory(name: str) -> Factory:
     """Return what makes the environment ``name``.
 
     Instead of a module there may be the path of a Python file, as in ``rooms.py:make``, or a module in a folder, as in
@@ -46,7 +76,7 @@ def factory(name: str) -> Callable[[], Any]:
     except (Exception, SystemExit) as error:
         raise EnvError(f"{target} cannot be loaded ({describe(error)})") from error
     options = {key: _value(text) for key, text in parse_qsl(query, keep_blank_values=True)}
-    return lambda: found(**options)
+    return Factory(found, options)
 
 
 @functools.cache

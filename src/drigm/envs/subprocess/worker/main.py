@@ -36,6 +36,7 @@ from .check import findings
 from .errors import EnvError, describe
 from .random_state import Chance, delegate
 from .steps import AT_WORK, SubprocessStep, checksums, pack, unpack
+from .worlds import InWorlds
 
 
 class Slot:
@@ -44,10 +45,11 @@ class Slot:
     Those are seeded at each reset, so a seed and the actions after it make the episode.
     """
 
-    def __init__(self, kind: str, name: str, seed: int) -> None:
+    def __init__(self, kind: str, name: str, seed: int, worlds: list[Any]) -> None:
         self.chance = Chance(seed)
         self.chance.use()
-        self.env = KINDS[kind].adapt(name, seed)
+        adapt = KINDS[kind].adapt
+        self.env = InWorlds(adapt, name, seed, worlds) if worlds else adapt(name, seed)
         self.seeds = np.random.default_rng(seed)
         self.over = True
 
@@ -102,12 +104,13 @@ class Worker:
 
     def open(self, request: dict[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]:
         del data
-        kind, name = request["kind"], request["name"]
+        kind, name, worlds = request["kind"], request["name"], request.get("worlds", [])
         Chance(0).use()  # what a module draws when it is imported is the same in every process
         KINDS[kind].load(name)
+        self.close()
         self.slots = []
         for i, seed in enumerate(request["seeds"]):
-            self.slots.append(self._on(i, lambda seed: Slot(kind, name, seed), seed, patient=True))
+            self.slots.append(self._on(i, lambda seed: Slot(kind, name, seed, worlds), seed, patient=True))
         return {"facts": self.slots[0].env.facts._asdict()}, b""
 
     def check(self, request: dict[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]:

@@ -13,7 +13,16 @@ from typing import Any
 import numpy as np
 
 from .conformance import Rules, check_reset, check_spaces, check_state, check_step, mask_of, reading_of, to_float32
-from .declarations import Bounds, Said, bounds_of, limit_of, regulated_of, reward_range_of, state_bounds_of
+from .declarations import (
+    Bounds,
+    Said,
+    bounds_of,
+    limit_of,
+    parameters_of,
+    regulated_of,
+    reward_range_of,
+    state_bounds_of,
+)
 from .errors import EnvError, describe
 from .steps import Facts, SubprocessStep
 
@@ -23,8 +32,8 @@ UNKNOWN_LIMIT = 10_000  # of an environment that does not say when it truncates
 class ParallelAdapter:
     """One environment; every violation of the contract raises `EnvError` with the agent and the step."""
 
-    def __init__(self, env: Any, name: str) -> None:
-        self.env = env
+    def __init__(self, env: Any, name: str, options: dict[str, float] | None = None) -> None:
+        self.env, self.options = env, options or {}
         self.watch: Callable[[str, Any, Any], None] | None = None  # called with what each reset and step returned
         self.rules: Rules = check_spaces(env)
         rules = self.rules
@@ -49,7 +58,8 @@ class ParallelAdapter:
         state, state_oddity = self._state_bounds(bounds)
         stands_in = "" if self.has_state else "it has no state(): all agents' observations together stand in for it"
         odd = {"limit": limit.odd, "reward_range": reward_range_of(self.env).odd, "state_space": state_oddity}
-        odd["regulated"] = regulated.odd
+        parameters = parameters_of(self.env, self.options)
+        odd |= {"regulated": regulated.odd, "parameters": parameters.odd}
         self.odd = {name: sentence for name, sentence in odd.items() if sentence}
         notes = (stands_in, *(f"{sentence}: it counts as unknown" for sentence in self.odd.values()))
         return Facts(
@@ -71,6 +81,7 @@ class ParallelAdapter:
             idle_action=int(np.abs(regulated.value[2]).argmin()) if regulated.value else 0,  # the level nearest to 0
             notes=[note for note in notes if note],
             regulated=regulated.value,
+            parameters=parameters.value,
         )
 
     def _state_bounds(self, bounds: list[Bounds]) -> Said:

@@ -31,6 +31,7 @@ class Facts(NamedTuple):
     idle_action: int
     notes: list[str]  # what a user should know: fallbacks that were taken
     regulated: list[Any] | None = None  # [index of a reading, its setpoint for each agent, what each action stands for]
+    parameters: Sequence[list[Any]] = ()  # [name, about, values to try, every value is above] of what can be varied
 
 
 class SubprocessStep(NamedTuple):
