@@ -24,7 +24,7 @@ from drigm.evaluation.controllers import controller, controllers_of, evaluate_co
 from drigm.evaluation.evaluate import check_fits
 from drigm.evaluation.players import teams, wrapped
 from drigm.evaluation.published import controller_score
-from drigm.evaluation.scores import episode_scores
+from drigm.evaluation.scores import Evaluation, ShiftScore, episode_scores
 from drigm.evaluation.tuning import LONGEST, simc, tune
 
 BUILDING = "building:OfficeSmall/Tucson"
@@ -222,3 +222,11 @@ def test_what_does_not_fit_is_one_sentence(env):
         wrapped(make_env("probe:levels").spec, ("a",), 0.1)
     with pytest.raises(UserError, match="trim"):
         drigm.evaluate(None, trim=-1.0)
+
+
+def test_many_worlds_are_summed_up_when_printed():
+    scores = [ShiftScore(f"world {k}", k / 10.0, 0.0, [k / 10.0]) for k in range(10)]
+    lines = str(Evaluation("worlds", scores, {"pi": [0.5] * 9 + [-1.0]})).splitlines()
+    assert lines[-2].split() == ["mean", "0.450", "0.350"]
+    assert lines[-1].split() == ["worst", "0.000", "-1.000"]
+    assert str(Evaluation("climate", scores[:6])).splitlines()[-1].startswith("world 5")

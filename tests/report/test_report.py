@@ -517,6 +517,12 @@ def test_bad_input_is_one_sentence(tmp_path, capsys):
     assert_one_sentence(str(found.value))
 
 
+def test_worlds_are_named_by_what_differs_in_them():
+    worlds = "lag=0:0.5,power=0.7:2,gains=-0.1:0.1@3h"
+    plain = SMALL.replace(env=CITY)
+    assert labels([plain, plain.replace(worlds=worlds)])[1].endswith("worlds by lag, power, gains")
+
+
 @pytest.mark.slow
 def test_report_of_a_building(tmp_path):
     config = SMALL.replace(env=CITY, steps=640, num_envs=4)
@@ -534,4 +540,7 @@ def test_report_of_a_building(tmp_path):
     ]
     best, idle = (data["days"][0]["policies"][i]["score"] for i in (2, 3))
     assert best > 0.95 > idle
+    again = write_report([load_run(run.path)], tmp_path / "trim.html", trim=True).read_text(encoding="utf-8")
+    assert "QMIX + trim" in again
+    assert "QMIX + trim" not in page
     assert jnp.isfinite(jnp.asarray(data["days"][0]["outdoor"])).all()

@@ -16,6 +16,7 @@ def add(commands: Any) -> None:
     page.add_argument("directories", metavar="RUN", nargs="+", help="finished runs; equal settings are one method")
     page.add_argument("-o", "--out", default="report.html", metavar="FILE", help="the page (default: report.html)")
     page.add_argument("--shifts", help="suite of worlds (default: climate, else noise), see drigm list")
+    page.add_argument("--trim", action="store_true", help="each team once more with a slow integral of its own error")
     page.add_argument("--figures", metavar="DIR", help="write every figure there too, as SVG and PNG")
     open_run.add_flags(page)
     page.set_defaults(run=_report)
@@ -29,5 +30,5 @@ def _report(options: argparse.Namespace) -> int:
     out = as_path("out", options.out)
     figures = None if options.figures is None else as_path("figures", options.figures)
     runs = [open_run.opened(directory, options) for directory in options.directories]
-    print(write_report(runs, out, options.shifts, figures))
+    print(write_report(runs, out, options.shifts, figures, options.trim))
     return 0

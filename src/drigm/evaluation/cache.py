@@ -21,17 +21,22 @@ from drigm.training.runs import Run
 
 
 def cached_evaluation(
-    run: Run, shifts: str | None = None, perturb: Grid | None = None, *, quiet: bool = False
+    run: Run, shifts: str | None = None, perturb: Grid | None = None, *, trim: float = 0.0, quiet: bool = False
 ) -> Evaluation:
-    """Return `evaluate` (run, shifts, perturb), from ``scores/`` in the run directory if it stands there already.
+    """Return `evaluate` of these arguments, from ``scores/`` in the run directory if it stands there already.
 
     A finished run's weights no longer change; what another version of drigm wrote is computed anew.
     """
-    return cached_evaluations([run], shifts, perturb, quiet=quiet)[0]
+    return cached_evaluations([run], shifts, perturb, trim=trim, quiet=quiet)[0]
 
 
 def cached_evaluations(
-    runs: Sequence[Run], shifts: str | None = None, perturb: Grid | None = None, *, quiet: bool = False
+    runs: Sequence[Run],
+    shifts: str | None = None,
+    perturb: Grid | None = None,
+    *,
+    trim: float = 0.0,
+    quiet: bool = False,
 ) -> list[Evaluation]:
     """Return `cached_evaluation` of each run; if one of them has not been played, all are, in one program.
 
@@ -39,16 +44,16 @@ def cached_evaluations(
 
     Args:
         runs: with the same networks and the same environment, as `drigm.training.runs.train_together` returns them.
-        shifts, perturb, quiet: see `evaluate`.
+        shifts, perturb, trim, quiet: see `evaluate`.
     """
     suite = shifts or default_suite(runs[0].env, perturb)
-    kept = [stored_evaluation(run.directory, run.config, suite, perturb, _opened(run)) for run in runs]
+    kept = [stored_evaluation(run.directory, run.config, suite, perturb, _opened(run), trim) for run in runs]
     found = [one for one in kept if one is not None]
     if len(found) == len(runs):
         return found
-    found = evaluate_together(runs, suite, perturb, quiet)
+    found = evaluate_together(runs, suite, perturb, quiet, trim=trim)
     for run, result in zip(runs, found, strict=True):
-        file, key = _stored(run.directory, run.config, suite, perturb, _opened(run))
+        file, key = _stored(run.directory, run.config, suite, perturb, _opened(run), trim)
         if not store_result(file, key, [score._asdict() for score in result.scores]) and not quiet:
             warn(f"{file}: cannot be written; the scores are computed again the next time.")
     return found
@@ -69,14 +74,19 @@ def cached_controllers(run: Run, suite: str) -> Mapping[str, list[float]]:
 
 
 def stored_evaluation(
-    directory: RunDirectory, config: TrainConfig, suite: str, perturb: Grid | None = None, env_id: str = ""
+    directory: RunDirectory,
+    config: TrainConfig,
+    suite: str,
+    perturb: Grid | None = None,
+    env_id: str = "",
+    trim: float = 0.0,
 ) -> Evaluation | None:
     """Return what `cached_evaluation` has kept in a run directory for these very weights; None if nothing.
 
     Scores that were played in another version of the source of the environment ``env_id`` do not count.
     """
     try:
-        found = load_result(*_stored(directory, config, suite, perturb, env_id))
+        found = load_result(*_stored(directory, config, suite, perturb, env_id, trim))
         scores = [] if found is None else [ShiftScore(**score) for score in found]
         ours = bool(scores) and all(
             np.shape(np.array([s.mean, s.se, *s.per_seed], np.float64)) == (2 + config.seeds,) for s in scores
@@ -92,7 +102,7 @@ def _opened(run: Run) -> str:
 
 
 def _stored(
-    directory: RunDirectory, config: TrainConfig, suite: str, perturb: Grid | None, env_id: str
+    directory: RunDirectory, config: TrainConfig, suite: str, perturb: Grid | None, env_id: str, trim: float
 ) -> tuple[Path, dict[str, object]]:
     """The file that scores are kept in, and what must stand in it."""
     named = {name: [float(x) for x in strengths] for name, strengths in (perturb or {}).items()}
@@ -100,6 +110,8 @@ def _stored(
     weights = directory.weights_digest(config)
     key: dict[str, object] = {"suite": suite, "perturb": named, "version": version("drigm"), "weights": weights}
     key |= _source(config, env_id)
+    if trim:
+        key["trim"], strengths = trim, f"{strengths}-trim={trim:g}"
     return directory.path / "scores" / f"{suite}{strengths}.json", key
 
 

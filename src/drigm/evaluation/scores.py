@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -17,6 +17,8 @@ from drigm.envs.api import Environment, Shift
 from drigm.evaluation.players import Players
 from drigm.evaluation.subprocess_play import subprocess_outcomes
 from drigm.storage.results import to_json
+
+MANY = 8  # worlds beyond which an evaluation prints their mean and the worst too
 
 
 class ShiftScore(NamedTuple):
@@ -54,9 +56,18 @@ class Evaluation(NamedTuple):
         heads = "".join(f"  {name:>7}" for name in self.controllers)
         lines = [f"{self.suite:<{width}}     score{' ' * 9 + heads if heads else ''}"]
         for i, s in enumerate(self.scores):
-            others = "".join(f"  {scores[i]:{max(7, len(name))}.3f}" for name, scores in self.controllers.items())
-            lines.append(f"{s.name:<{width}}  {s.mean:8.3f} +- {s.se:.3f}{others}")
+            row = [scores[i] for scores in self.controllers.values()]
+            lines.append(f"{s.name:<{width}}  {s.mean:8.3f} +- {s.se:.3f}{self._row(row)}")
+        if len(self.scores) > MANY:  # too many to take in
+            means = [s.mean for s in self.scores]
+            for name, summed in (("mean", np.mean), ("worst", np.min)):
+                row = [float(summed(scores)) for scores in self.controllers.values()]
+                lines.append(f"{name:<{width}}  {summed(means):8.3f}{' ' * 9}{self._row(row)}")
         return "\n".join(lines)
+
+    def _row(self, scores: Iterable[float]) -> str:
+        """Return a line's end: the scores of the controllers, each below its name."""
+        return "".join(f"  {x:{max(7, len(name))}.3f}" for name, x in zip(self.controllers, scores, strict=True))
 
 
 def episode_scores(

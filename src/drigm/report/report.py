@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from drigm.core.errors import check
+from drigm.evaluation.evaluate import trim_gain
 from drigm.report.html import Section, save_figures, write_page
 from drigm.report.sections.against_paper import paper_section
 from drigm.report.sections.battle import battle_section
@@ -29,7 +30,7 @@ PER_STUDY = (
 )
 
 
-def report_sections(runs: Sequence[Run], shifts: str | None = None) -> list[Section]:
+def report_sections(runs: Sequence[Run], shifts: str | None = None, trim: float = 0.0) -> list[Section]:
     """Return everything that a report says about ``runs``, to be written by `drigm.report.html.write_page`.
 
     Scores and alignment are kept in the runs' directories, so that they are computed once.
@@ -37,12 +38,13 @@ def report_sections(runs: Sequence[Run], shifts: str | None = None) -> list[Sect
     Args:
         runs: finished runs; those that differ in their seeds only are one method.
         shifts: the suite of worlds; by default that of `drigm.evaluation.evaluate.evaluate`.
+        trim: show every team once more with a trim of this gain.
 
     Raises:
         UserError: as `drigm.report.study.collect`.
     """
     use_cores()
-    studies = collect(runs, shifts)
+    studies = collect(runs, shifts, trim)
     sections = [runs_section(studies)]
     for study in studies:
         made = (make(study, id_suffix(study, studies)) for make in PER_STUDY)
@@ -51,7 +53,11 @@ def report_sections(runs: Sequence[Run], shifts: str | None = None) -> list[Sect
 
 
 def write_report(
-    runs: Sequence[Run], path: str | Path, shifts: str | None = None, figures: str | Path | None = None
+    runs: Sequence[Run],
+    path: str | Path,
+    shifts: str | None = None,
+    figures: str | Path | None = None,
+    trim: bool | float = False,
 ) -> Path:
     """Write the report on ``runs`` as one HTML file and return its path.
 
@@ -60,12 +66,13 @@ def write_report(
         path: the page; its suffix must be .html.
         shifts: see `report_sections`.
         figures: a folder that every figure is written to as SVG and PNG.
+        trim: show every team once more with a trim, as in `drigm.evaluate`.
 
     Raises:
         UserError: as `report_sections`; or a file cannot be written.
     """
     check(Path(path).suffix.lower() in {".html", ".htm"}, "out", str(path), "its suffix must be .html")
-    sections = report_sections(runs, shifts)
+    sections = report_sections(runs, shifts, trim_gain(trim))
     if figures is not None:
         save_figures(sections, figures)
     return write_page(path, _heading(runs), _lead(runs), sections)

@@ -14,6 +14,7 @@ from drigm.core.config import FIELDS, RUNNING, TrainConfig
 from drigm.core.errors import UserError
 from drigm.core.naming import method_name
 from drigm.envs.api import Environment
+from drigm.envs.persistent import parse_ranges
 from drigm.envs.shifts import worlds
 from drigm.evaluation.cache import cached_controllers, cached_evaluation
 from drigm.evaluation.scores import Evaluation
@@ -67,6 +68,7 @@ class Study(NamedTuple):
     nominal: str  # its name among the worlds, or "nominal" where it is none of them
     methods: list[Method]
     controllers: Mapping[str, list[float]] = MappingProxyType({})  # what those that do not learn score in each world
+    trimmed: Sequence[Method] = ()  # the methods once more, each with a trim, where that was asked for
 
     @property
     def score_name(self) -> str:
@@ -121,12 +123,13 @@ def changed(config: TrainConfig, but: Sequence[str] = NAMED) -> dict[str, object
     return {n: getattr(config, n) for n in FIELDS if n not in but and getattr(config, n) != getattr(default, n)}
 
 
-def collect(runs: Sequence[Run], shifts: str | None = None) -> list[Study]:
+def collect(runs: Sequence[Run], shifts: str | None = None, trim: float = 0.0) -> list[Study]:
     """Return one study per environment, every method scored in the worlds of the suite ``shifts``.
 
     Args:
         runs: finished runs.
         shifts: a suite; by default that of `evaluate`.
+        trim: score every team once more with a trim of this gain, where its environment says what it holds.
 
     Raises:
         UserError: there are no runs, one is unfinished or cannot be pooled, or an environment has no such suite.
@@ -136,7 +139,7 @@ def collect(runs: Sequence[Run], shifts: str | None = None) -> list[Study]:
     by_env: dict[str, list[list[Run]]] = {}
     for pool in pooled(runs):
         by_env.setdefault(pool[0].config.env, []).append(pool)
-    return [_study(name, ordered(pools), shifts) for name, pools in by_env.items()]
+    return [_study(name, ordered(pools), shifts, trim) for name, pools in by_env.items()]
 
 
 def ordered(pools: Sequence[list[Run]]) -> list[list[Run]]:
@@ -156,7 +159,7 @@ def family(config: TrainConfig) -> str:
     return _without(config, *RUNNING, "seeds", "first_seed", "rho")
 
 
-def _study(name: str, pools: list[list[Run]], shifts: str | None) -> Study:
+def _study(name: str, pools: list[list[Run]], shifts: str | None, trim: float) -> Study:
     env = pools[0][0].env
     found = [[cached_evaluation(run, shifts) for run in pool] for pool in pools]
     suite = found[0][0].suite
@@ -168,7 +171,14 @@ def _study(name: str, pools: list[list[Run]], shifts: str | None) -> Study:
         scores = np.concatenate([_scores(e) for e in evaluations])
         unshifted = scores[:, names.index(nominal)] if nominal in names else _unshifted(pool)
         methods.append(Method(title, pool[0].config, pool, scores, unshifted))
-    return Study(env, name, suite, names, nominal or "nominal", methods, cached_controllers(pools[0][0], suite))
+    controllers = cached_controllers(pools[0][0], suite)
+    trimmed = [_trimmed(method, suite, trim) for method in methods] if trim and env.spec.regulated is not None else []
+    return Study(env, name, suite, names, nominal or "nominal", methods, controllers, trimmed)
+
+
+def _trimmed(method: Method, suite: str, trim: float) -> Method:
+    found = [_scores(cached_evaluation(run, suite, trim=trim)) for run in method.runs]
+    return method._replace(label=f"{method.label} + trim", scores=np.concatenate(found))
 
 
 def nominal_world(env: Environment, suite: str) -> str | None:
@@ -193,7 +203,15 @@ def _scores(evaluation: Evaluation) -> np.ndarray:
 def _told(config: TrainConfig, names: Sequence[str]) -> list[str]:
     of_env = changed(config)
     names = [name for name in names if name in of_env and not _follows(name, config)]
-    return [f"{_steps(config.steps)} steps" if name == "steps" else f"{name} {_plain(of_env[name])}" for name in names]
+    return [_setting(name, of_env[name]) for name in names]
+
+
+def _setting(name: str, value: object) -> str:
+    if name == "steps":
+        return f"{_steps(int(str(value)))} steps"
+    if name == "worlds":  # the table of runs has the ranges
+        return f"worlds by {', '.join(found.name for found in parse_ranges(str(value)))}"
+    return f"{name} {_plain(value)}"
 
 
 def _follows(name: str, config: TrainConfig) -> bool:

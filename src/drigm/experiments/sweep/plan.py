@@ -56,7 +56,8 @@ class Plan(NamedTuple):
             return None
         perturb = parse_grid(self.scoring.perturb)
         config = self.points[point]
-        return stored_evaluation(self.directory(point), config, self.scoring.shifts, perturb, config.env)
+        where = self.directory(point), config, self.scoring.shifts, perturb, config.env
+        return stored_evaluation(*where, self.scoring.trim)
 
     def is_finished(self, point: str) -> bool:
         """Whether ``point`` is trained and, where that is asked for, scored."""

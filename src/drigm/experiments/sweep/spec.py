@@ -15,6 +15,7 @@
     [evaluate]                               # optional: the worlds that every finished point is scored in
     shifts = "climate"
     perturb = "obs_noise=0,0.1"
+    trim = 0.03                              # a slow integral at deployment, as drigm evaluate --trim
     [tables]                                 # optional, of named points: table.md, comparisons.md and their figures
     compare = [["robust", "not robust"]]     # the first of each pair against the second
     picture = ["robust", "not robust"]       # what scores.png shows
@@ -30,11 +31,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from drigm.agents.pi import loop_of
 from drigm.core.config import TrainConfig, checked, refuse_unknown
 from drigm.core.errors import UserError, as_path, check, choose, one_line, shown
 from drigm.envs.api import Environment
 from drigm.envs.perturbations import check_strength, parse_grid
 from drigm.envs.shifts import default_suite, suite_names
+from drigm.evaluation.evaluate import trim_gain
 from drigm.runtime.devices import use_cores
 from drigm.training.settings import resolve, settle
 
@@ -45,10 +48,11 @@ MAX_BYTES = 1_000_000  # of a file
 
 
 class Scoring(NamedTuple):
-    """The worlds that finished points are scored in: a suite, and strengths of perturbations as on the command line."""
+    """How finished points are scored: a suite, and strengths of perturbations and a trim as on the command line."""
 
     shifts: str
     perturb: str = ""
+    trim: float = 0.0
 
 
 class Tables(NamedTuple):
@@ -207,18 +211,23 @@ def _scoring(given: Any, envs: list[Environment]) -> Scoring | None:
     """Return how points are scored; every environment must have those worlds."""
     if given is None:
         return None
-    check(isinstance(given, dict), "evaluate", given, "it must be a table with shifts, perturb or both")
+    check(isinstance(given, dict), "evaluate", given, "it must be a table with shifts, perturb, trim")
     for key, value in given.items():
-        choose("evaluate", key, ("shifts", "perturb"))
-        check(isinstance(value, str), f"evaluate.{key}", value, "a text")
+        choose("evaluate", key, Scoring._fields)
+        check(key == "trim" or isinstance(value, str), f"evaluate.{key}", value, "a text")
+    trim = given.get("trim", 0.0)
+    check(isinstance(trim, bool | int | float), "evaluate.trim", trim, "a gain, or true")
+    gain = trim_gain(trim)
     perturb = parse_grid(given.get("perturb", ""))
     suite = given.get("shifts") or default_suite(envs[0], perturb)
     for env in {env.spec.name: env for env in envs}.values():
         choose("evaluate.shifts", suite, suite_names(env))
+        if gain:
+            loop_of(env.spec)  # says what it lacks
         for name, strengths in perturb.items():
             for strength in strengths:
                 check_strength(env, name, strength)
-    return Scoring(suite, given.get("perturb", ""))
+    return Scoring(suite, given.get("perturb", ""), gain)
 
 
 def _tables(content: Mapping[str, Any], names: list[str]) -> Tables | None:

@@ -34,7 +34,7 @@ def run_program(folder: str | Path, program: int, log: str = "") -> None:
             runs, diverged = error.finished, error
         if plan.scoring is not None and runs:
             suite, perturb = plan.scoring.shifts, parse_grid(plan.scoring.perturb)
-            cached_evaluations(runs, suite, perturb, quiet=True)
+            cached_evaluations(runs, suite, perturb, trim=plan.scoring.trim, quiet=True)
         if diverged is not None:
             raise diverged
 

@@ -17,10 +17,10 @@ from drigm.report.study import Method, Study, family
 
 def shifts_section(study: Study, suffix: str = "") -> Section:
     """Return each method's score in each world, with nominal and worst told apart."""
-    scores = {method.label: per_world(method.scores) for method in study.methods}
+    scores = {method.label: per_world(method.scores) for method in (*study.methods, *study.trimmed)}
     name = study.score_name
     figure = world_intervals(
-        scores,
+        scores | _controller_drawn(study),
         study.worlds,
         nominal=study.nominal,
         strengths=strengths(study.worlds),
@@ -94,9 +94,18 @@ def _controllers_note(study: Study) -> Html:
     )
 
 
+def _controller_drawn(study: Study) -> dict[str, list[Interval]]:
+    """Return the better PI of the study's worlds as one more curve, without intervals."""
+    found = {name: scores for name, scores in study.controllers.items() if name in ("pi", "pi_tuned")}
+    if not found:
+        return {}
+    best = max(found, key=lambda name: min(found[name]))
+    return {TITLES[best]: [Interval(score, score, score) for score in found[best]]}
+
+
 def _shift_table(study: Study, scores: dict[str, list[Interval]]) -> Html:
     rows = []
-    for method in study.methods:
+    for method in (*study.methods, *study.trimmed):
         rows.append(
             {
                 "method": method.label,
