@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from drigm.algorithms.robust_target import next_values, robust_target
+from drigm.algorithms.robust_target import NextTeam, next_values, robust_target
 from drigm.algorithms.value_bounds import nature_of
 from drigm.core.config import TrainConfig
 from drigm.core.types import EnvSpec
@@ -174,7 +174,9 @@ def assert_one_sentence(message):
 def shifted_target_of(method, following, dual, batch, robustness, reward_models=None, mixer=()):
     """The robust target of a greedy next team, in the learner's shifted values."""
     nature = nature_of(method, robustness)
-    return robust_target(method, next_values(method, mixer, following, nature), dual, batch, nature, reward_models)
+    return robust_target(
+        method, next_values(method, mixer, NextTeam(following), nature), dual, batch, nature, reward_models
+    )
 
 
 def shift_of(method, robustness):

@@ -139,7 +139,7 @@ def learner():
 def targets_of(learner, state, window):
     """The batch of a window, and its nominal targets."""
     batch = cut_batch(learner.method, window)
-    following = next_team(learner.method, state.params, state.target, window, batch)
+    following = next_team(learner.method, state.params, state.target, window, batch).greedy
     return batch, shifted_target_of(learner.method, following, None, batch, NOMINAL, mixer=state.target.mixer)
 
 

@@ -14,7 +14,7 @@ from drigm.agents.recurrent import greedy_actions
 from drigm.algorithms.factorizations import Team
 from drigm.algorithms.fit_dual import FittedDual, dual_variables, fit_dual, init_dual
 from drigm.algorithms.learner import make_learner
-from drigm.algorithms.robust_target import next_values
+from drigm.algorithms.robust_target import NextTeam, next_values
 from drigm.algorithms.td_target import masked_mean, td_target
 from drigm.algorithms.uncertainty import SETS, Dual
 from drigm.algorithms.uncertainty.kullback_leibler import MAX_RATIO
@@ -145,7 +145,7 @@ def test_without_a_discount_values_keep_their_differences(uncertainty):
     offset = shift_of(method, robustness)
     halves = jnp.stack([v_t - offset, v_t - offset], axis=-1) / 2.0
     team = Team(halves, jnp.zeros(halves.shape, jnp.int32), jnp.zeros((*halves.shape, 1)), jnp.zeros((40, 50, 4)))
-    seen = next_values(method, (), team, nature_of(method, robustness)) + offset
+    seen = next_values(method, (), NextTeam(team), nature_of(method, robustness)) + offset
     np.testing.assert_allclose(seen, v_t, rtol=1e-5)
     assert len(np.unique(seen)) == 2000
 

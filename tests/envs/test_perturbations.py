@@ -100,6 +100,43 @@ def test_obs_noise_reaches_the_observation_and_only_it():
     np.testing.assert_array_equal(play(wrap(env, {"obs_noise": 0.5})).state, play(env).state)
 
 
+def done(strengths, **play_options):
+    """The joint actions [T, N] that happened, each agent ordering action t % A at step t."""
+    return np.asarray(play(wrap(recorder(), strengths), **play_options).state)[1:].astype(int)
+
+
+@pytest.mark.parametrize("name", ["agent_failure", "agent_stuck", "agent_erratic"])
+def test_an_agent_fails_from_a_moment_on_and_only_that_one(name):
+    ordered, moments = done({}), set()
+    for seed in range(6):
+        found = done({name: 2.0}, seed=seed)
+        np.testing.assert_array_equal(np.delete(found, 1, axis=1), np.delete(ordered, 1, axis=1))
+        wrong = found[:, 1] != ordered[:, 1]
+        assert wrong.any()
+        first = int(wrong.argmax())
+        if name == "agent_failure":
+            assert (found[first:, 1] == 2).all()  # the idle action
+        if name == "agent_stuck":
+            assert len(set(found[first:, 1].tolist())) == 1
+        moments.add(first)
+    assert len(moments) > 1
+    np.testing.assert_array_equal(done({name: 0.0}), ordered)
+
+
+def test_faults_hit_one_agent_at_a_time():
+    ordered, found = done({}), [done({"agent_faults": 0.5}, seed=seed) for seed in range(10)]
+    wrong = np.stack([one != ordered for one in found])  # [seeds, T, N]
+    assert (wrong.sum(axis=-1) <= 1).all()
+    assert 0.25 < wrong.any(axis=-1).mean() < 0.55  # half of the steps, less those in which the order is to idle
+    assert (np.stack(found)[wrong] == 2).all()
+
+
+def test_a_failing_agent_is_one_of_the_team():
+    with pytest.raises(UserError, match="a whole number from 0 to 3"):
+        check_strength(recorder(), "agent_failure", 4.0)
+    assert [shift.name for shift in worlds(recorder(), "failures").shifts][-1] == "agent_failure=3"
+
+
 def test_obs_bias_is_the_same_for_a_whole_episode():
     env = recorder()
     shown, true = play(wrap(env, {"obs_bias": 0.5})).obs, play(env).obs

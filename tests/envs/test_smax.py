@@ -180,7 +180,7 @@ def test_bootstrap_respects_masks_and_the_dead(factorization):
     method, params = learner.method, state.learner.params
     window = jax.tree.map(lambda x: x[20:27], state.ring)
     batch = cut_batch(method, window)
-    following = next_team(method, params, state.learner.target, window, batch)
+    following = next_team(method, params, state.learner.target, window, batch).greedy
     chosen = jnp.take_along_axis(batch.avail_t, following.action[..., None], axis=-1)[..., 0]
     assert chosen.all()
     assert batch.alive_t is not None

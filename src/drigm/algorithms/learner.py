@@ -13,11 +13,11 @@ import jax.numpy as jnp
 
 from drigm.agents.recurrent import make_agents
 from drigm.algorithms.baselines import RewardModels
-from drigm.algorithms.factorizations import Team, TeamSizes
+from drigm.algorithms.factorizations import TeamSizes
 from drigm.algorithms.fit_dual import FittedDual, fit_dual, init_dual
 from drigm.algorithms.method import Method, make_method
 from drigm.algorithms.optimizer import Optimizer, descend, gradient_norm, make_optimizers, mean_over_shards, start_of
-from drigm.algorithms.robust_target import Params, next_team, next_values, robust_target
+from drigm.algorithms.robust_target import NextTeam, Params, next_team, next_values, robust_target
 from drigm.algorithms.td_target import masked_mean
 from drigm.algorithms.value_bounds import Robustness, nature_of
 from drigm.algorithms.windows import Batch, cut_batch, team_of, unroll_window
@@ -86,7 +86,7 @@ class Learner(NamedTuple):
         config = self.method.config
         return config.updates > 1 and config.target_period % config.updates == 0 and not config.double_q
 
-    def following(self, state: LearnerState, window: StoredStep) -> Team:
+    def following(self, state: LearnerState, window: StoredStep) -> NextTeam:
         """Return the greedy next team [T, B] of ``window`` [T + 1, B] under the target network; see `next_team`.
 
         Step by step on CPUs, whose caches many rows outgrow; on an accelerator a loop costs more than it saves.
@@ -100,7 +100,7 @@ class Learner(NamedTuple):
         window: StoredStep,
         robustness: Robustness,
         shares: int = 1,
-        following: Team | None = None,
+        following: NextTeam | None = None,
     ) -> tuple[LearnerState, Metrics]:
         """Return the state after the dual steps (if the set has a dual) and one TD step on ``window`` [T + 1, B].
 
@@ -112,7 +112,7 @@ class Learner(NamedTuple):
         batch = cut_batch(method, window)
         if following is None:
             following = next_team(method, state.params, state.target, window, batch)
-        v_t = next_values(method, state.target.mixer, following, nature)
+        v_t = next_values(method, state.target.mixer, following, nature, batch.alive_t)
         dual, dual_loss = fit_dual(method, self.dual_optimizer, state.dual, batch, v_t, nature.rho, shares)
         y_tm1 = robust_target(method, v_t, dual.network, batch, nature, state.reward_models)
         (loss, value), grads = value_and_grad(td_loss, has_aux=True)(state.params, method, window, batch, y_tm1, shares)

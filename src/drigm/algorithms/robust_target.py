@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from drigm.agents.recurrent import RecurrentAgents
+from drigm.algorithms.agent_wise import agent_wise_value, faulty_team
 from drigm.algorithms.baselines import RewardModels
 from drigm.algorithms.baselines.groupdr import lowest_reward
 from drigm.algorithms.dual_network import DualNetwork
@@ -28,32 +29,50 @@ class Params(NamedTuple):
     mixer: PyTree
 
 
+class NextTeam(NamedTuple):
+    """The next joint history with the greedy joint action, and with every agent's fault; [T, B]."""
+
+    greedy: Team
+    faulty: Team | None = None  # where the agent-wise set has a radius
+
+
 def next_team(
     method: Method, params: Params, target: Params, window: StoredStep, batch: Batch, *, stepwise: bool = False
-) -> Team:
+) -> NextTeam:
     """Return (h', a_bar') [T, B] under the target network, a_bar'_i = argmax Q_i(h'_i, .) over available actions.
 
     ``stepwise``: see `unroll_window`.
     """
-    burn_in = method.config.burn_in
+    config, burn_in = method.config, method.config.burn_in
     features = unroll_window(target.agents, window, burn_in, stepwise=stepwise)[1:]
-    if method.config.double_q:
+    if config.double_q:
         online = unroll_window(params.agents, window, burn_in)[1:]
         greedy = params.agents.greedy(online, batch.avail_t)
     else:
         greedy = target.agents.greedy(features, batch.avail_t)
-    return jax.lax.stop_gradient(team_of(target.agents, features, greedy, batch.state_t, batch.alive_t))
+    team, faulty = team_of(target.agents, features, greedy, batch.state_t, batch.alive_t), None
+    if config.agent_rho:
+        faulty = faulty_team(target.agents, features, team, batch, config.agent_fault, method.spec)
+    return jax.lax.stop_gradient(NextTeam(team, faulty))
 
 
-def next_values(method: Method, mixer: PyTree, following: Team, nature: Nature) -> Array:
+def next_values(
+    method: Method, mixer: PyTree, following: NextTeam, nature: Nature, alive: Array | None = None
+) -> Array:
     """Return what nature's bootstrap acts on: V' [T, B], or every agent's own share of it [T, B, N] (private).
 
     V' is held within what any value can be. A mixing network may overestimate and bootstrap from what it overestimated;
-    without the bound QMIX can diverge in battles.
+    without the bound QMIX can diverge in battles. ``alive`` [T, B, N]: who can fail (`drigm.algorithms.agent_wise`).
     """
     if method.baseline.private:
-        return following.q
-    return jnp.clip(method.factorization.joint_value(mixer, following), nature.lowest, nature.highest)
+        return following.greedy.q
+
+    def value_of(team: Team) -> Array:
+        return jnp.clip(method.factorization.joint_value(mixer, team), nature.lowest, nature.highest)
+
+    if following.faulty is None:
+        return value_of(following.greedy)
+    return agent_wise_value(value_of, following.greedy, following.faulty, method.config.agent_rho, alive)
 
 
 def robust_target(

@@ -32,6 +32,12 @@ class TrainConfig:
     rho: float = _setting(0.0, "radius of the uncertainty set", 0.0, 10.0)
     fail_value: float | str = _setting("auto", 'bound m <= min V in units of the environment, or "auto"')
     baseline: str = _setting("none", "method to compare with, see `drigm list`")
+    agent_rho: float = _setting(
+        0.0, "agent-wise set: chance that the agent whom the team can least do without fails in a step", 0.0, 1.0
+    )
+    agent_fault: str = _setting(
+        "idle", "what it does then: idle, stuck (its last action) or random", choices=("idle", "stuck", "random")
+    )
     perturb: str = _setting("", "perturbations in training, as in obs_noise=0.1 action_delay=1; see `drigm list`")
     worlds: str = _setting(
         "", "ranges of persistent worlds, as in capacity=0.7:2.5,gains=-0.3:0.3@3h; every episode has one of them"

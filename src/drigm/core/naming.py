@@ -14,12 +14,14 @@ BASELINES = {"groupdr": "GroupDR"}
 def method_name(config: TrainConfig) -> str:
     """Return what tables and displays call a method.
 
-    ``QMIX-TV 0.2``, ``VDN, gamma (1 - 0.5)``, ``QTRAN, GroupDR``; ``VDN`` is the non-robust team,
-    which a set of radius 0 is too: it holds the nominal model alone.
+    ``QMIX-TV 0.2``, ``VDN, agent-wise 0.1 (idle)``, ``VDN, gamma (1 - 0.5)``, ``QTRAN, GroupDR``; ``VDN`` is the
+    non-robust team, which a set of radius 0 is too: it holds the nominal model alone.
     """
     name = config.factorization.upper()
     if config.uncertainty != "nominal" and config.rho:
         name += f"-{SETS.get(config.uncertainty, config.uncertainty)} {config.rho:g}"
+    if config.agent_rho:
+        name += f", agent-wise {config.agent_rho:g} ({config.agent_fault})"
     if config.baseline == "none":
         return name
     if config.baseline == "short_horizon":

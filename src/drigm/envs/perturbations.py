@@ -9,6 +9,11 @@
 ``obs_bias``        every reading is off by its own amount for an episode; strength: its standard deviation, in the same
                     units
 ``obs_drift``       every reading walks away at random; strength: standard deviation after 100 steps, in the same units
+``agent_failure``   an agent stops for good at a random moment of an episode, in the first quarter of the time limit: it
+                    idles; strength: the agent's number, from 1; 0: none
+``agent_stuck``     the same, but that it repeats its last action
+``agent_erratic``   the same, but that it takes random actions
+``agent_faults``    in a step one agent, drawn at random, idles; strength: chance per step
 ==================  ==================================================================================
 
 Each is a record of pure functions of one time-step, so that environments in other processes are perturbed by the same
@@ -30,6 +35,7 @@ from drigm.core.types import Array, EnvSpec, PyTree, TimeStep
 from drigm.envs.api import Environment, Held, Strength
 
 MAX_DELAY = 16  # steps
+MAX_AGENTS = 1e6
 
 
 class Perturbation(NamedTuple):
@@ -50,6 +56,7 @@ class Perturbation(NamedTuple):
     act: Callable[..., tuple[PyTree, Array]] = lambda key, spec, strength, memory, action, avail: (memory, action)
     show: Callable[..., tuple[PyTree, TimeStep]] = lambda key, spec, strength, memory, step, first: (memory, step)
     whole: bool = False
+    agents: bool = False  # strengths number the agents
 
 
 def _lost(spec: EnvSpec, step: TimeStep, wrong: Array, instead: Array) -> TimeStep:
@@ -137,9 +144,68 @@ def _delay_act(key: Array, spec: EnvSpec, strength: Array, memory: Array, action
     del key
     orders = jnp.concatenate([action[None], memory])
     late = orders[jnp.round(strength).astype(jnp.int32)]
+    return orders[:-1], _possible(late, avail, spec)
+
+
+class Failure(NamedTuple):
+    """When an agent fails, and what all did last."""
+
+    moment: Array  # [] int32
+    time: Array  # [] int32
+    last: Array  # [N] int32
+
+
+def _failure_start(key: Array, spec: EnvSpec, strength: Array) -> Failure:
+    del strength
+    moment = jax.random.randint(key, (), 0, max(1, spec.episode_limit // 4))
+    return Failure(moment, jnp.int32(0), jnp.full(spec.num_agents, spec.idle_action, jnp.int32))
+
+
+def _possible(action: Array, avail: Array, spec: EnvSpec) -> Array:
+    """Return each action [N] where it is available, else the idle one, else the first available one."""
     agents = jnp.arange(spec.num_agents)
     idle = jnp.where(avail[:, spec.idle_action], spec.idle_action, jnp.argmax(avail, axis=-1)).astype(action.dtype)
-    return orders[:-1], jnp.where(avail[agents, late], late, idle)
+    return jnp.where(avail[agents, action], action, idle)
+
+
+def _failure(instead: Callable[[Array, EnvSpec, Failure, Array, Array], Array]) -> Callable[..., tuple[Failure, Array]]:
+    """Return the ``act`` of an agent that does ``instead(key, spec, memory, action, avail)`` [N] once it has failed."""
+
+    def act(key: Array, spec: EnvSpec, strength: Array, memory: Failure, action: Array, avail: Array):
+        fails = (jnp.arange(1, spec.num_agents + 1) == jnp.round(strength).astype(jnp.int32)) & (
+            memory.time >= memory.moment
+        )
+        done = jnp.where(fails, _possible(instead(key, spec, memory, action, avail), avail, spec), action)
+        return Failure(memory.moment, memory.time + 1, jnp.where(fails, memory.last, action)), done
+
+    return act
+
+
+def _idle(key: Array, spec: EnvSpec, memory: Failure, action: Array, avail: Array) -> Array:
+    del key, memory, avail
+    return jnp.full_like(action, spec.idle_action)
+
+
+def _again(key: Array, spec: EnvSpec, memory: Failure, action: Array, avail: Array) -> Array:
+    del key, spec, action, avail
+    return memory.last
+
+
+def _at_random(key: Array, spec: EnvSpec, memory: Failure, action: Array, avail: Array) -> Array:
+    del spec, memory
+    return jax.random.categorical(key, jnp.where(avail, 0.0, -jnp.inf)).astype(action.dtype)
+
+
+def _faults_act(key: Array, spec: EnvSpec, strength: Array, memory: PyTree, action: Array, avail: Array):
+    key_coin, key_who = jax.random.split(key)
+    who = jax.random.randint(key_who, (), 0, spec.num_agents)
+    fails = (jnp.arange(spec.num_agents) == who) & (jax.random.uniform(key_coin) < strength)
+    return memory, jnp.where(fails, _possible(jnp.full_like(action, spec.idle_action), avail, spec), action)
+
+
+def _fails(about: str, instead: Callable[[Array, EnvSpec, Failure, Array, Array], Array]) -> Perturbation:
+    about = f"number of the agent that {about} from a random moment on"
+    return Perturbation(about, MAX_AGENTS, start=_failure_start, act=_failure(instead), whole=True, agents=True)
 
 
 PERTURBATIONS: dict[str, Perturbation] = {
@@ -165,6 +231,10 @@ PERTURBATIONS: dict[str, Perturbation] = {
         start=_drift_start,
         show=_drift_show,
     ),
+    "agent_failure": _fails("idles", _idle),
+    "agent_stuck": _fails("repeats its last action", _again),
+    "agent_erratic": _fails("acts at random", _at_random),
+    "agent_faults": Perturbation("chance that some agent, any of them, idles for a step", 1.0, act=_faults_act),
 }
 
 
@@ -273,9 +343,10 @@ def check_strength(env: Environment, name: str, strength: Strength) -> None:
         return
     kind = PERTURBATIONS[name]
     number = strength if isinstance(strength, float | int) else -1.0  # nothing else is a strength of a perturbation
-    ok = 0.0 <= number <= kind.highest and (not kind.whole or float(number).is_integer())
+    highest = env.spec.num_agents if kind.agents else kind.highest
+    ok = 0.0 <= number <= highest and (not kind.whole or float(number).is_integer())
     whole = "a whole number" if kind.whole else "a number"
-    check(ok, f"perturb {name}", strength, f"{whole} from 0 to {kind.highest:g}")
+    check(ok, f"perturb {name}", strength, f"{whole} from 0 to {highest:g}")
 
 
 def parse_grid(text: str) -> dict[str, list[float]]:

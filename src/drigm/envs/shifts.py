@@ -47,6 +47,7 @@ SUITES: dict[str, Callable[[Environment], list[Shift]]] = {
 GRIDS: dict[str, Callable[[Environment], list[dict[str, float]]]] = {
     "noise": lambda env: [{"obs_noise": x} for x in (0.0, 0.05, 0.1, 0.2, 0.4)],
     "parameters": _each_parameter,
+    "failures": lambda env: [{"agent_failure": float(k)} for k in range(env.spec.num_agents + 1)],
 }
 
 

@@ -22,7 +22,7 @@ from drigm.envs.episodes import RolloutState, key_pairs, play, stored_step
 from drigm.envs.toy.tabular import Tables, make_tabular
 from drigm.runtime.devices import use_cores
 from drigm.training.programs import make_train
-from drigm.verification.exact import TabularProblem, robust_values
+from drigm.verification.exact import TabularProblem, agent_wise_values, robust_values
 
 # Uniform data, all of it kept, and a slow end, so that what is left is sampling error.
 LEARN = TrainConfig(
@@ -88,7 +88,7 @@ def learned_agreement(
         factorization: a name in `FACTORIZATIONS`.
         uncertainty: a name in `SETS`.
         rho: radius.
-        config: everything else.
+        config: everything else; an ``agent_rho`` of it stands for the set.
     """
     env = make_tabular(
         "tabular:verify",
@@ -107,7 +107,11 @@ def learned_agreement(
     fail_value = float(make_robustness(config, env.spec, jnp.float32(rho)).fail_value) / env.spec.reward_scale
     problem = problem._replace(fail_value=fail_value)
     # The cap is that of the learner's KL set; others have none.
-    exact = robust_values(problem, uncertainty, rho, max_ratio=MAX_RATIO if uncertainty == "kl" else None)
+    if config.agent_rho:
+        uncertainty, rho = "agent-wise", config.agent_rho
+        exact = agent_wise_values(problem, rho)
+    else:
+        exact = robust_values(problem, uncertainty, rho, max_ratio=MAX_RATIO if uncertainty == "kl" else None)
     nominal = robust_values(problem, "nominal", 0.0)
     values, actions = _learned(config, env)
     going = np.flatnonzero(~problem.terminal)

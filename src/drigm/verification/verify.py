@@ -8,9 +8,11 @@ from typing import Any, NamedTuple
 from drigm.runtime.progress import Progress
 from drigm.storage.results import to_json
 from drigm.verification.exact import (
+    AgentWiseReport,
     Counterexample,
     StaticReport,
     TheoremReport,
+    check_agent_wise,
     check_theorem,
     fooled,
     gamble_problem,
@@ -26,18 +28,20 @@ LEARNED_SET, LEARNED_RHO = "tv", 0.3
 
 
 class Verification(NamedTuple):
-    """The counterexample, the theorem on random problems, persistent worlds, and what the learner learns."""
+    """The counterexample, the theorem on random problems, what is learnt, persistent worlds, failing agents."""
 
     counterexample: Counterexample
     theorem: TheoremReport
     learned: list[Agreement]
     static: StaticReport
+    failures: AgentWiseReport
 
     @property
     def holds(self) -> bool:
         """Whether everything came out as the theory says."""
         learnt = all(agreement.holds for agreement in self.learned)
-        return fooled(self.counterexample) and self.theorem.violations == 0 and learnt and self.static.identifying_pays
+        exact = fooled(self.counterexample) and self.theorem.violations == 0
+        return exact and learnt and self.static.identifying_pays and self.failures.holds
 
     def to_json(self) -> str:
         """Return everything as one JSON object."""
@@ -47,18 +51,23 @@ class Verification(NamedTuple):
                 "counterexample": self.counterexample.summary(),
                 "theorem": self.theorem._asdict(),
                 "static": {**self.static._asdict(), "identifying_pays": self.static.identifying_pays},
+                "failures": {**self.failures._asdict(), "holds": self.failures.holds},
                 "learned": [{**agreement._asdict(), "holds": agreement.holds} for agreement in self.learned],
             }
         )
 
     def __str__(self) -> str:
         lines = ["(a) " + str(self.counterexample), "(b) " + str(self.theorem), "(c) Learned against exact:"]
-        lines += [*(f"  {agreement}" for agreement in self.learned), "(d) " + str(self.static)]
+        lines += [
+            *(f"  {agreement}" for agreement in self.learned),
+            "(d) " + str(self.static),
+            "(e) " + str(self.failures),
+        ]
         return "\n".join([*lines, "Everything holds." if self.holds else "NOT everything holds."])
 
 
 def verify(*, quiet: bool = False, learned: Sequence[str] = LEARNED, **theorem: Any) -> Verification:
-    """Return the outcome of all four checks; takes about a minute.
+    """Return the outcome of all five checks; takes about a minute.
 
     Args:
         quiet: show no progress.
@@ -77,4 +86,6 @@ def verify(*, quiet: bool = False, learned: Sequence[str] = LEARNED, **theorem: 
             progress.note(f"training {factorization}")
             agreements.append(learned_agreement(gamble_problem(), factorization, LEARNED_SET, LEARNED_RHO))
             progress.update(done)
-    return Verification(example, report, agreements, solve_static(identification_problem(), HORIZON))
+    return Verification(
+        example, report, agreements, solve_static(identification_problem(), HORIZON), check_agent_wise()
+    )

@@ -3,6 +3,7 @@
 numpy only; nothing is shared with the learner, whose results are checked against these.
 """
 
+from drigm.verification.exact.agent_wise import AgentWiseReport, agent_wise_values, check_agent_wise, with_failures
 from drigm.verification.exact.counterexample import Counterexample, counterexample_problem, fooled, solve_counterexample
 from drigm.verification.exact.dec_pomdp import from_dec_pomdp
 from drigm.verification.exact.drigm import KINDS, DrIGMCheck, Representation, at_state, check_drigm, decompose
@@ -31,6 +32,7 @@ from drigm.verification.exact.worst_cases import WORST_CASE, WorstCase, worst_ca
 __all__ = [
     "KINDS",
     "WORST_CASE",
+    "AgentWiseReport",
     "Counterexample",
     "DrIGMCheck",
     "Model",
@@ -41,7 +43,9 @@ __all__ = [
     "TheoremReport",
     "World",
     "WorstCase",
+    "agent_wise_values",
     "at_state",
+    "check_agent_wise",
     "check_drigm",
     "check_problem",
     "check_theorem",
@@ -63,6 +67,7 @@ __all__ = [
     "solve_counterexample",
     "solve_static",
     "state_values",
+    "with_failures",
     "worst_case",
     "worst_model",
     "worst_values",
