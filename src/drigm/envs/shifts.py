@@ -64,7 +64,7 @@ def suite_names(env: Environment) -> list[str]:
 
 
 def default_suite(env: Environment, perturb: Grid | None = None) -> str:
-    """The suite of an evaluation that names none: `DEFAULTS` where there are any, else noise; one world if perturbed."""
+    """The suite of an evaluation that names none: one of `DEFAULTS`, else noise; one world if perturbed."""
     if perturb:
         return "nominal"
     return next((name for name in DEFAULTS if name in env.shifts), "noise")

@@ -1,4 +1,6 @@
-"""Exact base-stock levels of serial chains with whole demand: Clark and Scarf (1960), in the form of Chen and Zheng (1994).
+"""Exact base-stock levels of serial chains with whole demand.
+
+Clark and Scarf (1960), in the form of Chen and Zheng (1994).
 
 With echelon holding costs h_j, stage 1 at the customers, and the demand D_j of stage j's lead time::
 
@@ -12,7 +14,8 @@ import numpy as np
 def serial_optimum(chance, lead, holding, penalty, size=400):
     """Return the local levels [N] and the cost of a week.
 
-    ``chance`` [K] is that of each demand of a week; ``lead`` and local ``holding`` costs [N], the customers' stage first.
+    ``chance`` [K] is that of each demand of a week; ``lead`` and local ``holding`` costs [N], the customers' stage
+    first.
     """
     echelon = np.array(holding) - np.append(holding[1:], 0.0)
     x = np.arange(-size, size + 1)

@@ -11,14 +11,14 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from drigm.core.types import Array
 from drigm.envs.api import Environment
 from drigm.envs.supply import simulator
 from drigm.envs.supply.flow import position
-from drigm.envs.supply.network import chain, links_of
-from drigm.envs.supply.options import parse_options
-from drigm.envs.supply.simulator import SupplyParams, SupplyState, orders_beyond
+from drigm.envs.supply.network import links_of
+from drigm.envs.supply.simulator import SupplyParams, SupplyState, chain_of, orders_beyond
 
 SEED = 77  # of the search's episodes: others than an evaluation plays
 
@@ -46,8 +46,8 @@ def best_levels(env: Environment, params: SupplyParams, effort: Effort = THOROUG
         params: its world.
         effort: how long is searched.
     """
-    found = chain(parse_options(env.spec.name.removeprefix("supply:"))[0])
-    weekly = jnp.asarray(links_of(found).weekly, jnp.float32)
+    links = links_of(chain_of(env.spec))
+    weekly, weekly_demand = jnp.asarray(links.weekly, jnp.float32), float(np.sum(links.serves * links.weekly))
     keys = jax.random.split(jax.random.key(SEED), effort.episodes)
 
     def value(levels: Array) -> Array:
@@ -62,14 +62,15 @@ def best_levels(env: Environment, params: SupplyParams, effort: Effort = THOROUG
         k = jnp.argmax(values)
         return jnp.where(values[k] > score, tried[k], levels), jnp.maximum(values[k], score)
 
-    longer = params.more_lead * weekly + (jnp.sum(params.mean) / jnp.sum(_home_mean(env)) - 1.0) * weekly * params.lead
-    start = params.start + longer
+    # From the instance's levels, moved by what the demand of a lead time is more.
+    weeks = jnp.sum(params.mean) / jnp.float32(weekly_demand) * (params.lead + params.more_lead)
+    start = params.start + weekly * (weeks - params.lead)
     return jax.lax.fori_loop(0, effort.rounds, improve, (start, value(start)))
 
 
 def base_stock_return(env: Environment, params: SupplyParams, levels: Array, key: Array) -> Array:
     """Return the return [] of one episode with base-stock ``levels`` [N]."""
-    links = links_of(chain(parse_options(env.spec.name.removeprefix("supply:"))[0]))
+    links = links_of(chain_of(env.spec))
     units = jnp.asarray(orders_beyond(env.spec))
     k_reset, k_steps = jax.random.split(key)
 
@@ -106,7 +107,3 @@ def supply(name: str, **options: Any) -> Environment:
 
 def _known(env: Environment) -> Environment:
     return env._replace(possible=functools.partial(possible_return, env))
-
-
-def _home_mean(env: Environment) -> Array:
-    return env.params.mean

@@ -53,8 +53,8 @@ def recorded(name: str, weeks: int) -> np.ndarray:
     """Return recorded demands [R series, L >= weeks], whose mean is 1.
 
     Args:
-        name: ``weekly-sales`` (see data/ATTRIBUTION.md), or a CSV file: a column for each series, a row for each week; a
-            first row without numbers names the columns.
+        name: ``weekly-sales`` (see data/ATTRIBUTION.md), or a CSV file: a column for each series, a row for each week,
+            and perhaps a first row of names.
         weeks: of an episode.
 
     Raises:

@@ -19,8 +19,8 @@ OUTSIDE = -1  # the supplier that is never short
 class Demand(NamedTuple):
     """Customers' demand of a week at one stage.
 
-    ``counts`` are negative binomial with variance ``mean + mean^2 / size`` (Poisson where ``size`` is infinite), written
-    as ``excess = 1 / size``; otherwise demand is normal with standard deviation ``deviation``, cut off at 0.
+    ``counts`` are negative binomial with variance ``mean + mean^2 / size``, written as ``excess = 1 / size``: 0 is
+    Poisson. Otherwise demand is normal with standard deviation ``deviation``, cut off at 0.
     """
 
     mean: float
@@ -96,9 +96,9 @@ def _shang_song(row: int, levels: tuple[float, ...], cost: float, middle: float,
     return Chain(SERIAL4, IN_LINE, (1,) * 4, local, penalty / 4, Demand(4.0), levels, cost, True, 1.0, source)
 
 
-# Optimal levels and costs are exact: those of stockpyl's algorithm for serial systems where it has the instance, and for
-# whole demand also those of tests/envs/supply/clark_scarf.py. Those of the distribution network are the best found with
-# one level for all stages of a kind.
+# Optimal levels and costs are exact: those of stockpyl's algorithm for serial systems where it has the instance, and
+# for whole demand also those of tests/envs/supply/clark_scarf.py. Those of the distribution network are the best found
+# with one level for all stages of a kind.
 CHAINS: dict[str, Chain] = {
     "newsvendor": Chain(
         stages=("shop",),

@@ -39,8 +39,8 @@ class SupplyOptions:
     instead of the instance's distribution, scaled to its mean (`drigm.envs.supply.demand.recorded`).
 
     The others are those of `PARAMETERS`. ``demand``: mean demand is multiplied by it, ``variability`` multiplies its
-    standard deviation. ``burstiness``: in bursts, of four weeks on average and a quarter of the time, demand is higher by
-    this share, otherwise lower by a third of it. ``seasonality``: amplitude of a yearly cycle that begins anywhere.
+    standard deviation. ``burstiness``: in bursts, of four weeks on average and a quarter of the time, demand is higher
+    by this share, otherwise lower by a third of it. ``seasonality``: amplitude of a yearly cycle that begins anywhere.
     ``drift``: demand times 1 + a number drawn from this range for each episode, or anew after some hours.
     ``lead_time``: weeks added to every shipment; a fraction is the chance of one more. ``yields``: shares of shipments
     that are good are uniform from 2 ``yields`` - 1 to 1. ``outage``: weeks in which one stage ships nothing.

@@ -26,10 +26,10 @@ SEEDS = 2**31 - 1
 class ParallelSupplyEnv(ParallelEnv[str, np.ndarray, Any]):
     """One agent per stage, named after it.
 
-    Observation, float32 [7], in units: on hand, owed to others, on order, and what was ordered from the stage in the last
-    four weeks, the newest first. Action: ``Discrete(2 levels + 1)``; the middle one orders what is ordered from the stage
-    this week. Every agent's reward is the team's, minus the costs of all stages, shared equally. Episodes are only ever
-    truncated.
+    Observation, float32 [7], in units: on hand, owed to others, on order, and what was ordered from the stage in the
+    last four weeks, the newest first. Action: ``Discrete(2 levels + 1)``; the middle one orders what is ordered from
+    the stage this week. Every agent's reward is an equal share of the team's, minus the costs of all stages. Episodes
+    are only ever truncated.
     """
 
     metadata: dict[str, Any] = {"name": "drigm_supply", "render_modes": [], "is_parallelizable": True}  # noqa: RUF012

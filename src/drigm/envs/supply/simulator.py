@@ -20,7 +20,7 @@ from drigm.core.types import Array, EnvSpec, TimeStep
 from drigm.envs.api import Environment, Shift
 from drigm.envs.shifts import SOURCES
 from drigm.envs.supply import demand as of
-from drigm.envs.supply.flow import Costs, Luck, Stocks, on_order, owed_by, position, week
+from drigm.envs.supply.flow import Costs, Luck, Stocks, on_order, owed_by, week
 from drigm.envs.supply.network import Chain, Links, chain, links_of
 from drigm.envs.supply.options import MORE_WEEKS, PARAMETERS, SupplyOptions, parse_options, varied
 
@@ -155,11 +155,15 @@ def score(episode_return: Array, cost: float) -> Array:
     return 2.0 + episode_return / cost
 
 
+def chain_of(spec: EnvSpec) -> Chain:
+    """Return the instance of a supply chain's spec."""
+    return chain(parse_options(spec.name.removeprefix("supply:"))[0])
+
+
 def orders_beyond(spec: EnvSpec) -> np.ndarray:
     """Return the units [A] that an agent orders beyond what it accepts, by action."""
-    instance, _ = parse_options(spec.name.removeprefix("supply:"))
     half = spec.num_actions // 2
-    return (chain(instance).step * np.arange(-half, half + 1)).astype(np.float32)
+    return (chain_of(spec).step * np.arange(-half, half + 1)).astype(np.float32)
 
 
 def _worlds(vary, worlds) -> list[Shift]:
@@ -283,7 +287,7 @@ def _longest(found: Chain) -> int:
 
 
 def _time_step(state: SupplyState, reward: Array, links: Links, spec: EnvSpec) -> TimeStep:
-    """Observation: `HAND`, `OWED`, `ON_ORDER`, and `RECENT` orders; state: all of them, what is on the way, the market."""
+    """Observation: `HAND`, `OWED`, `ON_ORDER` and `RECENT` orders; state: all these, what is on the way, the market."""
     stocks, n = state.stocks, spec.num_agents
     readings = jnp.stack([stocks.hand, owed_by(links, stocks), on_order(stocks)], axis=1)
     obs = jnp.concatenate([readings, state.ordered], axis=1)
@@ -329,6 +333,3 @@ def lowest_reward(found: Chain, links: Links) -> float:
     """The lowest reward of a week while no stage holds, or owes its customers, more than `WORST_WEEKS` of demand."""
     units = WORST_WEEKS * links.weekly
     return -float(np.sum((np.array(found.holding) + found.penalty * links.serves) * units))
-
-
-__all__ = ["SupplyParams", "SupplyState", "position", "supply"]
