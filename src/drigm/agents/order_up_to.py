@@ -24,7 +24,7 @@ from drigm.envs.supply.simulator import HAND, ON_ORDER, ORDERED, OWED
 class OrderUpTo(NamedTuple):
     """All of these rules: up to ``level + weeks m`` where the position is at most ``reorder``."""
 
-    units: np.ndarray  # [A] what an action orders beyond what is accepted, ascending by equal steps
+    units: Any  # [A] what an action orders beyond what is accepted, ascending by equal steps
     level: Any  # [N]
     weeks: Any  # [N]
     reorder: Any  # [N] infinite: always
@@ -40,10 +40,10 @@ class OrderUpTo(NamedTuple):
         position = obs[..., HAND] - obs[..., OWED] + obs[..., ON_ORDER]
         level, weeks, reorder = (xp.broadcast_to(xp.asarray(x), position.shape) for x in self[1:])
         x = level + weeks * xp.mean(obs[..., ORDERED:], axis=-1) - position
-        least = np.float32(self.units[0])
-        x = xp.where(position <= reorder, x, least)
-        action = xp.round((x - least) / np.float32(self.units[1] - self.units[0]))
-        return memory, xp.clip(action, 0, len(self.units) - 1).astype(xp.int32)
+        units = xp.asarray(self.units)
+        x = xp.where(position <= reorder, x, units[0])
+        action = xp.round((x - units[0]) / (units[1] - units[0]))
+        return memory, xp.clip(action, 0, len(units) - 1).astype(xp.int32)
 
 
 def order_up_to(units: np.ndarray, parts: tuple[Any, ...]) -> Policy:

@@ -3,8 +3,8 @@
     python stockpyl_runner.py CASES.json OUT.json
 
 A case is a network and its customers' demand [T, N]; what stockpyl's simulation makes of it under base stock stands in
-OUT: the inventory levels, orders and costs [T, N] of every week. With ``"optimum": true`` also the local base-stock levels
-and the cost of a week of its exact algorithm for serial systems.
+OUT: the inventory levels, orders and costs [T, N] of every week. With ``"optimum": true`` also the local base-stock
+levels and the cost of a week of its exact algorithm for serial systems.
 """
 
 import json
@@ -36,9 +36,9 @@ def network_of(case):
         if i in serving:
             node.demand_source = DemandSource(type="D", demand_list=[week[i] for week in case["demand"]])
         network.add_node(node)
-    for i, node in enumerate(nodes):
-        if case["supplier"][i] >= 0:
-            network.add_edge(case["supplier"][i], i)
+    for i, supplier in enumerate(case["supplier"]):
+        if supplier >= 0:
+            network.add_edge(supplier, i)
     return network, nodes
 
 

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from drigm.core.errors import UserError, check
+from drigm.core.errors import check
 from drigm.core.types import Array
 
 MOST_UNITS = 256  # no week's demand of a counted distribution is above
@@ -84,11 +84,19 @@ def _read(name: str) -> np.ndarray:
 
 def _parsed(name: str, text: str) -> np.ndarray:
     rows = [row for row in csv.reader(text.splitlines()) if any(cell.strip() for cell in row)]
-    for start in (0, 1):  # with or without names
-        try:
-            series = np.array([[float(cell) for cell in row] for row in rows[start:]], np.float64).T
-        except ValueError:
-            continue
-        if series.ndim == 2 and series.size and np.isfinite(series).all() and series.min() >= 0 and series.sum() > 0:
-            return series
-    raise UserError(f"series: {name!r} is not allowed; every row is a week, every column a series of numbers from 0.")
+    named = bool(rows) and not all(map(_is_number, rows[0]))
+    try:
+        series = np.array([[float(cell) for cell in row] for row in rows[named:]], np.float64).T
+    except ValueError:  # a word, or rows of different lengths
+        series = np.zeros(0)
+    sound = series.ndim == 2 and np.isfinite(series).all() and np.all(series >= 0) and series.sum() > 0
+    check(bool(sound), "series", name, "every row is a week, every column a series of numbers from 0")
+    return series
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True

@@ -98,6 +98,7 @@ class SupplyState(NamedTuple):
 
     stocks: Stocks
     ordered: Array  # [N, RECENT] what was ordered from a stage, the newest first
+    order: Array  # [N] its own last order
     week: Array  # [] int32
     market: Market
 
@@ -121,7 +122,7 @@ def supply(name: str, **options) -> Environment:
         stocks = _first_stocks(luck[:n], found, links, params, chosen.start)
         recent = jnp.broadcast_to(jnp.asarray(links.weekly, jnp.float32)[:, None], (n, RECENT))
         market = _first_market(luck[n:], params, chosen.weeks)
-        state = SupplyState(stocks, recent, jnp.zeros((), jnp.int32), market)
+        state = SupplyState(stocks, recent, recent[:, 0], jnp.zeros((), jnp.int32), market)
         return state, _time_step(state, jnp.zeros(()), links, spec)
 
     def step(key: Array, state: SupplyState, joint_action: Array, params: SupplyParams):
@@ -130,7 +131,8 @@ def supply(name: str, **options) -> Environment:
         luck = _luck(chance[3:].reshape(4, n), found, links, params, state)
         stocks, happened = week(links, params.costs, params.capacity, lost, state.stocks, x, luck)
         ordered = jnp.concatenate([happened.received[:, None], state.ordered[:, :-1]], axis=1)
-        state = SupplyState(stocks, ordered, state.week + 1, _later_market(chance[:3], params, state.market))
+        market = _later_market(chance[:3], params, state.market)
+        state = SupplyState(stocks, ordered, happened.order, state.week + 1, market)
         return state, _time_step(state, -jnp.sum(happened.cost), links, spec)
 
     def vary(strengths) -> Environment:

@@ -8,6 +8,7 @@ limit for rules of this kind.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -39,8 +40,11 @@ RULES = ("base_stock", "moving_average", "s_S")
 
 
 def _names(env: Environment, trained_in: Environment) -> list[str]:
+    """Return all; where agents' readings or actions are perturbed, without the best levels."""
     del trained_in
-    return list(TITLES) if isinstance(unperturbed(env.params), SupplyParams) else []
+    if not isinstance(unperturbed(env.params), SupplyParams):
+        return []
+    return list(TITLES) if isinstance(env.params, SupplyParams) else list(RULES)
 
 
 def _scores(
@@ -62,7 +66,7 @@ def _scores(
 def _policy(name: str, env: Environment, trained_in: Environment) -> Policy:
     del trained_in
     if name == BEST:
-        return _base_stock(env, np.asarray(best_levels(env, unperturbed(env.params))[0]))
+        return _base_stock(env, np.asarray(jit(functools.partial(best_levels, env))(env.params)[0]))
     return order_up_to(orders_beyond(env.spec), tuple(side.astype(np.float32) for side in _parts(name, env)))
 
 
@@ -88,15 +92,16 @@ def _players(env: Environment, weights: PyTree) -> Players:
 
 
 def _base_stock(env: Environment, levels: Any) -> OrderUpTo:
-    return OrderUpTo(orders_beyond(env.spec), levels, np.float32(0.0), np.float32(np.inf))
+    nothing = np.zeros(env.spec.num_agents, np.float32)
+    return OrderUpTo(orders_beyond(env.spec), levels, nothing, nothing + np.float32(np.inf))
 
 
 def _best_scores(env: Environment, tried: list[Shift]) -> np.ndarray:
-    """Return the mean scores [W] of the best base stock of each world; levels are those without perturbations."""
+    """Return the mean scores [W] of the best base stock of each world."""
     episodes = jnp.arange(env.num_eval_episodes, dtype=jnp.int32)
 
     def returns(params: PyTree) -> Array:
-        policy = _base_stock(env, best_levels(env, unperturbed(params))[0])
+        policy = _base_stock(env, best_levels(env, params)[0])
 
         def one(index: Array) -> Array:
             return rollout.outcome(env, policy, jax.random.key(index), env.episode(params, index)).episode_return
