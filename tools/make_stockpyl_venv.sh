@@ -14,7 +14,7 @@ fi
 rm -rf "$venv"
 "${1:-python3}" -m venv "$venv"
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check \
-    'numpy<2' 'scipy<1.15' networkx tabulate jsonpickle tqdm matplotlib sphinx_toolbox
+    'numpy<2' 'scipy<1.15' networkx tabulate jsonpickle tqdm matplotlib
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps 'stockpyl==1.0.2'
 "$venv/bin/python" -c 'import stockpyl.sim, stockpyl.ssm_serial'
 touch "$venv/.complete"

@@ -40,7 +40,15 @@ def _building_parts() -> dict[str, list[str]]:
 
 
 def _supply_parts() -> dict[str, list[str]]:
-    options = ["weeks=52", "sales=backlog|lost", "capacity=12", "series=weekly-sales|FILE.csv", "start=1", "levels=10"]
+    options = [
+        "weeks=52",
+        "sales=backlog|lost",
+        "capacity=12",
+        "paid=now|later",
+        "series=weekly-sales|FILE.csv",
+        "start=1",
+        "levels=10",
+    ]
     return {"INSTANCE": list(network.CHAINS), "OPTION": options}
 
 

@@ -26,6 +26,7 @@ PARAMETERS = MappingProxyType(
 FIELDS = {"yield": "yields"}  # where a parameter's name is a keyword of Python
 NO_DRIFT = Held(0.0, 0.0, 0.0)
 SALES = ("backlog", "lost")
+PAID = ("now", "later")
 
 
 @dataclass(frozen=True)
@@ -33,10 +34,13 @@ class SupplyOptions:
     """Options of a supply chain; the defaults are the instance's. Raises `UserError` on a value outside its range.
 
     ``weeks``: of an episode. ``sales``: customers who find nothing wait (backlog), or leave (lost); then each unit that
-    is lost costs the penalty, once. ``capacity``: most units that a stage can order in a week. ``fixed_cost``: of every
-    order that is not empty. ``start``: how far stocks are from the base-stock levels in the first week, in weeks of
-    demand; 0 starts at the levels. ``levels``: the actions of a stage are 2 ``levels`` + 1. ``series``: recorded demand
-    instead of the instance's distribution, scaled to its mean (`drigm.envs.supply.demand.recorded`).
+    is lost costs the penalty, once. ``paid``: a week's cost is paid with it, or with the next week (later): a reward is
+    then known before chance decides, and all that chance does is in the value of the next state, where uncertainty
+    sets reach it; the last week of an episode is not paid. ``capacity``: most units that a stage can order in a week.
+    ``fixed_cost``: of every order that is not empty. ``start``: how far stocks are from the base-stock levels in the
+    first week, in weeks of demand; 0 starts at the levels. ``levels``: the actions of a stage are 2 ``levels`` + 1.
+    ``series``: recorded demand instead of the instance's distribution, scaled to its mean
+    (`drigm.envs.supply.demand.recorded`).
 
     The others are those of `PARAMETERS`. ``demand``: mean demand is multiplied by it, ``variability`` multiplies its
     standard deviation. ``burstiness``: in bursts, of four weeks on average and a quarter of the time, demand is higher
@@ -48,6 +52,7 @@ class SupplyOptions:
 
     weeks: int = 52
     sales: str = "backlog"
+    paid: str = "now"
     capacity: float = 1e6
     fixed_cost: float = 0.0
     start: float = 1.0
@@ -65,6 +70,9 @@ class SupplyOptions:
     def __post_init__(self) -> None:
         check(1 <= self.weeks <= 10_000, "weeks", self.weeks, "give 1 to 10,000 weeks")
         choose("sales", self.sales, SALES)
+        choose("paid", self.paid, PAID)
+        told = "with costs that are paid a week later give 2 weeks or more"
+        check(self.paid == "now" or self.weeks > 1, "weeks", self.weeks, told)
         check(self.capacity > 0, "capacity", self.capacity, "give units a week, above 0")
         check(self.fixed_cost >= 0, "fixed_cost", self.fixed_cost, "give a cost of 0 or more")
         check(0 <= self.start <= 10, "start", self.start, "give weeks of demand from 0 to 10")

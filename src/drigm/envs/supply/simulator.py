@@ -99,6 +99,7 @@ class SupplyState(NamedTuple):
     stocks: Stocks
     ordered: Array  # [N, RECENT] what was ordered from a stage, the newest first
     order: Array  # [N] its own last order
+    unpaid: Array  # [] what the week that has passed costs
     week: Array  # [] int32
     market: Market
 
@@ -115,14 +116,14 @@ def supply(name: str, **options) -> Environment:
     instance, named = parse_options(name)
     found, chosen = chain(instance), SupplyOptions(**{**named, **options})
     links, spec = links_of(found), _spec(f"supply:{name}", found, chosen)
-    lost, n = chosen.sales == "lost", len(found.stages)
+    lost, later, n = chosen.sales == "lost", chosen.paid == "later", len(found.stages)
 
     def reset(key: Array, params: SupplyParams) -> tuple[SupplyState, TimeStep]:
         luck = jax.random.uniform(key, (2 * n + 6,))
         stocks = _first_stocks(luck[:n], found, links, params, chosen.start)
         recent = jnp.broadcast_to(jnp.asarray(links.weekly, jnp.float32)[:, None], (n, RECENT))
         market = _first_market(luck[n:], params, chosen.weeks)
-        state = SupplyState(stocks, recent, recent[:, 0], jnp.zeros((), jnp.int32), market)
+        state = SupplyState(stocks, recent, recent[:, 0], jnp.zeros(()), jnp.zeros((), jnp.int32), market)
         return state, _time_step(state, jnp.zeros(()), links, spec)
 
     def step(key: Array, state: SupplyState, joint_action: Array, params: SupplyParams):
@@ -132,8 +133,9 @@ def supply(name: str, **options) -> Environment:
         stocks, happened = week(links, params.costs, params.capacity, lost, state.stocks, x, luck)
         ordered = jnp.concatenate([happened.received[:, None], state.ordered[:, :-1]], axis=1)
         market = _later_market(chance[:3], params, state.market)
-        state = SupplyState(stocks, ordered, happened.order, state.week + 1, market)
-        return state, _time_step(state, -jnp.sum(happened.cost), links, spec)
+        cost, unpaid = jnp.sum(happened.cost), state.unpaid
+        state = SupplyState(stocks, ordered, happened.order, cost, state.week + 1, market)
+        return state, _time_step(state, -(unpaid if later else cost), links, spec)
 
     def vary(strengths) -> Environment:
         return supply(name, **{**options, **varied(chosen, strengths)})
@@ -144,7 +146,7 @@ def supply(name: str, **options) -> Environment:
         reset=reset,
         step=step,
         num_eval_episodes=EPISODES,
-        score=functools.partial(score, cost=found.cost * chosen.weeks),
+        score=functools.partial(score, cost=found.cost * (chosen.weeks - later)),
         parameters=PARAMETERS,
         vary=vary,
     )
