@@ -32,7 +32,7 @@ class Effort(NamedTuple):
 
 
 THOROUGH = Effort(rounds=60, candidates=24, episodes=64)
-QUICK = Effort(rounds=30, candidates=12, episodes=16)
+QUICK = Effort(rounds=20, candidates=8, episodes=16)
 SHRINK = 0.92  # of the steps, each round
 
 
