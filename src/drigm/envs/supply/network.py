@@ -163,7 +163,7 @@ CHAINS: dict[str, Chain] = {
         cost=65.9,
         optimal=False,
         step=1.0,
-        source="Rong, Atan and Snyder, Production and Operations Management 26(10), 2017, Figure 1(a)",
+        source="Rong, Atan and Snyder, Production and Operations Management, 2017, Figure 1(a), as stockpyl has it",
     ),
     "shang-song-1": _shang_song(1, (8.0, 5.0, 5.0, 4.0), 3.1717, 0.25, 9.0),
     "shang-song-9": _shang_song(9, (9.0, 1.0, 3.0, 6.0), 13.2516, 2.5, 9.0),
