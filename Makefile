@@ -74,10 +74,14 @@ test test-long test-all learning-margins: export JAX_PLATFORMS ?= cpu
 test: $(DEV)  ## run the tests that a person waits for
 	@$(RUN) -m pytest -m "$(QUICK)" $(PYTEST_ARGS)
 
-test-long: $(DEV)  ## run the others: those that train or compile for long, and parity with SustainGym itself
+test-long: $(DEV)  ## run the others: those that train or compile for long, and parity with SustainGym and stockpyl
 	@if [ -f tools/make_sustaingym_venv.sh ]; then \
 	    echo "==> Making the SustainGym environment of the parity tests"; \
 	    bash tools/make_sustaingym_venv.sh $(RUN); \
+	fi
+	@if [ -f tools/make_stockpyl_venv.sh ]; then \
+	    echo "==> Making the stockpyl environment of the parity tests"; \
+	    bash tools/make_stockpyl_venv.sh $(RUN) || echo "==> It cannot be made here; what stockpyl does is recorded"; \
 	fi
 	@$(RUN) -m pytest -m "not ($(QUICK))" $(PYTEST_ARGS)
 

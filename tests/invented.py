@@ -8,6 +8,7 @@ from drigm.experiments.reproduce.runner import Outcome, Scored, Timing
 from drigm.report.figures.style import drawing
 from drigm.report.sections.battle import Battle
 from drigm.report.sections.building_day import Day, Lived
+from drigm.report.sections.supply_chain import World, Year
 
 CITIES = ("Tucson", "Tampa", "Honolulu", "ElPaso", "PortAngeles", "NewYork")
 NOISES = tuple(f"obs_noise={x}" for x in (0, 0.05, 0.1, 0.2, 0.4))
@@ -66,3 +67,10 @@ def small_battle(won=True):
         targets=targets,
         fired=targets >= 0,
     )
+
+
+def small_chain():
+    """Two policies in a chain of two stages."""
+    weeks = np.arange(6.0)[:, None] + np.zeros(2)
+    years = [Year(name, 0.5, weeks, weeks * 0, weeks + 1, weeks, np.array([1.5, np.nan])) for name in ("a", "b")]
+    return World("nowhere", years)

@@ -6,6 +6,7 @@ from pathlib import Path
 from invented import plot
 
 from drigm.evaluation.controllers import TITLES
+from drigm.evaluation.published import CONTROLLERS
 from drigm.evaluation.scores import ShiftScore
 from drigm.experiments import demo
 from drigm.experiments.sweep.results import Swept
@@ -36,7 +37,7 @@ def test_table_has_every_team_as_simulated_with_heat_and_in_energyplus():
         "VDN",
         "VDN, adapting",
         "VDN-TV, the paper's",
-        *TITLES.values(),
+        *(TITLES[name] for name in CONTROLLERS),
         "VDN, with heat",
         "VDN, adapting, with heat",
         "PI, with heat",

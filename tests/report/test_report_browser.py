@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from invented import invented_study, plot, small_battle, small_day
+from invented import invented_study, plot, small_battle, small_chain, small_day
 
 from drigm.envs.building.dataset import zones
 from drigm.evaluation.statistics import Interval
@@ -17,6 +17,8 @@ from drigm.report.sections.battle import SCRIPTS as BATTLE_SCRIPTS
 from drigm.report.sections.battle import battles_html
 from drigm.report.sections.building_day import SCRIPTS as DAY_SCRIPTS
 from drigm.report.sections.building_day import day_data, day_html
+from drigm.report.sections.supply_chain import SCRIPTS as SUPPLY_SCRIPTS
+from drigm.report.sections.supply_chain import supply_data, year_html
 
 PHONE, DESK = {"width": 375, "height": 700}, {"width": 1200, "height": 800}
 NAMES = ("chromium", "chromium-browser", "google-chrome")
@@ -51,6 +53,7 @@ def page_file(tmp_path_factory):
         Section("Numbers", "numbers", table_html(wide) + figure_html(plot(), "a rising line")),
         Section("A day", "day", day_html(data), {}, DAY_SCRIPTS),
         Section("A battle", "battle", battles_html([small_battle(), small_battle(won=False)]), {}, BATTLE_SCRIPTS),
+        Section("A year", "supply", year_html(supply_data([small_chain()], ("shop", "factory"))), {}, SUPPLY_SCRIPTS),
     ]
     title = "Robust teams in building:OfficeSmall/PortAngeles"
     return write_page(folder / "page.html", title, "A lead.", sections)
@@ -129,7 +132,7 @@ def test_policies_and_days_can_be_chosen(chromium, page_file):
         assert "15.0 °C" in label.inner_text()
 
 
-@pytest.mark.parametrize("section", ["day", "battle"])
+@pytest.mark.parametrize("section", ["day", "battle", "supply"])
 def test_play_goes_on_by_itself_and_stops(chromium, page_file, section):
     with Visit(chromium, page_file, viewport=DESK) as visit:
         page = visit.page
@@ -157,6 +160,18 @@ def test_a_battle_is_told_to_its_end(chromium, page_file):
         visit.page.query_selector("#battle select").select_option("1")
         visit.slide("battle", 4)
         assert "battle lost" in visit.page.inner_text("#battle .readout")
+
+
+def test_a_year_is_stepped_through_week_by_week(chromium, page_file):
+    with Visit(chromium, page_file, viewport=DESK) as visit:
+        visit.slide("supply", 3)
+        assert visit.page.inner_text("#supply output") == "week 4"
+        label = visit.page.locator("#supply .label").first
+        assert (
+            "on hand 3 (blue), owes 0 (orange); orders 4 (green), asked for 3 (grey), bullwhip 1.5"
+            in label.inner_text()
+        )
+        assert visit.page.locator("#supply .policy").count() == 2
 
 
 def test_a_phone_needs_no_sideways_scrolling(chromium, page_file):

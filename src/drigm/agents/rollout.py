@@ -11,7 +11,7 @@ from drigm.agents.policies import Policy
 from drigm.agents.recurrent import AgentInputs, Memory, RecurrentAgents
 from drigm.core.types import Array, PyTree, StoredStep, TimeStep
 from drigm.envs.api import Environment, reset_all
-from drigm.envs.episodes import Act, RolloutState, begin, play, stored_step
+from drigm.envs.episodes import Act, Played, RolloutState, begin, play, stored_step
 
 
 def start(env: Environment, agents: RecurrentAgents, key: Array, num_envs: int) -> RolloutState:
@@ -76,6 +76,14 @@ def episode(env: Environment, policy: Policy, key: Array, params: PyTree) -> tup
     Returns:
         The time-steps [L, ...] that followed each action, L being the episode limit, and the joint actions [L, N].
     """
+    played = played_episode(env, policy, key, params)
+    shown, inside = played.after, played.inside
+    won = None if shown.won is None else shown.won & inside
+    return shown._replace(reward=jnp.where(inside, shown.reward, 0.0), won=won), played.action
+
+
+def played_episode(env: Environment, policy: Policy, key: Array, params: PyTree) -> Played:
+    """Play one episode of ``policy`` and return its steps [L, ...], with the states of the environment."""
     world = env._replace(params=params)
     key_reset, key_steps = jax.random.split(key)
 
@@ -86,10 +94,7 @@ def episode(env: Environment, policy: Policy, key: Array, params: PyTree) -> tup
 
     carry = begin(policy.initial_memory(1), *reset_all(world, key_reset, 1))
     _, played = play(world, choose, carry, jax.random.split(key_steps, env.spec.episode_limit))
-    played = jax.tree.map(lambda x: x[:, 0], played)
-    shown, inside = played.after, played.inside
-    won = None if shown.won is None else shown.won & inside
-    return shown._replace(reward=jnp.where(inside, shown.reward, 0.0), won=won), played.action
+    return jax.tree.map(lambda x: x[:, 0], played)
 
 
 def greedy(env: Environment, agents: RecurrentAgents) -> Act:

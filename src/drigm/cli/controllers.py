@@ -19,7 +19,7 @@ def add(commands: Any) -> None:
     """Add the commands to the subparsers ``commands``."""
     score = commands.add_parser("controllers", help="score PI and others that do not learn in an environment's worlds")
     score.add_argument("env", metavar="ENV", help="such as building:OfficeSmall/Tucson")
-    score.add_argument("--shifts", help="suite of worlds (default: climate, else noise), see drigm list")
+    score.add_argument("--shifts", help="suite of worlds (default: climate or demand, else noise), see drigm list")
     score.add_argument("--perturb", action="append", default=[], metavar="NAME=STRENGTH,...", help="as in evaluate")
     score.add_argument("--csv", metavar="FILE", help="write the scores there too, a row for each world")
     score.add_argument("--json", action="store_true", help="one object per controller: its score by world")

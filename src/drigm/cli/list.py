@@ -15,6 +15,7 @@ from drigm.envs import KINDS, Kind, make_env
 from drigm.envs.jaxmarl import smax
 from drigm.envs.perturbations import PERTURBATIONS
 from drigm.envs.shifts import suite_names
+from drigm.envs.supply.options import PARAMETERS as SUPPLY
 from drigm.storage.loggers import LOGGERS
 
 DEFAULT_ENV = "building:OfficeSmall/Tucson"
@@ -32,9 +33,9 @@ def add(commands: Any) -> None:
 def _list(options: argparse.Namespace) -> int:
     """Everything that can be named. Environments whose package is missing say how to install it."""
     kinds = {name: {"pattern": kind.pattern, "parts": _parts(kind)} for name, kind in KINDS.items()}
-    building = make_env(DEFAULT_ENV)
+    building, chain = make_env(DEFAULT_ENV), make_env("supply:serial4")
     perturbations = {name: kind.about for name, kind in PERTURBATIONS.items()}
-    physical = {**building.parameters, **smax.PARAMETERS}
+    physical = {**building.parameters, **smax.PARAMETERS, **SUPPLY}
     everything = {
         "environments": kinds,
         "factorizations": list(FACTORIZATIONS),
@@ -43,7 +44,7 @@ def _list(options: argparse.Namespace) -> int:
         "perturbations": perturbations | {name: parameter.about for name, parameter in physical.items()},
         "loggers": {name: logger.about for name, logger in LOGGERS.items()},
         "presets": list(PRESETS),
-        "shifts": suite_names(building),
+        "shifts": sorted({*suite_names(building), *suite_names(chain)}),
     }
     if options.json:
         print(json.dumps(everything, indent=2))

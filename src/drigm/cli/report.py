@@ -15,7 +15,7 @@ def add(commands: Any) -> None:
     page = commands.add_parser("report", help="one HTML page about trained teams, with everything in it")
     page.add_argument("directories", metavar="RUN", nargs="+", help="finished runs; equal settings are one method")
     page.add_argument("-o", "--out", default="report.html", metavar="FILE", help="the page (default: report.html)")
-    page.add_argument("--shifts", help="suite of worlds (default: climate, else noise), see drigm list")
+    page.add_argument("--shifts", help="suite of worlds (default: climate or demand, else noise), see drigm list")
     page.add_argument("--trim", action="store_true", help="each team once more with a slow integral of its own error")
     page.add_argument("--figures", metavar="DIR", help="write every figure there too, as SVG and PNG")
     open_run.add_flags(page)

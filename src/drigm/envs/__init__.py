@@ -14,6 +14,7 @@ from drigm.envs.shifts import shift_suite
 from drigm.envs.subprocess import environment
 from drigm.envs.subprocess.worker.adapters import KINDS as SUBPROCESS_KINDS
 from drigm.envs.subprocess.worker.smac_env import GENERATED
+from drigm.envs.supply import base_stock, network
 from drigm.envs.toy import probe, tabular
 
 
@@ -36,6 +37,19 @@ def _building_parts() -> dict[str, list[str]]:
         "WEATHER": dataset.weather_names(),
         "GROUND": sorted(dataset.ground_tables()),
     }
+
+
+def _supply_parts() -> dict[str, list[str]]:
+    options = [
+        "weeks=52",
+        "sales=backlog|lost",
+        "capacity=12",
+        "paid=now|later",
+        "series=weekly-sales|FILE.csv",
+        "start=1",
+        "levels=10",
+    ]
+    return {"INSTANCE": list(network.CHAINS), "OPTION": options}
 
 
 KINDS: dict[str, Kind] = {
@@ -62,6 +76,7 @@ KINDS: dict[str, Kind] = {
         lambda: {"MAP": ["3s_vs_5z and the other maps of oxwhirl's SMAC", *GENERATED]},
     ),
     "smax": Kind(smax.smax, "smax:SCENARIO", lambda: {"SCENARIO": smax.scenarios()}),
+    "supply": Kind(base_stock.supply, "supply:INSTANCE, with ?OPTION=VALUE&...", _supply_parts),
     "tabular": Kind(tabular.tabular, "tabular:NAME", lambda: {"NAME": list(tabular.PROBLEMS)}),
 }
 

@@ -1,7 +1,7 @@
 """Persistent worlds: a finite set of them is drawn from ranges, and every episode has one from its reset to its end.
 
 A range is written ``name=low:high``, for a physical parameter of the environment or a perturbation, and with ``@3h``
-where the environment draws it anew within an episode, after three hours on average::
+where the environment draws it anew within an episode, after three hours on average (``@4w``: four weeks)::
 
     capacity=0.7:2.5,power=0.7:1.3,gains=-0.3:0.3@3h,action_delay=0:1
 
@@ -27,7 +27,8 @@ from drigm.core.types import Array, PyTree, TimeStep
 from drigm.envs.api import Environment, Held, Parameter, PersistentSet, Shift, Strength
 from drigm.envs.perturbations import PERTURBATIONS, check_strength, perturbed, unperturbed
 
-RANGE = re.compile(r"(\w+)=([^:@]+):([^:@]+?)(?:@([^:@]+)h)?")
+RANGE = re.compile(r"(\w+)=([^:@]+):([^:@]+?)(?:@([^:@]+)([hw]))?")
+HOURS = {"h": 1.0, "w": 168.0}
 TRAINING_SEED, EVALUATION_SEED = 5, 1_000_003  # a team is tried in other worlds than those of its training
 NOTHING: Mapping[str, float] = MappingProxyType({})
 
@@ -52,9 +53,10 @@ def parse_ranges(text: str) -> list[Range]:
 def _parse(part: str) -> Range:
     match, numbers = RANGE.fullmatch(part), []
     if match is not None:
-        name, *texts = match.groups()
+        name, *texts, unit = match.groups()
         try:
             numbers = [None if number is None else float(number) for number in texts]
+            numbers[2] = None if numbers[2] is None else numbers[2] * HOURS[unit]
         except ValueError:
             numbers = []
         if numbers and all(number is None or np.isfinite(number) for number in numbers):

@@ -22,6 +22,7 @@ from drigm.envs.perturbations import check_strength, perturbed
 
 __all__ = ["GRIDS", "SOURCES", "SUITES", "Shift", "Worlds", "default_suite", "shift_suite", "stack_params", "worlds"]
 
+DEFAULTS = ("climate", "demand")  # suites that an environment is evaluated in where it has them
 SOURCES = "sources"  # the suite of worlds that training may know
 Grid = Mapping[str, Sequence[float]]  # strengths of each perturbation
 
@@ -64,10 +65,10 @@ def suite_names(env: Environment) -> list[str]:
 
 
 def default_suite(env: Environment, perturb: Grid | None = None) -> str:
-    """The suite of an evaluation that names none: climates where there are any, else noise; one world if perturbed."""
+    """The suite of an evaluation that names none: one of `DEFAULTS`, else noise; one world if perturbed."""
     if perturb:
         return "nominal"
-    return "climate" if "climate" in env.shifts else "noise"
+    return next((name for name in DEFAULTS if name in env.shifts), "noise")
 
 
 def worlds(

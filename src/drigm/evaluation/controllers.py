@@ -1,15 +1,21 @@
 """Controllers that do not learn, in the worlds where teams are scored: every table needs them.
 
+Every kind of environment names its own (`drigm.evaluation.families`):
+
 ====================  ============================================================================================
-``do_nothing``        the idle action, always
+``do_nothing``        the idle action, always; anywhere
 ``p``                 proportional, kp 0.2, hand-picked for buildings (level per K)
 ``pi``                with an integral, ki 0.05 (level per K and step), hand-picked too
 ``pi_tuned``          PI with gains by rule, from a step response in the training environment alone
                       (`drigm.evaluation.tuning`)
 ``one_step_optimum``  knows the model and all that acts on it (`drigm.envs.building.one_step`); an upper end
+``base_stock``        orders up to the base-stock levels of the supply chain's instance
+``moving_average``    orders up to a lead time's demand as the last weeks' orders have it, and the safety stocks
+``s_S``               orders a week's demand or more at a time, around these levels
+``best_base_stock``   has the base-stock levels that are best in the very world; an upper end
 ====================  ============================================================================================
 
-The first four see what agents see, each its own, and are scored by the same programs as trained teams.
+All but the upper ends see what agents see, each its own, and are scored by the same programs as trained teams.
 """
 
 from __future__ import annotations
@@ -17,39 +23,33 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from drigm.agents.pi import HAND_PICKED, PI, loop_of
-from drigm.agents.policies import Constant, Policy
-from drigm.core.errors import check, choose
-from drigm.core.types import Array, PyTree, jit
+from drigm.agents.policies import Policy
+from drigm.core.errors import choose
 from drigm.envs import make_env
 from drigm.envs.api import Environment, Shift
-from drigm.envs.building.one_step import controlled_day, one_step_optimal
-from drigm.envs.building.simulator import BuildingParams
 from drigm.envs.shifts import Grid, default_suite, worlds
-from drigm.evaluation.players import constant, pi_controllers
-from drigm.evaluation.scores import Evaluation, episode_scores, shift_score
-from drigm.evaluation.tuning import tune
+from drigm.evaluation.families.api import Family
+from drigm.evaluation.families.buildings import BUILDINGS
+from drigm.evaluation.families.idle import IDLE
+from drigm.evaluation.families.regulators import REGULATORS
+from drigm.evaluation.families.supply_chains import SUPPLY_CHAINS
+from drigm.evaluation.scores import Evaluation, shift_score
 from drigm.runtime.devices import use_cores
 from drigm.runtime.files import write_text
 
-TITLES = {
-    "do_nothing": "Doing nothing",
-    "p": "P",
-    "pi": "PI",
-    "pi_tuned": "PI, tuned by SIMC",
-    "one_step_optimum": "One-step optimum",
-}
+# Adding a family is one line.
+FAMILIES: tuple[Family, ...] = (IDLE, REGULATORS, BUILDINGS, SUPPLY_CHAINS)
+TITLES = {name: title for family in FAMILIES for name, title in family.titles.items()}
 
 
-def controllers_of(env: Environment) -> list[str]:
-    """Return the names of the controllers that ``env`` has; only `do_nothing` where it says nothing that one holds."""
-    if env.spec.regulated is None:
-        return ["do_nothing"]
-    return [name for name in TITLES if name != "one_step_optimum" or isinstance(env.params, BuildingParams)]
+def controllers_of(env: Environment, trained_in: Environment | None = None) -> list[str]:
+    """Return the names of the controllers that ``env`` has; only `do_nothing` where no other is made for its kind.
+
+    ``trained_in`` is where those that are tuned are tuned, by default ``env``.
+    """
+    return [name for family in FAMILIES for name in family.names(env, trained_in or env)]
 
 
 def controller_scores(
@@ -69,27 +69,20 @@ def controller_scores(
     for name in names:
         choose("controller", name, controllers_of(env))
     found: dict[str, np.ndarray] = {}
-    if "do_nothing" in names:
-        idle = jnp.full((1, env.spec.num_agents), env.spec.idle_action, jnp.int32)
-        found["do_nothing"] = episode_scores(env, constant(idle), tried).mean(axis=-1)[:, 0]
-    loops = [name for name in ("p", "pi", "pi_tuned") if name in names]
-    if loops:
-        gains = [_gains(name, env, trained_in or env) for name in loops]
-        kp, ki = (jnp.asarray(np.stack(side), jnp.float32) for side in zip(*gains, strict=True))
-        scores = episode_scores(env, pi_controllers(env.spec, kp, ki), tried).mean(axis=-1)
-        found |= {name: scores[:, i] for i, name in enumerate(loops)}
-    if "one_step_optimum" in names:
-        found["one_step_optimum"] = _one_step_scores(env, tried)
+    for family in FAMILIES:
+        own = [name for name in names if name in family.titles]
+        if own:
+            found |= family.scores(env, tried, own, trained_in or env)
     return {name: found[name] for name in names}
 
 
 def controller(name: str, env: Environment, trained_in: Environment | None = None) -> Policy:
-    """Return one of the controllers that see what agents see, as a policy; arguments and errors as above."""
-    if name == "do_nothing":
-        return Constant(np.full(env.spec.num_agents, env.spec.idle_action, np.int32))
-    choose("controller", name, tuple(TITLES)[:4])
-    kp, ki = (side.astype(np.float32) for side in _gains(name, env, trained_in or env))
-    return PI(loop_of(env.spec), kp, ki)
+    """Return one of the controllers that act by what agents see, as a policy; arguments and errors as above.
+
+    The levels of ``best_base_stock`` are those of the world that ``env`` stands in.
+    """
+    makers = {seeing: family.policy for family in FAMILIES if family.policy for seeing in family.seeing}
+    return makers[choose("controller", name, tuple(makers))](name, env, trained_in or env)
 
 
 def evaluate_controller(
@@ -103,9 +96,10 @@ def evaluate_controller(
     """Return the scores of a controller that does not learn, as `drigm.evaluate` returns those of a team.
 
     Args:
-        name: ``do_nothing``, ``p``, ``pi``, ``pi_tuned`` or ``one_step_optimum``.
+        name: one of the table above.
         env: an environment, or its id.
-        shifts: a suite; by default ``climate`` or, where there is none, ``noise`` (``nominal`` with ``perturb``).
+        shifts: a suite; by default ``climate`` or ``demand`` or, where there is none, ``noise`` (``nominal`` with
+            ``perturb``).
         perturb: strengths of perturbations, as in `drigm.evaluate`.
         trained_in: where ``pi_tuned`` is tuned; by default ``env`` in its own world.
 
@@ -129,7 +123,7 @@ def score_controllers(
     Arguments and errors as `evaluate_controller`; PI is tuned in ``env`` as it is.
     """
     played, tried = worlds(env, shifts or default_suite(env, perturb), perturb)
-    found = controller_scores(played, tried, controllers_of(played), env)
+    found = controller_scores(played, tried, controllers_of(played, env), env)
     names = [world.name for world in tried]
     return {name: dict(zip(names, map(float, scores), strict=True)) for name, scores in found.items()}
 
@@ -140,29 +134,3 @@ def write_controllers(file: Path, found: Mapping[str, Mapping[str, float]]) -> N
     for world in next(iter(found.values())):
         lines.append([world, *(f"{scores[world]:.5f}" for scores in found.values())])
     write_text(file, "\n".join(",".join(line) for line in lines))
-
-
-def _gains(name: str, env: Environment, trained_in: Environment) -> tuple[np.ndarray, np.ndarray]:
-    """The gains kp and ki, each [N]."""
-    agents = env.spec.agents
-    if name != "pi_tuned":
-        kp, ki = HAND_PICKED
-        return np.full(len(agents), kp), np.full(len(agents), ki if name == "pi" else 0.0)
-    tuned = {one.agent: one for one in tune(trained_in)}
-    missing = [agent for agent in agents if agent not in tuned]
-    check(not missing, "trained_in", trained_in.spec.name, f"it has no agent {', '.join(missing)} to tune")
-    return np.array([tuned[agent].kp for agent in agents]), np.array([tuned[agent].ki for agent in agents])
-
-
-def _one_step_scores(env: Environment, tried: list[Shift]) -> np.ndarray:
-    """The mean scores [W] of the one-step optimum."""
-    episodes, controller = jnp.arange(env.num_eval_episodes, dtype=jnp.int32), one_step_optimal(env)
-
-    def one(params: PyTree, index: Array) -> Array:
-        return jnp.sum(controlled_day(env, controller, params, index)[0].reward)
-
-    def days(params: PyTree) -> Array:
-        return jax.vmap(one, in_axes=(None, 0))(params, episodes)
-
-    play = jit(days)
-    return np.array([np.asarray(env.score(play(world.params)), np.float64).mean() for world in tried])

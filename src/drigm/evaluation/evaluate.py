@@ -40,8 +40,8 @@ def evaluate(
 
     Args:
         run: a finished run.
-        shifts: a suite (see ``drigm list``); by default ``climate`` or, where there is none, ``noise``, and
-            ``nominal`` where ``perturb`` is given.
+        shifts: a suite (see ``drigm list``); by default ``climate`` or ``demand`` or, where there is none, ``noise``,
+            and ``nominal`` where ``perturb`` is given.
         perturb: strengths of perturbations, as in ``{"obs_noise": [0, 0.1, 0.4]}``: every world is played under each
             (under every combination, if there are several).
         env: play in this environment, or the one of this id, instead of the run's own. Its agents are the run's of the
@@ -51,8 +51,8 @@ def evaluate(
             with this gain per unit of error and step (True: 0.03), where the environment says what is regulated.
         worlds: ranges of persistent worlds to play in instead of a suite, as in ``"power=0.7:2,gains=-0.3:0.3@3h"``
             (`drigm.envs.persistent`); they are others than those that a training with the same ranges draws.
-        controllers: score the controllers of `drigm.evaluation.controllers` in the same worlds, where the environment
-            says what is regulated; PI is tuned in the environment that the run was trained in.
+        controllers: score the controllers of `drigm.evaluation.controllers` in the same worlds, where any is made for
+            the environment's kind; PI is tuned in the environment that the run was trained in.
         quiet: show no progress.
 
     Raises:
@@ -72,9 +72,8 @@ def with_controllers(
 ) -> Evaluation:
     """Return ``found``, of ``run`` in ``env``, with what the controllers score in its worlds, if there are any."""
     played, tried = worlds_of(env or run.env, found.suite, perturb, ranges)
-    names = controllers_of(played) if played.spec.regulated is not None else []
-    if run.env.spec.regulated is None:
-        names = [name for name in names if name != "pi_tuned"]  # there is nowhere to tune it
+    names = controllers_of(played, run.env)
+    names = names if len(names) > 1 else []  # doing nothing alone says nothing
     scores = controller_scores(played, tried, names, run.env) if names else {}
     return found._replace(controllers={name: [float(x) for x in row] for name, row in scores.items()})
 

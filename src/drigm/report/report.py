@@ -14,6 +14,7 @@ from drigm.report.sections.building_day import day_section
 from drigm.report.sections.comparison import statistics_section
 from drigm.report.sections.overview import alignment_section, id_suffix, learning_section, runs_section
 from drigm.report.sections.robustness import radius_section, shifts_section
+from drigm.report.sections.supply_chain import supply_section
 from drigm.report.study import Study, collect
 from drigm.runtime.devices import use_cores
 from drigm.training.runs import Run
@@ -26,6 +27,7 @@ PER_STUDY = (
     paper_section,
     day_section,
     battle_section,
+    supply_section,
     learning_section,
 )
 

@@ -14,6 +14,8 @@ from drigm.report.figures.curves import Band, leaders, radius_curves, world_inte
 from drigm.report.html import Html, Section, figure_html, paragraph, table_html
 from drigm.report.study import Method, Study, family
 
+RIVALS = ("pi", "pi_tuned", "base_stock", "moving_average")  # controllers that see no more than agents
+
 
 def shifts_section(study: Study, suffix: str = "") -> Section:
     """Return each method's score in each world, with nominal and worst told apart."""
@@ -80,8 +82,8 @@ def _shift_note(study: Study) -> Html:
 
 
 def _controllers_note(study: Study) -> Html:
-    """Say how the best team and the best PI controller compare where each is worst."""
-    found = {name: min(scores) for name, scores in study.controllers.items() if name in ("pi", "pi_tuned")}
+    """Say how the best team and the best controller that agents could have compare where each is worst."""
+    found = {name: min(scores) for name, scores in study.controllers.items() if name in RIVALS}
     if not found:
         return Html()
     best = max(found, key=found.__getitem__)

@@ -1,0 +1,126 @@
+"""What can be chosen about a supply chain, and which of its quantities can be perturbed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from types import MappingProxyType
+from typing import Any
+
+from drigm.core.errors import UserError, check, choose, shown
+from drigm.envs.api import Held, Parameter, Strength
+
+MORE_WEEKS = 4  # that a lead time can be longer than nominal
+PARAMETERS = MappingProxyType(
+    {
+        "demand": Parameter("mean demand, times this", (0.8, 1.2, 1.5), 0.0, factor=True),
+        "variability": Parameter("standard deviation of demand, times this", (1.5,), 0.0, factor=True),
+        "burstiness": Parameter("share by which demand is higher in bursts of a month, to 3", (1.0,), -1e-9),
+        "seasonality": Parameter("how far demand swings over a year, a share of its mean, to 1", (0.3,), -1e-9),
+        "drift": Parameter("demand times 1 + this", (-0.2, 0.2), -1.0, held=True),
+        "lead_time": Parameter("weeks added to every shipment on average, to 4", (1.0,), -1e-9),
+        "yield": Parameter("share of a shipment that is good, on average, from 0.5 to 1", (0.9, 0.8), 0.499),
+        "outage": Parameter("weeks in which one stage, drawn for each episode, ships nothing", (4.0,), -1e-9),
+    }
+)
+FIELDS = {"yield": "yields"}  # where a parameter's name is a keyword of Python
+NO_DRIFT = Held(0.0, 0.0, 0.0)
+SALES = ("backlog", "lost")
+PAID = ("now", "later")
+
+
+@dataclass(frozen=True)
+class SupplyOptions:
+    """Options of a supply chain; the defaults are the instance's. Raises `UserError` on a value outside its range.
+
+    ``weeks``: of an episode. ``sales``: customers who find nothing wait (backlog), or leave (lost); then each unit that
+    is lost costs the penalty, once. ``paid``: a week's cost is paid with it, or with the next week (later): a reward is
+    then known before chance decides, and all that chance does is in the value of the next state, where uncertainty
+    sets reach it; the last week of an episode is not paid. ``capacity``: most units that a stage can order in a week.
+    ``fixed_cost``: of every order that is not empty. ``start``: how far stocks are from the base-stock levels in the
+    first week, in weeks of demand; 0 starts at the levels. ``levels``: the actions of a stage are 2 ``levels`` + 1.
+    ``series``: recorded demand instead of the instance's distribution, scaled to its mean
+    (`drigm.envs.supply.demand.recorded`).
+
+    The others are those of `PARAMETERS`. ``demand``: mean demand is multiplied by it, ``variability`` multiplies its
+    standard deviation. ``burstiness``: in bursts, of four weeks on average and a quarter of the time, demand is higher
+    by this share, otherwise lower by a third of it. ``seasonality``: amplitude of a yearly cycle that begins anywhere.
+    ``drift``: demand times 1 + a number drawn from this range for each episode, or anew after some hours.
+    ``lead_time``: weeks added to every shipment; a fraction is the chance of one more. ``yields``: shares of shipments
+    that are good are uniform from 2 ``yields`` - 1 to 1. ``outage``: weeks in which one stage ships nothing.
+    """
+
+    weeks: int = 52
+    sales: str = "backlog"
+    paid: str = "now"
+    capacity: float = 1e6
+    fixed_cost: float = 0.0
+    start: float = 1.0
+    levels: int = 10
+    series: str = ""
+    demand: float = 1.0
+    variability: float = 1.0
+    burstiness: float = 0.0
+    seasonality: float = 0.0
+    drift: Held = NO_DRIFT
+    lead_time: float = 0.0
+    yields: float = 1.0
+    outage: float = 0.0
+
+    def __post_init__(self) -> None:
+        check(1 <= self.weeks <= 10_000, "weeks", self.weeks, "give 1 to 10,000 weeks")
+        choose("sales", self.sales, SALES)
+        choose("paid", self.paid, PAID)
+        told = "with costs that are paid a week later give 2 weeks or more"
+        check(self.paid == "now" or self.weeks > 1, "weeks", self.weeks, told)
+        check(self.capacity > 0, "capacity", self.capacity, "give units a week, above 0")
+        check(self.fixed_cost >= 0, "fixed_cost", self.fixed_cost, "give a cost of 0 or more")
+        check(0 <= self.start <= 10, "start", self.start, "give weeks of demand from 0 to 10")
+        check(1 <= self.levels <= 100, "levels", self.levels, "give an integer from 1 to 100")
+        check(0 < self.demand <= 10, "demand", self.demand, "give a factor above 0, to 10")
+        check(0 < self.variability <= 10, "variability", self.variability, "give a factor above 0, to 10")
+        check(0 <= self.burstiness <= 3, "burstiness", self.burstiness, "give a share from 0 to 3")
+        check(0 <= self.seasonality <= 1, "seasonality", self.seasonality, "give a share from 0 to 1")
+        low, high, hours = self.drift
+        check(-1 <= low <= high <= 3 and hours >= 0, "drift", self.drift, "give lowest <= highest, from -1 to 3")
+        told = f"give weeks from 0 to {MORE_WEEKS}"
+        check(0 <= self.lead_time <= MORE_WEEKS, "lead_time", self.lead_time, told)
+        check(0.5 <= self.yields <= 1, "yield", self.yields, "give a share from 0.5 to 1")
+        check(0 <= self.outage <= self.weeks, "outage", self.outage, f"give weeks from 0 to {self.weeks}")
+
+
+def varied(options: SupplyOptions, strengths: Mapping[str, Strength]) -> dict[str, Any]:
+    """Return the options that `PARAMETERS` with ``strengths`` change: factors multiply, the others are set."""
+    changed: dict[str, Any] = {}
+    for name, strength in strengths.items():
+        field = FIELDS.get(name, name)
+        if name == "drift":
+            changed[field] = strength if isinstance(strength, Held) else Held(float(strength), float(strength), 0.0)  # pyright: ignore[reportArgumentType] (a number: one of all stages)
+        else:
+            factor = getattr(options, field) if PARAMETERS[name].factor else 1.0
+            changed[field] = factor * float(strength)  # pyright: ignore[reportArgumentType] (as above)
+    return changed
+
+
+def parse_options(name: str) -> tuple[str, dict[str, Any]]:
+    """Return the instance and the options of ``INSTANCE?OPTION=VALUE&...``; `UserError` where it cannot be read."""
+    instance, _, query = name.partition("?")
+    options: dict[str, Any] = {}
+    for part in filter(None, query.split("&")):
+        option, equals, text = part.partition("=")
+        known = {field.name: field for field in fields(SupplyOptions) if field.name != "drift"}
+        choose("supply option", option, tuple(known))
+        check(bool(equals) and option not in options, "supply option", part, "give OPTION=VALUE once")
+        options[option] = _value(option, text, type(known[option].default))
+    return instance, options
+
+
+def _value(option: str, text: str, kind: type) -> Any:
+    try:
+        value = kind(text)
+    except ValueError:
+        word = "a whole number" if kind is int else "a number"
+        raise UserError(f"{option}: {shown(text)} is not allowed; give {word}.") from None
+    finite = not isinstance(value, float) or abs(value) < float("inf")  # no nan either
+    check(finite, option, text, "give a number")
+    return value

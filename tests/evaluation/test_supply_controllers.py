@@ -1,0 +1,75 @@
+"""Order-up-to rules of supply chains: their laws by hand, and their scores where the answer is known."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from drigm.agents.order_up_to import OrderUpTo
+from drigm.agents.rollout import episode
+from drigm.core.types import StoredStep
+from drigm.envs import make_env
+from drigm.envs.api import Shift
+from drigm.envs.perturbations import perturbed
+from drigm.evaluation.controllers import controller, controller_scores, controllers_of, evaluate_controller
+
+ALL = ["do_nothing", "base_stock", "moving_average", "s_S", "best_base_stock"]
+UNITS = np.arange(-10, 11).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def env():
+    """A small evaluation of the one-stage chain."""
+    return make_env("supply:newsvendor?weeks=100")._replace(num_eval_episodes=64)
+
+
+def x_of(rule, hand, owed, on_order, orders):
+    """What a single stage orders beyond what it accepts; in NumPy and in JAX."""
+    obs = np.float32([[[hand, owed, on_order, *orders]]])
+    zero, ended = np.zeros(1, np.float32), np.zeros(1, bool)
+    row = StoredStep(obs, obs[0], None, np.full((1, 1), -1, np.int32), zero, ended, ended, ended)
+    _, action = rule.act((), row)
+    _, same = rule.act((), jax.tree.map(jnp.asarray, row))
+    assert action[0, 0] == int(same[0, 0])
+    return float(UNITS[action[0, 0]])
+
+
+def one(level, weeks=0.0, reorder=np.inf):
+    return OrderUpTo(UNITS, *(np.float32([x]) for x in (level, weeks, reorder)))
+
+
+def test_rules_by_hand():
+    """The position is 7 - 2 + 12 = 17."""
+    seen = (7, 2, 12, (4, 6, 8, 10))
+    assert x_of(one(19), *seen) == 2
+    assert x_of(one(19.4), *seen) == 2
+    assert x_of(one(60), *seen) == 10  # the most
+    assert x_of(one(5, weeks=2), *seen) == 5 + 2 * 7 - 17
+    assert x_of(one(19, reorder=17), *seen) == 2
+    assert x_of(one(19, reorder=16), *seen) == -10  # nothing, where no more than 10 are ordered from it
+
+
+def test_base_stock_keeps_its_position(env):
+    """After the first weeks the position is the level, whatever is ordered."""
+    shown, actions = episode(env, controller("base_stock", env), jax.random.key(0), env.params)
+    positions = np.asarray(shown.obs[:, 0, 0] - shown.obs[:, 0, 1] + shown.obs[:, 0, 2])
+    assert (positions[3:] == 19).all()
+    assert (np.asarray(actions)[4:] == env.spec.idle_action).all()
+
+
+def test_scores_where_the_answer_is_known(env):
+    """Base stock costs what it must, within a tenth; the world's best levels follow the world."""
+    assert controllers_of(env) == ALL
+    more = env.vary({"demand": 1.5}).params
+    found = controller_scores(env, [Shift("nominal", env.params), Shift("more", more)], ALL)
+    assert found["base_stock"][0] == pytest.approx(1.0, abs=0.1)
+    assert found["best_base_stock"][0] == pytest.approx(found["base_stock"][0], abs=0.05)
+    assert found["best_base_stock"][1] > found["base_stock"][1] + 0.5
+    assert found["moving_average"][1] > found["base_stock"][1]
+    assert (found["s_S"] < found["best_base_stock"]).all()
+
+
+def test_perturbed_readings_have_no_best_levels(env):
+    scores = evaluate_controller("base_stock", env, "nominal", {"obs_noise": [0.0, 0.5]}).scores
+    assert scores[0].mean > scores[1].mean + 0.05
+    assert controllers_of(perturbed(env, {"obs_noise": 0.5})) == ALL[:-1]
