@@ -97,8 +97,8 @@ def _controllers_note(study: Study) -> Html:
 
 
 def _controller_drawn(study: Study) -> dict[str, list[Interval]]:
-    """Return the better PI of the study's worlds as one more curve, without intervals."""
-    found = {name: scores for name, scores in study.controllers.items() if name in ("pi", "pi_tuned")}
+    """Return the controller that is best where each is worst as one more curve, without intervals."""
+    found = {name: scores for name, scores in study.controllers.items() if name in RIVALS}
     if not found:
         return {}
     best = max(found, key=lambda name: min(found[name]))
