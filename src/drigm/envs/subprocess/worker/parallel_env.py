@@ -13,7 +13,16 @@ from typing import Any
 import numpy as np
 
 from .conformance import Rules, check_reset, check_spaces, check_state, check_step, mask_of, reading_of, to_float32
-from .declarations import Bounds, Said, bounds_of, limit_of, regulated_of, reward_range_of, state_bounds_of
+from .declarations import (
+    Bounds,
+    Said,
+    bounds_of,
+    described_of,
+    limit_of,
+    regulated_of,
+    reward_range_of,
+    state_bounds_of,
+)
 from .errors import EnvError, describe
 from .steps import Facts, SubprocessStep
 
@@ -49,7 +58,9 @@ class ParallelAdapter:
         state, state_oddity = self._state_bounds(bounds)
         stands_in = "" if self.has_state else "it has no state(): all agents' observations together stand in for it"
         odd = {"limit": limit.odd, "reward_range": reward_range_of(self.env).odd, "state_space": state_oddity}
-        odd["regulated"] = regulated.odd
+        sizes = [rules.obs_sizes[agent] for agent in rules.agents]
+        described = described_of(self.env, rules.agents, sizes, self.actions)
+        odd |= {"regulated": regulated.odd, "described": described.odd}
         self.odd = {name: sentence for name, sentence in odd.items() if sentence}
         notes = (stands_in, *(f"{sentence}: it counts as unknown" for sentence in self.odd.values()))
         return Facts(
@@ -64,13 +75,16 @@ class ParallelAdapter:
             state_low=state[0],
             state_high=state[1],
             reward_range=[float(x) * len(rules.agents) if np.isfinite(x) else None for x in rules.reward_range],
-            readings=[rules.obs_sizes[agent] for agent in rules.agents],
+            readings=sizes,
             masks_actions=True,
             agents_die=True,
             has_wins=False,
             idle_action=int(np.abs(regulated.value[2]).argmin()) if regulated.value else 0,  # the level nearest to 0
             notes=[note for note in notes if note],
             regulated=regulated.value,
+            own_actions=[rules.actions[agent] for agent in rules.agents],
+            first_actions=[rules.first_action[agent] for agent in rules.agents],
+            described=described.value,
         )
 
     def _state_bounds(self, bounds: list[Bounds]) -> Said:
