@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from drigm.agents.numpy_network import NO_ACTION, Network, advance, cleared, preferences, q_values
+from drigm.agents.numpy_network import NO_ACTION, Memory, Network, advance, cleared, preferences, q_values
 from drigm.deployment.guard import KINDS, LARGEST, Decision, Fallback, Flag, Guard, allowed
 
 KEPT = 1000  # flags in an agent's log
@@ -130,18 +130,17 @@ class Agent:
             x = (values - self.network.offset) / self.network.scale
             memory, features = advance(self.network, self.memory, x, last, self.keep)
             wanted = preferences(self.network, features, last)
-            broken = ~np.isfinite(wanted).all(axis=-1)
+            broken = np.asarray(~np.isfinite(wanted).all(axis=-1))
         self.seen = features, last
         action = np.where(mask, wanted, -np.inf).argmax(axis=-1)
-        falls = lost.any(axis=-1) | broken
+        falls = np.asarray(lost.any(axis=-1) | broken)
         if falls.any() or self.fell:
             other = self.fallback.act(values, lost, falls)
             other = np.where(np.take_along_axis(mask, other[:, None], axis=1)[:, 0], other, self._resting(mask))
             action, self.fell = np.where(falls, other, action), bool(falls.any())
         # A network that did not decide starts anew when it does: it has not seen what has happened since.
-        self.memory, self.keep = memory, (~falls)[:, None].astype(np.float32)
-        if broken.any():
-            self.memory = type(memory)(*(None if x is None else np.nan_to_num(x, posinf=0, neginf=0) for x in memory))
+        self.memory = _sound(memory) if broken.any() else memory
+        self.keep = (~falls)[:, None].astype(np.float32)
         self.last = action.astype(np.int64)
         self._note(flags, kinds, falls, broken)
         if self.batch is None:
@@ -223,6 +222,13 @@ class Agent:
             if self.on_flag is not None:
                 self.on_flag(found[i])
         self.flags, self.steps = tuple(found), self.steps + 1
+
+
+def _sound(memory: Memory) -> Memory:
+    """Return the memory with zeros for what is no finite number, which clearing would leave (0 times NaN is NaN)."""
+    hidden, cell = (np.nan_to_num(x, posinf=0.0, neginf=0.0) for x in (memory.hidden, memory.cell))
+    previous = memory.previous
+    return Memory(hidden, cell, None if previous is None else np.nan_to_num(previous, posinf=0.0, neginf=0.0))
 
 
 def _unwrapped(observation: Any, available: Any) -> tuple[Any, Any]:

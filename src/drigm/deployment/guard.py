@@ -40,14 +40,15 @@ def number_of(value: Any) -> tuple[float, int]:
     """Return a reading as a number and its kind; anything is allowed."""
     if value is None:
         return 0.0, MISSING
-    if isinstance(value, np.ndarray) and value.shape == () and value.dtype.kind in "iuf":
-        value = value.item()
-    if isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.integer | np.floating):
-        return 0.0, TYPE
     try:
-        return float(value), GOOD
+        if isinstance(value, np.ndarray) and value.shape == () and value.dtype.kind in "iuf":
+            value = value.item()
+        number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+        return (float(value), GOOD) if number else (0.0, TYPE)
     except OverflowError:
         return 0.0, RANGE
+    except Exception:  # an object that fails while it is read is no number
+        return 0.0, TYPE
 
 
 class Guard:
@@ -78,8 +79,9 @@ class Guard:
         kinds[(kinds == GOOD) & ((values < self.low) | (values > self.high))] = RANGE
         old = values == self.last
         if stamp is not None:  # a time or a number of the measurement, which says it better than its value
-            old[:] = self.stamp is not None and not bool(number_of(stamp)[1] == GOOD and stamp != self.stamp)
-            self.stamp = stamp if number_of(stamp)[1] == GOOD else self.stamp
+            number, kind = number_of(stamp)
+            old[:] = self.stamp is not None and (kind != GOOD or number == self.stamp)
+            self.stamp = number if kind == GOOD else self.stamp
         self.same = np.where((kinds == GOOD) & old, self.same + 1, 0)
         self.last = np.where(kinds == GOOD, values, self.last)
         if self.stale:

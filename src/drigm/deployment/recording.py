@@ -131,7 +131,7 @@ def _episodes(recorder: _Recorder) -> Episodes:
         None if getattr(rows[0], name) is None else np.stack([getattr(row, name) for row in rows])
         for name in ("avail_actions", "alive")
     )
-    q, action = (np.stack([row[k] for row in recorder.rows]) for k in (1, 2))
+    q, action = np.stack([q for _, q, _ in recorder.rows]), np.stack([action for _, _, action in recorder.rows])
     return Episodes(obs, last, avail, _there(~over, alive, obs.shape[:3]), q, action)
 
 
