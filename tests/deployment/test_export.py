@@ -274,11 +274,12 @@ sys.path.insert(0, ".")
 import numpy as np
 import drigm_runtime
 agent = drigm_runtime.load_agent(sys.argv[1])
-rows = np.random.default_rng(0).normal(20.0, 1.0, (500, 5)).astype(np.float32)
+rows = (np.array([22, 15, 18, 0.5, 0.1]) * np.random.default_rng(0).uniform(0.9, 1.1, (500, 5))).astype(np.float32)
 times = []
 for row in rows:
     began = time.perf_counter()
     agent.act(row)
+    assert not agent.flags
     times.append(time.perf_counter() - began)
 for line in open("/proc/self/status"):
     if line.startswith("VmHWM"):

@@ -293,6 +293,12 @@ def test_flags_are_logged_and_called(caplog):
     assert agent.flags == (heard[-1],)
 
 
+def test_functions_that_fail_are_logged(caplog):
+    agent = lone_agent(described(make_spec()), on_flag=lambda flag: 1 / 0)
+    agent.act(None)
+    assert "a function that drigm was given has failed" in caplog.messages
+
+
 class Hostile:
     """Fails at whatever is asked of it."""
 

@@ -15,6 +15,7 @@ import drigm
 from drigm import deploy
 from drigm.agents import rollout
 from drigm.core.errors import UserError
+from drigm.deployment.contract import sealed
 from drigm.deployment.export import export
 
 DATA = Path(__file__).parents[1] / "data"
@@ -106,9 +107,17 @@ def test_a_user_s_own_pettingzoo_loop(tmp_path):
     assert len(taken[1] | taken["b"]) == 2
 
 
+def test_an_agent_that_is_not_there_has_missing_readings(run):
+    team = drigm.load_team(run)
+    for nothing in ({}, None, "abc"):
+        assert {agent: one.fallback for agent, one in team.step(nothing).items()} == {"left": True, "right": True}
+    assert not team.step({"left": [1.0, 0.0]})["left"].fallback
+    assert [flag.kind for flag in team.flags["right"]] == ["missing", "fallback"]
+
+
 def test_strangers_are_left_out(run, caplog):
     team = drigm.load_team(run)
-    assert list(team.act({"left": [1.0, 0.0], "nobody": [1.0, 0.0]})) == ["left"]
+    assert list(team.act({"left": [1.0, 0.0], "right": [1.0, 0.0], "nobody": [1.0, 0.0]})) == ["left", "right"]
     assert caplog.messages == ["the team has no agent 'nobody'; it has left, right"]
 
 
@@ -192,6 +201,13 @@ def changed(folder, name, change):
     (folder / name).write_text(json.dumps(contract))
 
 
+def resealed(folder, name, change):
+    """As somebody would who knows how checksums are made."""
+    contract = json.loads((folder / name).read_text())
+    change(contract)
+    (folder / name).write_text(json.dumps(sealed(contract)))
+
+
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
@@ -202,6 +218,9 @@ def changed(folder, name, change):
         (lambda d: (d / "left.json").write_text('{"schema": "drigm-agent/1"}'), "is damaged"),
         (lambda d: (d / "left.npz").write_bytes((d / "right.npz").read_bytes()), "not the file"),
         (lambda d: (d / "left.npz").unlink(), "cannot be read"),
+        (lambda d: resealed(d, "left.json", lambda c: c.pop("readings")), "lacks something"),
+        (lambda d: resealed(d, "left.json", lambda c: c["readings"].pop()), "its arrays are not those"),
+        (lambda d: resealed(d, "left.json", lambda c: c["actions"].update(count=3)), "its arrays are not those"),
     ],
 )
 def test_damaged_files_are_refused(exported, tmp_path, damage, said):

@@ -55,7 +55,7 @@ class Watchdog:
             said = False
             while not over.wait(every):
                 if self.late and not said:
-                    call()
+                    _call(call)
                 said = self.late
 
         threading.Thread(target=look, daemon=True, name="drigm-watchdog").start()
@@ -154,6 +154,14 @@ class Agent:
         values = q_values(self.network, *self.seen)
         return values[0] if self.batch is None else values
 
+    def try_out(self) -> None:
+        """Raise ValueError unless the arrays fit each other, the readings and the actions."""
+        net, last = self.network, np.full(1, NO_ACTION)
+        x = np.zeros(net.offset.shape, np.float32)
+        _, features = advance(net, cleared(net, (1,)), x, last, np.zeros((1, 1), np.float32))
+        if q_values(net, features, last).shape != (1, self.count) or x.shape != (1, len(self.guard.names)):
+            raise ValueError("the network is of other readings or actions")
+
     def _begin(self, observation: Any) -> None:
         """Make room for as many rows as `reset` or the first observation says."""
         try:
@@ -220,8 +228,16 @@ class Agent:
             if steps == 1:
                 log.warning("%s, step %d: %s%s", self.name, self.steps, kind, f" of {reading}" if reading else "")
             if self.on_flag is not None:
-                self.on_flag(found[i])
+                _call(self.on_flag, found[i])
         self.flags, self.steps = tuple(found), self.steps + 1
+
+
+def _call(function: Callable[..., Any], *arguments: Any) -> None:
+    """Call what the user gave; where it fails, that is logged, and the agent goes on."""
+    try:
+        function(*arguments)
+    except Exception:
+        log.exception("a function that drigm was given has failed")
 
 
 def _sound(memory: Memory) -> Memory:
@@ -266,17 +282,21 @@ class Team:
         """Return what each agent decides, under the keys of ``observations``.
 
         Args:
-            observations: of each agent that is there, by its name or its id, as `Agent.step` takes them. An agent that
-                is not among them is not stepped, and one that the team does not have is left out, with a warning.
+            observations: of each agent that is there, by its name or its id, as `Agent.step` takes them. Where agents
+                may leave, one that is not among them is not stepped; elsewhere its readings are missing. One that the
+                team does not have is left out, with a warning.
             available: which actions each can take; None, or an agent that is not in it: all.
         """
+        seen, masks = (dict(x) if isinstance(x, Mapping) else {} for x in (observations, available))
+        known = {str(key) for key in seen}
+        seen |= {name: None for name, one in self.agents.items() if name not in known and not one.contract["leaves"]}
         found = {}
-        for key, seen in observations.items():
+        for key, observation in seen.items():
             agent = self.agents.get(str(key))
             if agent is None:
                 log.warning("the team has no agent %r; it has %s", key, ", ".join(self.agents))
             else:
-                found[key] = agent.step(seen, None if available is None else available.get(key))
+                found[key] = agent.step(observation, masks.get(key))
         return found
 
     @property

@@ -80,6 +80,7 @@ def make_contract(
             "masked": spec.masks_actions,
         },
         "memory": _memory(network),
+        "leaves": spec.agents_die,
         "step": {"seconds": said.step_seconds, "episode_steps": spec.episode_limit},
         "trained": _trained(config, seed),
         "rules": RULES,

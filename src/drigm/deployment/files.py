@@ -62,8 +62,17 @@ def load_agent(
     contract = read_contract(path.with_suffix(".json"))
     if agent not in (None, contract["agent"]):
         raise LoadError(f"{path}: holds the agent {contract['agent']!r}, not {agent!r}.")
-    contract = with_safety(contract, safety or {}, path)
-    return Agent(read_network(path.with_suffix(".json"), contract), contract, clock=clock, on_flag=on_flag)
+    try:
+        contract = with_safety(contract, safety or {}, path)
+        found = Agent(read_network(path.with_suffix(".json"), contract), contract, clock=clock, on_flag=on_flag)
+        found.try_out()
+    except LoadError:
+        raise
+    except (KeyError, TypeError, AttributeError, IndexError) as error:
+        raise LoadError(f"{path}: its contract lacks something, or has it in another form ({error!r:.80}).") from None
+    except ValueError:
+        raise LoadError(f"{path}: its arrays are not those of an agent with these readings and actions.") from None
+    return found
 
 
 def load_team(path: str | Path, *, safety: Mapping[str, Any] | None = None) -> Team:

@@ -57,7 +57,8 @@ class Guard:
     def __init__(self, readings: list[dict[str, Any]], safety: Mapping[str, Any]) -> None:
         self.names = [one["name"] for one in readings]
         bounds = [[one["low"], one["high"]] for one in readings]
-        low, high = np.array([[-LARGEST if a is None else a, LARGEST if b is None else b] for a, b in bounds]).T
+        known = [[-LARGEST if a is None else a, LARGEST if b is None else b] for a, b in bounds]
+        low, high = np.array(known, np.float64).reshape(-1, 2).T
         self.low, self.high = np.maximum(low, -LARGEST), np.minimum(high, LARGEST)
         self.moves = np.array([one["stale"] for one in readings], bool)
         self.hold, self.stale = safety["hold_steps"], safety["stale_steps"]
