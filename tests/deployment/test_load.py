@@ -17,6 +17,7 @@ from drigm.agents import rollout
 from drigm.core.errors import UserError
 from drigm.deployment.contract import sealed
 from drigm.deployment.export import export
+from drigm.evaluation.subprocess_play import FIRST_SEED
 
 DATA = Path(__file__).parents[1] / "data"
 
@@ -87,13 +88,17 @@ def test_batches_are_many_teams(run):
 
 
 def test_a_user_s_own_pettingzoo_loop(tmp_path):
-    """Ids that are no texts, observations in a dict with a mask, an agent that leaves, actions of its own count."""
+    """Ids that are no texts, observations in a dict with a mask, an agent that leaves, actions of its own count.
+
+    The loop's score is the evaluation's, of the same episodes.
+    """
     import parallel_envs
 
     run = finished_run(tmp_path / "run", CONFIGS["masks and deaths"])
-    team, env, taken = drigm.load_team(run), parallel_envs.Meeting(), {1: set(), "b": set()}
-    for seed in range(20):
-        observations, _ = env.reset(seed=seed)
+    team, env, taken, returns = drigm.load_team(run), parallel_envs.Meeting(), {1: set(), "b": set()}, []
+    for episode in range(run.env.num_eval_episodes):
+        observations, _ = env.reset(seed=FIRST_SEED + episode)
+        returns.append(0.0)
         team.reset()
         while env.agents:
             actions = team.act({agent: observations[agent] for agent in env.agents})
@@ -101,10 +106,13 @@ def test_a_user_s_own_pettingzoo_loop(tmp_path):
             for agent, action in actions.items():
                 taken[agent].add(action)
             assert team.flags == {}
-            observations, *_ = env.step(actions)
+            observations, rewards, *_ = env.step(actions)
+            returns[-1] += sum(rewards.values())
     assert taken[1] <= {0, 1}
     assert taken["b"] <= {0, 1}  # its third is masked
     assert len(taken[1] | taken["b"]) == 2
+    assert 0.0 < np.mean(returns) < 8.0
+    np.testing.assert_allclose(drigm.evaluate(run, "nominal", quiet=True).scores[0].per_seed, [np.mean(returns)])
 
 
 def test_an_agent_that_is_not_there_has_missing_readings(run):

@@ -68,13 +68,14 @@ def advance(
         last: the previous actions [..., B].
         keep: [..., B, 1] float32, 0 where an episode begins: its memory is cleared.
     """
-    parts, previous, level = [x], memory.previous, level_of(net, last)[..., None]
+    parts, previous = [x], memory.previous
+    level = None if net.levels is None else level_of(net, last)[..., None]
     if previous is not None and net.kept is not None:
-        x = x if net.levels is None else np.concatenate([x, level], axis=-1)
+        x = x if level is None else np.concatenate([x, level], axis=-1)
         change = CHANGE_SCALE * (x - previous[..., :-1]) * previous[..., -1:] * keep
         previous = np.concatenate([x, np.ones((*x.shape[:-1], 1), np.float32)], axis=-1)
         parts = [x[..., list(net.kept)], change]
-    if net.levels is not None and not net.velocity:
+    if level is not None and not net.velocity:
         parts += [level, (last != NO_ACTION).astype(np.float32)[..., None]]
     if net.identity is not None:
         parts.append(np.broadcast_to(net.identity, (*x.shape[:-1], net.identity.shape[-1])))
@@ -87,7 +88,8 @@ def advance(
     else:
         gates = np.maximum(inputs @ net.encoder + known, 0.0) @ net.read + net.bias
     gates = np.tanh(gates + (memory.hidden * keep) @ net.recurrent)
-    i, f, g, o = np.split(gates, 4, axis=-1)
+    width = memory.hidden.shape[-1]
+    i, f, g, o = (gates[..., k * width : (k + 1) * width] for k in range(4))
     cell = (0.5 * f + 0.5) * (memory.cell * keep) + (0.5 * i + 0.5) * g
     hidden = (0.5 * o + 0.5) * np.tanh(cell)
     return Memory(hidden, cell, previous), np.concatenate([hidden, inputs], axis=-1)
