@@ -96,6 +96,9 @@ def export(
         make_contract(n, network, found.spec, found.config, seed, safety) for n, network in enumerate(networks)
     ]
     seen = _play(run, seed, networks, steps, quiet)
+    if run.env.subprocess is not None:  # whose limit is only a hint
+        longest = max(int(part.there.sum(axis=0).max()) for slices in seen for part in slices)
+        contracts = [{**one, "step": {**one["step"], "episode_steps": longest}} for one in contracts]
     scores = stored_scores(run, seed)
     agents = [
         _compared(network, {**contract, "evaluated": scores}, slices, format)

@@ -138,7 +138,7 @@ def _evaluation(one: Mapping[str, Any]) -> str:
     rows.append(
         (f"worst ({one['worst']['world']})", _score(one["worst"]["score"]), _score(seeds["mean"]), interval(seeds))
     )
-    return _table((one["suite"], "this seed", f"{one['seeds']} seeds", "95 % interval"), rows)
+    return _table((one["suite"], "this seed", f"{one['seeds']} seed{'s' * (one['seeds'] > 1)}", "95 % interval"), rows)
 
 
 def _score(x: float | None) -> str:

@@ -25,7 +25,7 @@ from __future__ import annotations
 
 def runtime_source() -> str:
     """Return the file: the modules one after the other, with what they import from elsewhere at the top."""
-    imports, bodies = set[str](), list[str]()
+    plain, named, bodies = set[str](), dict[str, set[str]](), list[str]()
     for name in MODULES:
         text = (PACKAGE / name).read_text(encoding="utf-8")
         lines, tree = text.splitlines(), ast.parse(text)
@@ -33,12 +33,12 @@ def runtime_source() -> str:
             docstring = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
             if not (docstring or isinstance(node, ast.Import | ast.ImportFrom)):
                 continue
-            own = docstring or (getattr(node, "module", None) or "").partition(".")[0] in ("drigm", "__future__")
-            if not own:
-                imports.add(ast.unparse(node))
+            if isinstance(node, ast.Import):
+                plain.add(ast.unparse(node))
+            elif isinstance(node, ast.ImportFrom) and str(node.module).partition(".")[0] not in ("drigm", "__future__"):
+                named.setdefault(str(node.module), set()).update(alias.name for alias in node.names)
             assert node.end_lineno is not None
             lines[node.lineno - 1 : node.end_lineno] = [""] * (node.end_lineno - node.lineno + 1)
         bodies.append("\n".join(lines).strip())
-    # Plain imports before others, as the modules have them.
-    merged = sorted(imports, key=lambda line: (not line.startswith("import "), line))
-    return "\n\n\n".join([HEADER + "\n" + "\n".join(merged), *bodies]) + "\n"
+    imports = [*sorted(plain), *(f"from {name} import {', '.join(sorted(named[name]))}" for name in sorted(named))]
+    return "\n\n\n".join([HEADER + "\n" + "\n".join(imports), *bodies]) + "\n"
