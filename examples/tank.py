@@ -15,6 +15,12 @@ OPENINGS = (0.0, 0.5, 1.0)
 class Tank(ParallelEnv):
     metadata = {"name": "tank"}
     reward_range = (-0.5, 0.0)  # lets drigm compute the fail value of robust targets
+    described = {  # what people and exported agents call the numbers
+        "readings": {"inlet": ["level", "water on offer"], "outlet": ["level", "water asked for"]},
+        "units": ["share of the tank", "share of the pipe"],
+        "actions": ["closed", "half open", "open"],
+        "step_seconds": 60,
+    }
 
     def __init__(self, leak: float = 0.0):
         self.possible_agents = ["inlet", "outlet"]

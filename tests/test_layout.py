@@ -23,12 +23,13 @@ ROOMS = (
     ("algorithms",),
     ("training",),
     ("evaluation", "verification"),
+    ("deployment",),
     ("report",),
     ("experiments",),
     ("cli",),
 )
 # Public names of drigm that lead into the rooms.
-DOORS = ("", "__main__", "demo", "exact", "statistics")
+DOORS = ("", "__main__", "demo", "deploy", "exact", "statistics")
 
 # Pickle runs code that a file brings along; torch has no place beside JAX.
 # One script reads other people's networks; an interpreter of the user's runs it, drigm's own never imports it.

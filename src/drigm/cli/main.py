@@ -1,4 +1,4 @@
-"""The command line: drigm train, evaluate, controllers, report, verify, reproduce, sweep, check-env, list."""
+"""The command line: drigm train, evaluate, controllers, export, inspect, report, verify, reproduce, sweep, ..."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import NoReturn
 
 import jax
 
-from drigm.cli import check_env, controllers, evaluate, report, reproduce, sweep, train, verify
+from drigm.cli import check_env, controllers, evaluate, export, inspect, report, reproduce, sweep, train, verify
 from drigm.cli import list as listing
 from drigm.core.errors import UserError, one_line
 from drigm.runtime import interrupts
@@ -22,6 +22,8 @@ COMMANDS = (  # in the order of `drigm --help`
     train,
     evaluate,
     controllers,
+    export,
+    inspect,
     verify,
     reproduce,
     report,

@@ -83,6 +83,23 @@ class Regulated(NamedTuple):
     setpoint: Float32[np.ndarray, " N"]  # in the reading's own unit
 
 
+class Described(NamedTuple):
+    """What an environment says about its numbers to people and to devices; nothing that learns looks at it.
+
+    What it does not say is empty or None. Names, units and bounds are each agent's own.
+    """
+
+    readings: tuple[tuple[str, ...], ...] = ()  # names [N][O]
+    units: tuple[tuple[str, ...], ...] = ()  # [N][O], "" where a reading has none
+    low: Float32[np.ndarray, "N O"] | None = None  # readings beyond these bounds are faults; infinite where unknown
+    high: Float32[np.ndarray, "N O"] | None = None
+    actions: tuple[str, ...] = ()  # names [A]
+    levels: str = ""  # what the levels in `EnvSpec.action_values` are levels of
+    own_actions: tuple[int, ...] | None = None  # how many of the A actions each agent has [N]; None: all
+    first_actions: tuple[int, ...] | None = None  # what the environment calls each agent's action 0 [N]; None: 0
+    step_seconds: float | None = None
+
+
 class EnvSpec(NamedTuple):
     """The static facts of an environment: sizes, scales, and what its rewards can be.
 
@@ -114,6 +131,7 @@ class EnvSpec(NamedTuple):
     scales_known: bool = False  # True: offsets and scales come from the physics of the environment, or were measured
     declared: Declared | None = None  # None: all scales are declared
     regulated: Regulated | None = None  # None: the agents hold nothing at a setpoint, or it is not known what
+    described: Described | None = None  # None: it says nothing about its numbers
 
     @property
     def num_agents(self) -> int:

@@ -227,13 +227,16 @@ class RunDirectory:
         save_tree(self.weights_file(seed), weights, {"format": "drigm-weights-1", "seed": str(seed)})
 
     def load_weights(self, seed: int, like: PyTree) -> PyTree:
-        """Return the weights of ``seed``.
+        """Return the weights of ``seed``; `UserError` as `require_weights`, or where they are those of another run."""
+        self.require_weights(seed)
+        return load_tree(self.weights_file(seed), like)
 
-        Raises:
-            UserError: the run has not finished, or its training diverged; the file is damaged, or of another run.
+    def require_weights(self, seed: int) -> None:
+        """Raise `UserError` unless the weights of ``seed`` are there, and whole.
+
+        It says why: the run has not finished, its training diverged, or the file is damaged.
         """
-        file = self.weights_file(seed)
-        if not file.exists():
+        if not self.weights_file(seed).exists():
             if (diverged := self.diverged().get(seed)) is not None:
                 raise UserError(divergence({seed: diverged}))
             if self.checkpoint_file.exists():
@@ -242,7 +245,6 @@ class RunDirectory:
                 )
             raise UserError(f"run: {str(self.path)!r} has no weights of seed {seed}.")
         self._check_weights(seed)
-        return load_tree(file, like)
 
     def _check_weights(self, seed: int) -> None:
         """Raise `DamagedError` unless the file of the weights of ``seed`` is whole, finite, and of that seed."""

@@ -37,6 +37,7 @@ class ParallelBuildingEnv(ParallelEnv[str, np.ndarray, Any]):
         self.spec = env.spec
         self.possible_agents = list(env.spec.agents)
         self.regulated = _declared(env)  # what drigm's controllers hold (docs/your-environment.md)
+        self.described = _names(env)
         self.agents: list[str] = []
         # Committing the parameters to the CPU keeps each small step there on machines with an accelerator.
         self._params: BuildingParams = jax.device_put(env.params, jax.devices("cpu")[0])
@@ -134,6 +135,14 @@ def _declared(env: Environment) -> dict[str, Any] | None:
         return None
     setpoints = dict(zip(env.spec.agents, regulated.setpoint.tolist(), strict=True))
     return {"reading": regulated.reading, "setpoint": setpoints, "levels": levels.tolist()}
+
+
+def _names(env: Environment) -> dict[str, Any]:
+    """Return names and units of the readings and the length of a step, as drigm reads them from any environment."""
+    said = env.spec.described
+    assert said is not None
+    readings, units = (dict(zip(env.spec.agents, map(list, rows), strict=True)) for rows in (said.readings, said.units))
+    return {"readings": readings, "units": units, "step_seconds": said.step_seconds}
 
 
 def _packed(env_state: BuildingState, time_step: TimeStep) -> tuple[BuildingState, jax.Array]:

@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from drigm.core.errors import check
-from drigm.core.types import Array, EnvSpec, Regulated, TimeStep
+from drigm.core.types import Array, Described, EnvSpec, Regulated, TimeStep
 from drigm.envs.api import Environment, Shift
 from drigm.envs.building import dataset, thermal
 from drigm.envs.building.options import DAY_SECONDS, BuildingOptions, parameters, varied
@@ -32,6 +32,13 @@ from drigm.envs.shifts import SOURCES
 POWER_SCALE = 24.0  # SustainGym's weight of the power term, before (1 - reward_beta)
 ZERO_SCORE_RETURN = 1500.0  # per agent and day: the published score is 0 at -1500 and 1 at 0
 PROTOCOL_DAYS = np.random.default_rng(11).integers(0, 200, 50).astype(np.int32)
+READINGS = (  # of every agent: name, unit, lowest and highest value that a working sensor shows
+    ("zone temperature", "C", -60.0, 90.0),
+    ("outdoor temperature", "C", -90.0, 70.0),
+    ("ground temperature", "C", -90.0, 70.0),
+    ("global horizontal irradiance", "share of the year's highest", 0.0, 2.0),
+    ("heat of one occupant", "kW", -1.0, 1.0),
+)
 SEASONS = {  # days of the year
     "winter": np.r_[334:365, 0:59],
     "spring": np.arange(59, 151),
@@ -324,7 +331,16 @@ def _spec(name: str, zone_names: tuple[str, ...], agent_zones: np.ndarray, optio
         idle_action=0 if options.continuous else options.levels // 2,  # no power
         action_values=None if options.continuous else ((np.arange(options.levels) - half) / half).astype(np.float32),
         regulated=None if options.continuous else Regulated(0, setpoint),
+        described=_described(len(agent_zones), float(options.time_res)),
     )
+
+
+def _described(agents: int, step_seconds: float) -> Described:
+    """Return names, units and bounds of the readings: what is beyond them is a fault of a sensor, not a climate."""
+    names, units = tuple(one[0] for one in READINGS), tuple(one[1] for one in READINGS)
+    low, high = (np.tile(np.array([one[k] for one in READINGS], np.float32), (agents, 1)) for k in (2, 3))
+    told = "power of the zone's AC as a share of its maximum, from cooling (-1) to heating (1)"
+    return Described((names,) * agents, (units,) * agents, low, high, levels=told, step_seconds=step_seconds)
 
 
 def lowest_reward(options: BuildingOptions, n: int) -> float:

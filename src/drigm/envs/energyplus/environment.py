@@ -34,8 +34,11 @@ def energyplus(name: str, **options: Any) -> Environment:
     building_name, _, city = place.partition("/")
     # The days of a training are its own; a score is always over the protocol's.
     chosen = "&".join(option for option in query.split("&") if option and not option.startswith("days="))
+    described = spec.described
+    if described is not None and "mode=setpoint" in query.split("&"):
+        described = described._replace(levels="set point of the zone's thermostat, from 18 C (-1) to 26 C (1)")
     return env._replace(
-        spec=spec._replace(name=f"{KIND}:{name}"),
+        spec=spec._replace(name=f"{KIND}:{name}", described=described),
         params=_world(building_name, city, chosen),
         eval_seeds=EVAL_DAYS,
         num_eval_episodes=len(EVAL_DAYS),

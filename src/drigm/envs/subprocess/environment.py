@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from drigm.core.errors import UserError
-from drigm.core.types import Declared, EnvSpec, Regulated
+from drigm.core.types import Declared, Described, EnvSpec, Regulated
 from drigm.envs.api import Environment, Held, Parameter, Strength
 from drigm.envs.subprocess.vector import STEP_SECONDS, SubprocessSource, SubprocessWorld, ask
 from drigm.envs.subprocess.worker.adapters import KINDS
@@ -150,6 +150,30 @@ def spec_of(kind: str, facts: Facts) -> EnvSpec:
         idle_action=facts.idle_action,
         action_values=None if facts.regulated is None else np.array(facts.regulated[2], np.float32),
         regulated=None if facts.regulated is None else _regulated(*facts.regulated[:2]),
+        described=_described(facts),
+    )
+
+
+def _described(facts: Facts) -> Described:
+    """Return what the environment says about its numbers; texts are padded as its readings are."""
+    said = facts.described or {}
+
+    def padded(name: str) -> tuple[tuple[str, ...], ...]:
+        return tuple(tuple(row) + ("",) * (facts.obs_size - len(row)) for row in said.get(name, ()))
+
+    low, high = (
+        np.array([[end if x is None else x for x in row] for row in side], np.float64).astype(np.float32)
+        for end, side in ((-math.inf, facts.obs_low), (math.inf, facts.obs_high))
+    )
+    return Described(
+        readings=padded("readings"),
+        units=padded("units"),
+        low=low,
+        high=high,
+        actions=tuple(said.get("actions", ())),
+        own_actions=None if facts.own_actions is None else tuple(facts.own_actions),
+        first_actions=None if facts.first_actions is None else tuple(facts.first_actions),
+        step_seconds=said.get("step_seconds"),
     )
 
 

@@ -132,6 +132,40 @@ def _parameter(told: dict[str, Any]) -> list[Any]:
     return [str(told.get("about", "")), values, low]
 
 
+def described_of(env: Any, agents: list[Any], sizes: list[int], actions: int) -> Said:
+    """Return what the attribute ``described`` of ``env`` says about its numbers, None where it has none.
+
+    ``described = {"readings": [...], "units": [...], "actions": [...], "step_seconds": 300}``: names and units of the
+    readings (a list for all agents, or one for each by its id), names of the actions, and how long a step is. All may
+    be left out.
+    """
+    _, value = _read(env, ("described",))
+    if value is None:
+        return Said(None)
+    odd = f"its described is {_shown(value)}, not names and units of readings, names of {actions} actions, step_seconds"
+    try:
+        known = {"readings", "units", "actions", "step_seconds"}
+        found = {name: value[name] for name in known if name in value}
+        for name in ("readings", "units"):
+            texts = found.get(name)
+            if texts is None:
+                continue
+            rows = [list(texts[agent] if isinstance(texts, dict) else texts) for agent in agents]
+            if any(
+                len(row) < n or not all(isinstance(x, str) for x in row) for row, n in zip(rows, sizes, strict=True)
+            ):
+                return Said(None, odd)
+            found[name] = [row[:n] for row, n in zip(rows, sizes, strict=True)]
+        names = list(found.get("actions", ()))
+        seconds = _number(found.get("step_seconds", 1.0))
+    except (TypeError, KeyError, IndexError):
+        return Said(None, odd)
+    right = len(names) in (0, actions) and all(isinstance(x, str) for x in names) and set(value) <= known
+    if not right or seconds is None or not 0.0 < seconds < np.inf:
+        return Said(None, odd)
+    return Said(found | {"actions": names} | ({"step_seconds": seconds} if "step_seconds" in found else {}))
+
+
 def _number(value: Any) -> float | None:
     if isinstance(value, (str, bytes, bool, np.bool_)) or callable(value):
         return None

@@ -17,6 +17,7 @@ from .declarations import (
     Bounds,
     Said,
     bounds_of,
+    described_of,
     limit_of,
     parameters_of,
     regulated_of,
@@ -59,7 +60,9 @@ class ParallelAdapter:
         stands_in = "" if self.has_state else "it has no state(): all agents' observations together stand in for it"
         odd = {"limit": limit.odd, "reward_range": reward_range_of(self.env).odd, "state_space": state_oddity}
         parameters = parameters_of(self.env, self.options)
-        odd |= {"regulated": regulated.odd, "parameters": parameters.odd}
+        sizes = [rules.obs_sizes[agent] for agent in rules.agents]
+        described = described_of(self.env, rules.agents, sizes, self.actions)
+        odd |= {"regulated": regulated.odd, "parameters": parameters.odd, "described": described.odd}
         self.odd = {name: sentence for name, sentence in odd.items() if sentence}
         notes = (stands_in, *(f"{sentence}: it counts as unknown" for sentence in self.odd.values()))
         return Facts(
@@ -74,7 +77,7 @@ class ParallelAdapter:
             state_low=state[0],
             state_high=state[1],
             reward_range=[float(x) * len(rules.agents) if np.isfinite(x) else None for x in rules.reward_range],
-            readings=[rules.obs_sizes[agent] for agent in rules.agents],
+            readings=sizes,
             masks_actions=True,
             agents_die=True,
             has_wins=False,
@@ -82,6 +85,9 @@ class ParallelAdapter:
             notes=[note for note in notes if note],
             regulated=regulated.value,
             parameters=parameters.value,
+            own_actions=[rules.actions[agent] for agent in rules.agents],
+            first_actions=[rules.first_action[agent] for agent in rules.agents],
+            described=described.value,
         )
 
     def _state_bounds(self, bounds: list[Bounds]) -> Said:

@@ -1,0 +1,62 @@
+"""``drigm export``."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from drigm.cli import open_run
+from drigm.core.errors import as_path
+from drigm.deployment.contract import HOLD_STEPS, STALE_STEPS, parse_fallback
+from drigm.deployment.export import FORMATS, STEPS, export
+from drigm.evaluation.cache import cached_evaluation
+from drigm.runtime.devices import cache_compilations, use_cores
+
+
+def add(commands: Any) -> None:
+    """Add the command to the subparsers ``commands``."""
+    parser = commands.add_parser("export", help="write a trained team as files that act without the trainer")
+    parser.add_argument("directory", metavar="RUN", help="a finished run")
+    parser.add_argument("--seed", type=int, metavar="K", help="which of its seeds (default: the first)")
+    parser.add_argument("--format", choices=FORMATS, default="npz", help="for NumPy, or for ONNX Runtime (extra onnx)")
+    parser.add_argument("-o", "--out", metavar="DIR", help="a new folder (default: RUN/export/seed_K-FORMAT)")
+    told = "copy drigm_runtime.py beside the agents, which acts with them in Python with NumPy alone"
+    parser.add_argument("--with-runtime", action="store_true", help=told)
+    told = "suite whose scores the contract shows too; scores that the run has stored are in it anyway"
+    parser.add_argument("--shifts", metavar="SUITE", help=told)
+    told = f"environment steps to compare with the trainer's agents, at least (default: {STEPS:,})"
+    parser.add_argument("--steps", type=int, default=STEPS, help=told)
+    told = f"on bad input: how long a reading's last good value stands in for it (default: {HOLD_STEPS})"
+    parser.add_argument("--hold", type=int, default=HOLD_STEPS, metavar="STEPS", help=told)
+    told = f"a reading without a new value for so many steps is bad (default: {STALE_STEPS}; 0: never)"
+    parser.add_argument("--stale", type=int, default=STALE_STEPS, metavar="STEPS", help=told)
+    told = "an agent that was not stepped for so long is late (default: two steps, where their length is known)"
+    parser.add_argument("--late", type=float, metavar="SECONDS", help=told)
+    told = "what decides when readings stay bad: idle (the default), constant:ACTION, or pi"
+    parser.add_argument("--fallback", default="idle", metavar="KIND", help=told)
+    parser.add_argument("--quiet", action="store_true", help="show no progress")
+    open_run.add_flags(parser)
+    parser.set_defaults(run=_export)
+
+
+def _export(options: argparse.Namespace) -> int:
+    use_cores()
+    cache_compilations()
+    out = None if options.out is None else as_path("out", options.out)
+    safety = {"hold_steps": options.hold, "stale_steps": options.stale, "fallback": parse_fallback(options.fallback)}
+    safety |= {} if options.late is None else {"late_seconds": options.late}
+    run = open_run.opened(options.directory, options)
+    if options.shifts is not None:
+        cached_evaluation(run, options.shifts, quiet=options.quiet)
+    found = export(
+        run,
+        options.seed,
+        options.format,
+        out,
+        with_runtime=options.with_runtime,
+        steps=options.steps,
+        safety=safety,
+        quiet=options.quiet,
+    )
+    print(found)
+    return 0
