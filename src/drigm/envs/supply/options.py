@@ -55,7 +55,7 @@ class SupplyOptions:
     paid: str = "now"
     capacity: float = 1e6
     fixed_cost: float = 0.0
-    start: float = 1.0
+    start: float = 3.0
     levels: int = 10
     series: str = ""
     demand: float = 1.0
