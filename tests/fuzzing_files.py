@@ -87,7 +87,9 @@ def kept(directory):
     """Where results are kept, by file name, each with its key."""
     key = {"version": version("drigm"), "weights": directory.weights_digest(CONFIG)}
     alignment = directory.path / "scores" / "alignment.json"
-    return {file.name: (file, key) for file, key in (_stored(directory, CONFIG, "nominal", None, ""), (alignment, key))}
+    return {
+        file.name: (file, key) for file, key in (_stored(directory, CONFIG, "nominal", None, "", 0.0), (alignment, key))
+    }
 
 
 def header_of(content):

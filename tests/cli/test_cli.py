@@ -94,7 +94,7 @@ def test_evaluate_gives_mean_and_standard_error_over_seeds(finished, capsys):
 
 
 def test_evaluate_refuses(finished, tmp_path, capsys):
-    assert "choose one of noise, nominal" in refused(capsys, "evaluate", finished, "--shifts", "weather")
+    assert "choose one of failures, noise, nominal" in refused(capsys, "evaluate", finished, "--shifts", "weather")
     assert "not a run directory" in refused(capsys, "evaluate", tmp_path)
     assert "DIR" in refused(capsys, "evaluate")
     assert "leave it out with the suite noise" in refused(

@@ -430,5 +430,5 @@ def test_everything_is_listed(capsys):
 def test_check_strength_knows_every_perturbation():
     env = make_env("probe:coordinate")
     for name, kind in PERTURBATIONS.items():
-        check_strength(env, name, kind.highest)
+        check_strength(env, name, env.spec.num_agents if kind.agents else kind.highest)
         assert kind.about

@@ -69,7 +69,7 @@ def test_points_are_the_grid_and_the_single_ones(tmp_path):
     assert all(c.env == "probe:recall" and c.hidden == 8 for c in found.configs)
     twice = read_sweep(CONTENT | {"points": [{"uncertainty": "tv", "rho": 0.1}]})
     assert len(twice.configs) == 4  # the single point stands in the grid
-    assert twice.scoring == ("nominal", "")
+    assert twice.scoring == ("nominal", "", 0.0)
 
 
 @pytest.mark.parametrize(
