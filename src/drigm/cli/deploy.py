@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,6 @@ from drigm.deployment.summary import difference_line, episode_line, mean_score
 from drigm.envs import make_env
 from drigm.envs.subprocess.source import located
 from drigm.evaluation.controllers import TITLES
-from drigm.runtime import interrupts
 from drigm.runtime.devices import cache_compilations, use_cores
 from drigm.training.runs import Run
 
@@ -62,7 +63,7 @@ def _deploy(options: argparse.Namespace) -> int:
         home = env
     log = as_path("log", options.log or time.strftime("deploy-%Y%m%d-%H%M%S.jsonl"))
     env_id = options.env or (source.config.env if isinstance(source, Run) else "")
-    with interrupts.advice(f"{log} has every step until now"):
+    with _stopped(f"stopped; {log} has every step until now", log):
         found = run_loop(
             source,
             env,
@@ -79,6 +80,15 @@ def _deploy(options: argparse.Namespace) -> int:
         )
     _print(found, options.shadow)
     return 0
+
+
+@contextlib.contextmanager
+def _stopped(sentence: str, log: Path) -> Iterator[None]:
+    """Say ``sentence`` to whoever ends the process in the block once there is a log."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(sentence if log.exists() else "stopped") from None
 
 
 def _python(options: argparse.Namespace) -> dict[str, str]:
@@ -106,7 +116,7 @@ def _serve(options: argparse.Namespace, source: Run | Path) -> int:
     for name in ("steps", "rate", "log", "shadow"):
         given = getattr(options, name)
         check(given in (None, ""), name, given, "with --serve there is no environment; leave it out")
-    with interrupts.advice("the endpoints are closed"):
+    with _stopped("stopped; the endpoints are closed", source.path if isinstance(source, Run) else source):
         serve(
             source,
             options.seed,

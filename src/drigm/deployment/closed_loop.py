@@ -9,7 +9,7 @@ from typing import NamedTuple
 from drigm.core.errors import check
 from drigm.deployment.agent_files import agent_files
 from drigm.deployment.log import Writer, header_of
-from drigm.deployment.loop import Loop, LoopStep
+from drigm.deployment.loop import Loop, LoopStep, seats
 from drigm.deployment.processes import ProcessTeam
 from drigm.deployment.simulation import simulation
 from drigm.deployment.summary import Difference, EpisodeSums, differences, episode_sums
@@ -80,9 +80,7 @@ def run_loop(
     policy = controller(shadow, env, trained_in) if shadow else None
     name = env_id or env.spec.name
     with agent_files(source, seed) as files:
-        missing = [agent for agent in env.spec.agents if agent not in files.contracts]
-        told = f"the team has no agent called {' or '.join(missing[:2])} (it has {', '.join(list(files.paths)[:8])})"
-        check(not missing, "env", name, told)
+        seats(env.spec, files.contracts)  # before anything is started or written
         files = files.only(list(env.spec.agents))
         where = str(source.path if isinstance(source, Run) else source)
         header = header_of(env, files.contracts, env_id=name, team=where, controller=shadow or None, rate=rate)

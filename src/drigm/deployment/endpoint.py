@@ -24,6 +24,7 @@ from drigm.deployment.agent import Agent
 from drigm.deployment.words import flag_rows, meaning_of
 
 MAX_BODY = 1 << 20  # bytes; an observation of 50,000 readings fits
+MAX_DRAINED, CHUNK = 16 * MAX_BODY, 1 << 16  # bytes of a body that is refused, and of one read
 READ_SECONDS = 10.0  # until a client that says nothing more is hung up on
 FIELDS = ("readings", "available", "previous", "stamp")
 METHODS = {"/act": "POST", "/reset": "POST", "/contract": "GET", "/health": "GET"}
@@ -105,6 +106,7 @@ class Handler(BaseHTTPRequestHandler):
         """Write no access log: a device is asked every few minutes for years."""
 
     def _answer(self, method: str) -> None:
+        self.read = False
         try:
             self._check_host()
             path = self.path.partition("?")[0]
@@ -115,7 +117,8 @@ class Handler(BaseHTTPRequestHandler):
                 raise RequestError(405, f"method: {path} takes {METHODS[path]}, not {method}.")
             self._send(200, self.server.endpoint.answer(path, body))
         except RequestError as refused:
-            self.close_connection = True  # what is left of the body is not read
+            self.close_connection = True
+            self._drain()
             self._send(refused.status, {"error": refused.sentence})
 
     def _check_host(self) -> None:
@@ -133,6 +136,7 @@ class Handler(BaseHTTPRequestHandler):
         if int(length) > MAX_BODY:
             raise RequestError(413, f"body: it has {int(length)} bytes, where {MAX_BODY} are allowed.")
         data = self.rfile.read(int(length))
+        self.read = True
         if not data.strip():
             return {}
         # A page in a browser can send any other kind without asking first.
@@ -146,6 +150,15 @@ class Handler(BaseHTTPRequestHandler):
         if not isinstance(found, dict):
             raise RequestError(400, 'body: it is no JSON object, as in {"readings": [21.5, 3.0]}.')
         return found
+
+    def _drain(self) -> None:
+        """Throw away a body that was not read, within limits: a client that still sends would not see the answer."""
+        length = self.headers.get("Content-Length", "")
+        if self.read or not (length.isascii() and length.isdigit() and len(length) < 20):
+            return
+        left = min(int(length), MAX_DRAINED)
+        while left > 0 and (part := self.rfile.read(min(left, CHUNK))):
+            left -= len(part)
 
     def _send(self, status: int, found: dict[str, Any]) -> None:
         data = json.dumps(found).encode() + b"\n"
