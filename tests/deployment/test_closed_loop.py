@@ -291,7 +291,7 @@ def test_a_team_that_does_not_fit_is_refused(runs, tmp_path):
     run, other = runs("linear"), runs("ordered")
     with pytest.raises(UserError, match=r"env: .* readings and .* actions"):
         run_loop(run, other.env, tmp_path / "log.jsonl", quiet=True)
-    stranger = other.env._replace(spec=other.env.spec._replace(agents=("left", "middle")))
+    stranger = run.env._replace(spec=run.env.spec._replace(agents=("left", "middle")))
     with pytest.raises(UserError, match="no agent called middle"):
         run_loop(run, stranger, tmp_path / "log.jsonl", quiet=True)
 

@@ -86,6 +86,8 @@ class Handler(BaseHTTPRequestHandler):
     server_version, sys_version = "drigm", ""
     protocol_version = "HTTP/1.1"
     timeout = READ_SECONDS
+    wbufsize = 1 << 16  # an answer is one packet; as two it would wait for an acknowledgement, 40 ms
+    disable_nagle_algorithm = True
 
     def do_GET(self) -> None:
         """Answer a GET."""
