@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -91,14 +92,21 @@ def run_loop(
                 for step in loop.play(episodes, steps, rate):
                     writer.add(step)
                     view.show(step)
-                    played.append(step)
+                    played.append(_light(step))
                     if step.end is not None:
-                        done(episode_sums(one for one in played if one.episode == step.episode)[0])
+                        done(episode_sums(itertools.islice(reversed(played), step.step + 1))[0])
+            sums = episode_sums(played)
             if policy is None:
-                return Result(log, episode_sums(played), [], [])
+                return Result(log, sums, [], [])
             apart = differences(played, {agent: files.contracts[agent]["actions"] for agent in files.paths})
-            again = episode_sums(Loop(env, both.world, both.team).play(episodes, steps))
-            return Result(log, episode_sums(played), apart, again)
+            again = episode_sums(map(_light, Loop(env, both.world, both.team).play(episodes, steps)))
+            return Result(log, sums, apart, again)
+
+
+def _light(step: LoopStep) -> LoopStep:
+    """Return a step without its readings and state, which stand in the log: a loop may go on for days."""
+    agents = {name: one._replace(readings=[]) for name, one in step.agents.items()}
+    return step._replace(agents=agents, state=None)
 
 
 class _Both:

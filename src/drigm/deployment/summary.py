@@ -41,8 +41,8 @@ def episode_sums(steps: Iterable[LoopStep]) -> list[EpisodeSums]:
             one.episode,
             before.steps + 1,
             before.episode_return + one.reward,
-            None if one.end is None else one.end.score,
-            None if one.end is None else one.end.won,
+            before.score if one.end is None else one.end.score,
+            before.won if one.end is None else one.end.won,
             before.flags + sum(len(agent.flags) for agent in one.agents.values()),
             before.fallbacks + sum(agent.fallback for agent in one.agents.values()),
         )
