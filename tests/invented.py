@@ -2,6 +2,9 @@
 
 import numpy as np
 
+from drigm.deployment.guard import Flag
+from drigm.deployment.log import Log
+from drigm.deployment.loop import AgentStep, End, LoopStep
 from drigm.evaluation.scores import Evaluation, shift_score
 from drigm.experiments.reproduce import plan
 from drigm.experiments.reproduce.runner import Outcome, Scored, Timing
@@ -74,3 +77,23 @@ def small_chain():
     weeks = np.arange(6.0)[:, None] + np.zeros(2)
     years = [Year(name, 0.5, weeks, weeks * 0, weeks + 1, weeks, np.array([1.5, np.nan])) for name in ("a", "b")]
     return World("nowhere", years)
+
+
+def small_log(controller=None, would=None):
+    """Two agents and two episodes; in the first a reading is none and "right" leaves, the second is broken off."""
+    actions = {"count": 3, "first": 0, "idle": 1, "names": None, "values": [-1.0, 0.0, 1.0], "meaning": "power"}
+    readings = [{"name": "zone temperature", "unit": "C"}, {"name": "sun", "unit": None}]
+    held = {"reading": 0, "value": 22.0}
+    agents = [{"name": n, "readings": readings, "actions": actions, "setpoint": held} for n in ("left", "right")]
+    header = {"env": "probe:invented", "team": "runs/invented", "seed": 0, "controller": controller, "rate": None}
+    header |= {"started": "2026-01-01T00:00:00Z", "step_seconds": 300.0, "has_wins": False, "agents": agents}
+    steps = []
+    for episode, length in ((0, 4), (1, 2)):
+        for t in range(length):
+            bad = episode == t == 0
+            flags = (Flag("nan", "sun", 1), Flag("fallback", None, 1)) if bad else ()
+            one = AgentStep([20.0 + t, None if bad else 0.5], 2 * (t % 2), flags, bad, would)
+            there = {"left": one} | ({} if t == 3 else {"right": one._replace(flags=(), fallback=False)})
+            end = End(-4.0, 0.5, None) if t == 3 else None
+            steps.append(LoopStep(episode, t, -1.0, there, None, end))
+    return Log(header, steps)

@@ -1,5 +1,6 @@
-"""The page docs/deploying.md: every block on it runs."""
+"""The pages docs/deploying.md and docs/in-the-loop.md: every block on them runs."""
 
+import json
 import re
 import shlex
 import subprocess
@@ -11,13 +12,18 @@ from deployed import VDN, finished_run
 from test_onnx import node_package
 
 from drigm.cli.main import main
+from drigm.deployment.endpoint import Endpoint
+from drigm.deployment.load import load_team
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "deploying.md").read_text()
 
 
-def blocks(kind):
-    found = re.findall(r"^```(\w*)\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
+LOOP_PAGE = (ROOT / "docs" / "in-the-loop.md").read_text()
+
+
+def blocks(kind, page=PAGE):
+    found = re.findall(r"^```(\w*)\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
     return [text for language, text in found if language == kind]
 
 
@@ -51,3 +57,41 @@ def test_every_block_of_the_page_runs(tmp_path, monkeypatch, capsys):
         assert len(done.stdout.split()) == 2
     for name in ("drigm_runtime", "tank"):
         sys.modules.pop(name, None)
+
+
+@pytest.mark.slow
+def test_every_command_of_the_page_in_the_loop_runs(tmp_path, monkeypatch, capsys):
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    monkeypatch.chdir(tmp_path)
+    finished_run(Path("runs/tank"), VDN.replace(env="pettingzoo:examples/tank.py:Tank", env_workers=1))
+    assert main(["export", "runs/tank", "-o", "exported/numpy", "--steps", "60", "--quiet"]) == 0
+    (commands,) = blocks("", LOOP_PAGE)
+    for line in commands.splitlines():
+        assert main(shlex.split(line)[1:]) == 0
+    shown = capsys.readouterr().out
+    for word in ("episode=1 ", "log=logs/tank.jsonl", "logs/tank.html", "unfinished=1", "agent=inlet ", "score_team="):
+        assert word in shown
+    fields = [set(re.findall(r"(\w+)=", line)) for text in blocks("text", LOOP_PAGE) for line in text.splitlines()]
+    printed = [set(re.findall(r"(\w+)=", line)) for line in shown.splitlines()]
+    assert all(one in printed for one in fields)
+
+
+@pytest.mark.slow
+def test_every_request_of_the_page_in_the_loop_is_answered(tmp_path, monkeypatch):
+    """The endpoints' own tests say more; here what the page sends is what the agent takes."""
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    monkeypatch.chdir(tmp_path)
+    run = finished_run(Path("runs/tank"), VDN.replace(env="pettingzoo:examples/tank.py:Tank", env_workers=1))
+    endpoint = Endpoint(load_team(run).agents["inlet"])
+    requests, _ = blocks("sh", LOOP_PAGE)
+    found = []
+    for line in requests.splitlines():
+        words = shlex.split(line)
+        body = json.loads(words[words.index("-d") + 1]) if "-d" in words else {}
+        found.append(endpoint.answer(words[-1].removeprefix("http://127.0.0.1:8421"), body))
+    assert [set(one) for one in found] == [
+        {"status", "agent", "steps"},
+        {"action", "meaning", "flags", "fallback"},
+        {"agent", "steps"},
+    ]
+    assert found[1]["flags"] == []

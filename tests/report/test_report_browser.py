@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from invented import invented_study, plot, small_battle, small_chain, small_day
+from invented import invented_study, plot, small_battle, small_chain, small_day, small_log
 
 from drigm.envs.building.dataset import zones
 from drigm.evaluation.statistics import Interval
@@ -17,6 +17,8 @@ from drigm.report.sections.battle import SCRIPTS as BATTLE_SCRIPTS
 from drigm.report.sections.battle import battles_html
 from drigm.report.sections.building_day import SCRIPTS as DAY_SCRIPTS
 from drigm.report.sections.building_day import day_data, day_html
+from drigm.report.sections.closed_loop import SCRIPTS as LOOP_SCRIPTS
+from drigm.report.sections.closed_loop import loop_data, loop_html
 from drigm.report.sections.supply_chain import SCRIPTS as SUPPLY_SCRIPTS
 from drigm.report.sections.supply_chain import supply_data, year_html
 
@@ -53,6 +55,7 @@ def page_file(tmp_path_factory):
         Section("Numbers", "numbers", table_html(wide) + figure_html(plot(), "a rising line")),
         Section("A day", "day", day_html(data), {}, DAY_SCRIPTS),
         Section("A battle", "battle", battles_html([small_battle(), small_battle(won=False)]), {}, BATTLE_SCRIPTS),
+        Section("The loop", "loop", loop_html(loop_data(small_log("pi", 2))), {}, LOOP_SCRIPTS),
         Section("A year", "supply", year_html(supply_data([small_chain()], ("shop", "factory"))), {}, SUPPLY_SCRIPTS),
     ]
     title = "Robust teams in building:OfficeSmall/PortAngeles"
@@ -132,7 +135,7 @@ def test_policies_and_days_can_be_chosen(chromium, page_file):
         assert "15.0 °C" in label.inner_text()
 
 
-@pytest.mark.parametrize("section", ["day", "battle", "supply"])
+@pytest.mark.parametrize("section", ["day", "battle", "supply", "loop"])
 def test_play_goes_on_by_itself_and_stops(chromium, page_file, section):
     with Visit(chromium, page_file, viewport=DESK) as visit:
         page = visit.page
@@ -172,6 +175,26 @@ def test_a_year_is_stepped_through_week_by_week(chromium, page_file):
             in label.inner_text()
         )
         assert visit.page.locator("#supply .policy").count() == 2
+
+
+def test_a_log_is_stepped_through(chromium, page_file):
+    """Agents and episodes can be chosen, and flags are said where they were raised."""
+    with Visit(chromium, page_file) as visit:
+        own = visit.page.locator("#loop .flags .label").first
+        assert visit.page.inner_text("#loop output") == "step 0 · 00:00:00"
+        assert own.inner_text() == "left: -1 · nan of sun, fallback"
+        visit.slide("loop", 3)
+        assert visit.page.inner_text("#loop output") == "step 3 · 00:15:00"
+        assert own.inner_text() == "left: 1"
+        assert visit.page.locator("#loop .flags .label").nth(1).inner_text() == "right: has left"
+        assert "score 0.5" in visit.page.inner_text("#loop .readout")
+        assert "zone temperature 23 C" in visit.page.inner_text("#loop")
+        visit.page.select_option("#loop select >> nth=1", "1")
+        assert "right: action of pi" in visit.page.inner_text("#loop")
+        visit.page.select_option("#loop select >> nth=0", "1")
+        assert visit.page.inner_text("#loop output") == "step 0 · 00:00:00"
+        visit.slide("loop", 1)
+        assert "broken off here" in visit.page.inner_text("#loop .readout")
 
 
 def test_a_phone_needs_no_sideways_scrolling(chromium, page_file):

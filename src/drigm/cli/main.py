@@ -1,4 +1,4 @@
-"""The command line: drigm train, evaluate, controllers, export, inspect, report, verify, reproduce, sweep, ..."""
+"""The command line: drigm train, evaluate, controllers, export, inspect, deploy, report, verify, reproduce, ..."""
 
 from __future__ import annotations
 
@@ -12,7 +12,19 @@ from typing import NoReturn
 
 import jax
 
-from drigm.cli import check_env, controllers, evaluate, export, inspect, report, reproduce, sweep, train, verify
+from drigm.cli import (
+    check_env,
+    controllers,
+    deploy,
+    evaluate,
+    export,
+    inspect,
+    report,
+    reproduce,
+    sweep,
+    train,
+    verify,
+)
 from drigm.cli import list as listing
 from drigm.core.errors import UserError, one_line
 from drigm.runtime import interrupts
@@ -24,6 +36,7 @@ COMMANDS = (  # in the order of `drigm --help`
     controllers,
     export,
     inspect,
+    deploy,
     verify,
     reproduce,
     report,

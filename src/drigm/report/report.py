@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from drigm.core.errors import check
+from drigm.deployment.log import read_log
 from drigm.evaluation.evaluate import trim_gain
 from drigm.report.html import Section, save_figures, write_page
 from drigm.report.sections.against_paper import paper_section
 from drigm.report.sections.battle import battle_section
 from drigm.report.sections.building_day import day_section
+from drigm.report.sections.closed_loop import loop_sections
 from drigm.report.sections.comparison import statistics_section
 from drigm.report.sections.overview import alignment_section, id_suffix, learning_section, runs_section
 from drigm.report.sections.robustness import radius_section, shifts_section
@@ -73,11 +75,35 @@ def write_report(
     Raises:
         UserError: as `report_sections`; or a file cannot be written.
     """
-    check(Path(path).suffix.lower() in {".html", ".htm"}, "out", str(path), "its suffix must be .html")
+    _check_suffix(path)
     sections = report_sections(runs, shifts, trim_gain(trim))
     if figures is not None:
         save_figures(sections, figures)
     return write_page(path, _heading(runs), _lead(runs), sections)
+
+
+def write_log_report(logs: Sequence[str | Path], path: str | Path) -> Path:
+    """Write a page about logs of ``drigm deploy``, to play through, and return its path.
+
+    Args:
+        logs: the files.
+        path: the page; its suffix must be .html.
+
+    Raises:
+        UserError: a log cannot be read; or the page cannot be written.
+    """
+    _check_suffix(path)
+    sections = list[Section]()
+    for number, file in enumerate(map(Path, logs)):
+        sections += loop_sections(read_log(file), file.name, f"-{number}" if len(logs) > 1 else "")
+    what = _count(len(logs), "log")
+    return write_page(
+        path, "A team in the loop", f"{what} of drigm deploy: readings, actions, reward, flags.", sections
+    )
+
+
+def _check_suffix(path: str | Path) -> None:
+    check(Path(path).suffix.lower() in {".html", ".htm"}, "out", str(path), "its suffix must be .html")
 
 
 def _named(section: Section, study: Study, studies: Sequence[Study]) -> Section:

@@ -137,7 +137,7 @@
     const redraw = () => columns.forEach(c => { c.fill(); c.move(here); });
     // Both columns share their scale, so that they can be compared.
     const range = () => span([data.target, ...states.flatMap(s => data.days[day].policies[s.policy].t.flat())], 0.5);
-    const states = [0, 1].map(policy => ({ policy, day: () => day, redraw, range }));
+    const states = [0, 1].slice(0, data.days[0].policies.length).map(policy => ({ policy, day: () => day, redraw, range }));
     columns = states.map((state, side) => column(pair, data, state, side));
     controls.draw();
   }

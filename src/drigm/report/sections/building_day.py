@@ -65,13 +65,15 @@ def day_section(study: Study, suffix: str = "") -> Section | None:
     return Section("A day in the building", f"day{suffix}", day_html(data, suffix), figures, SCRIPTS)
 
 
-def day_html(data: dict[str, Any], suffix: str = "") -> Html:
-    """Return the part of a page that day.js fills with what `day_data` returned."""
-    note = paragraph(
-        "The same day, lived by two policies. Each zone is coloured by its distance from the target;",
-        "the strips below show what the heating (up, orange) and the cooling (down, blue) of every zone did.",
-        "Of several seeds the one with the median score is shown.",
-    )
+TWO_POLICIES = paragraph(
+    "The same day, lived by two policies. Each zone is coloured by its distance from the target;",
+    "the strips below show what the heating (up, orange) and the cooling (down, blue) of every zone did.",
+    "Of several seeds the one with the median score is shown.",
+)
+
+
+def day_html(data: dict[str, Any], suffix: str = "", note: Html = TWO_POLICIES) -> Html:
+    """Return the part of a page that day.js fills with what `day_data` returned, below a ``note``."""
     name = f"day-data{suffix}"
     widget = f'<div class="live day" data-source="{escape(name)}"></div>'
     noscript = "<noscript><p>The plan needs JavaScript; everything else on this page does not.</p></noscript>"
@@ -209,7 +211,9 @@ def still_figure(day: Day, names: Sequence[str], targets: np.ndarray) -> Figure:
 
 def _spread(days: list[Day], targets: np.ndarray) -> float:
     """The distance from the target at which colours end, in half K: what learnt policies nearly always keep."""
-    far = [np.quantile(np.abs(lived.temperatures - targets), 0.98) for day in days for lived in day.lived[:-2]]
+    far = [
+        np.quantile(np.abs(lived.temperatures - targets), 0.98) for day in days for lived in day.lived[:-2] or day.lived
+    ]
     return float(np.clip(np.ceil(2 * max(far)) / 2, 0.5, 10.0))
 
 
