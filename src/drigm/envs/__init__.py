@@ -12,7 +12,7 @@ from drigm.core.presets import KIND_SETTINGS, PARALLEL
 from drigm.envs.api import Environment, Shift
 from drigm.envs.building import dataset, one_step
 from drigm.envs.energyplus.environment import energyplus
-from drigm.envs.imported import IMPORTED, OBJECT, imported
+from drigm.envs.imported import IMPORTED, OBJECT, imported_record
 from drigm.envs.jaxmarl import mpe, smax
 from drigm.envs.shifts import shift_suite
 from drigm.envs.subprocess import environment
@@ -60,7 +60,7 @@ def _from_python(kind: str) -> Callable[..., Environment]:
     """Return the ``make`` of environments that are records of Python code: ``python:`` and ``object:`` names."""
 
     def make(name: str) -> Environment:
-        found = imported("env", f"{kind}:{name}")
+        found = imported_record("env", f"{kind}:{name}")
         told = f"it is {shown(found)}, not a drigm.envs.api.Environment; a PettingZoo environment is pettingzoo:{name}"
         check(isinstance(found, Environment), "env", f"{kind}:{name}", told)
         return found

@@ -41,7 +41,7 @@ def give(field: str, record: Any, name: str) -> str:
     return called
 
 
-def imported(field: str, name: str) -> Any:
+def imported_record(field: str, name: str) -> Any:
     """Return what ``name`` stands for; a function is called with the options of the name.
 
     Raises:

@@ -29,7 +29,7 @@ def register_perturbation(name: str, perturbation: Perturbation) -> None:
     ok = isinstance(perturbation.about, str) and isinstance(high, int | float) and 0.0 < high < float("inf")
     check(ok, "perturb", name, "about must be a text, and highest the largest strength, above 0")
     before = _small_step()
-    after, action = tried("perturb", str(name), "functions", lambda: traced(_on_a_small_team(perturbation)))
+    after, action = tried("perturb", str(name), "trial on a small team", lambda: traced(_on_a_small_team(perturbation)))
     same = jax.tree.map(_kind, after) == jax.tree.map(_kind, before)
     check(same, "perturb", name, "show must return the time-step with the shapes and types that it had")
     check(_kind(action) == ((2,), jnp.int32), "perturb", name, "act must return the joint action, int32 [N]")

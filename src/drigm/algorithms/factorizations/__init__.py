@@ -17,7 +17,7 @@ from drigm.algorithms.factorizations.vdn import VDN
 from drigm.core.errors import check, shown
 from drigm.core.plugins import join, look_up, tried
 from drigm.core.types import Array, traced
-from drigm.envs.imported import imported, is_imported
+from drigm.envs.imported import imported_record, is_imported
 
 FACTORIZATIONS: dict[str, Factorization] = {f.name: f for f in (VDN, QMIX, QTRAN, QTRAN_ALT)}
 
@@ -26,7 +26,7 @@ def factorization_called(name: str) -> Factorization:
     """Return the factorization that a config names; `UserError` lists those that there are."""
     if not is_imported(name):
         return look_up("factorization", name, FACTORIZATIONS)
-    return checked_factorization(imported("factorization", name))
+    return checked_factorization(imported_record("factorization", name))
 
 
 def register_factorization(factorization: Factorization) -> None:

@@ -19,7 +19,7 @@ from drigm.core.config import FIELDS
 from drigm.core.errors import check, shown
 from drigm.core.plugins import join, look_up, tried
 from drigm.core.types import Array, traced
-from drigm.envs.imported import imported, is_imported
+from drigm.envs.imported import imported_record, is_imported
 
 SETS: dict[str, UncertaintySet] = {
     s.name: s for s in (NOMINAL, CONTAMINATION, TOTAL_VARIATION, CHI_SQUARE, KULLBACK_LEIBLER)
@@ -40,7 +40,7 @@ def uncertainty_called(name: str) -> UncertaintySet:
     """Return the uncertainty set that a config names; `UserError` lists those that there are."""
     if not is_imported(name):
         return look_up("uncertainty", name, SETS)
-    return checked_uncertainty(imported("uncertainty", name))
+    return checked_uncertainty(imported_record("uncertainty", name))
 
 
 def register_uncertainty(uncertainty: UncertaintySet) -> None:
