@@ -97,8 +97,8 @@ def _time_step(env: Environment, name: str, step: TimeStep) -> Iterator[Finding]
         found = None if value is None else (getattr(value, "shape", ()), str(getattr(value, "dtype", type(value))))
         if found == kind:
             continue
-        said = {None: "nothing"}.get(found) or _text(found)
-        needed = {None: f"None, as spec.{declared.get(field)} says"}.get(kind) or _text(kind)
+        said = "nothing" if found is None else _text(found)
+        needed = f"None, as spec.{declared[field]} says" if kind is None else _text(kind)
         yield Finding(f"{name}: {field} is {said}; {needed} is needed")
 
 

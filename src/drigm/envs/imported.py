@@ -14,7 +14,7 @@ import sys
 from typing import Any
 
 from drigm.core.errors import UserError, check
-from drigm.envs.subprocess.worker.errors import EnvError
+from drigm.envs.subprocess.worker.errors import EnvError, describe
 from drigm.envs.subprocess.worker.factory import Factory, factory
 
 IMPORTED, OBJECT = "python", "object"  # kinds of names
@@ -30,6 +30,13 @@ def is_imported(name: str) -> bool:
 def is_given(field: str, name: str) -> bool:
     """Return whether this process has been passed the record, so that nothing has to be imported for it."""
     return (field, name) in _given
+
+
+def object_mark(field: str, name: str) -> str | None:
+    """Return what tells an object that was passed from any other of its name; None for what a name alone tells."""
+    if not name.startswith(f"{OBJECT}:"):
+        return None
+    return f"{os.getpid()}-{id(_given.get((field, name)))}"
 
 
 def give(field: str, record: Any, name: str) -> str:
@@ -65,7 +72,7 @@ def imported_record(field: str, name: str) -> Any:
     try:
         return made()
     except Exception as error:
-        raise UserError(f"{field}: {name!r} is not allowed; it raised {type(error).__name__}: {error}.") from error
+        raise UserError(f"{field}: {name!r} is not allowed; it raised {describe(error)}.") from error
 
 
 def _place_of(record: Any) -> str | None:
