@@ -1,6 +1,5 @@
 """The example package of docs/plug-ins.md, and registries that a test may add to."""
 
-import sys
 from dataclasses import asdict
 from pathlib import Path
 
@@ -15,8 +14,6 @@ from drigm.envs import KINDS, imported
 from drigm.envs.perturbations import PERTURBATIONS
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "plugin" / "src"
-if str(EXAMPLE) not in sys.path:
-    sys.path.append(str(EXAMPLE))
 METHOD = ("env", "factorization", "uncertainty", "rho")
 TINY = {name: value for name, value in asdict(SMALL).items() if name not in METHOD} | {"quiet": True}
 

@@ -6,7 +6,6 @@ import json
 import jax
 import jax.numpy as jnp
 import numpy as np
-import plugged  # noqa: F401 (its example is importable)
 import pytest
 from drigm_example.rooms import rooms
 

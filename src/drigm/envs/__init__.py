@@ -80,20 +80,12 @@ KINDS: dict[str, Kind] = {
         },
     ),
     "mpe": Kind(mpe.mpe, "mpe:NAME", lambda: {"NAME": list(mpe.NAMES)}),
-    OBJECT: Kind(
-        _from_python(OBJECT), "object:NAME", lambda: {"NAME": ["what drigm.train(env=...) was given, in that process"]}
-    ),
     "pettingzoo": Kind(
         environment.pettingzoo,
         "pettingzoo:MODULE:FACTORY or pettingzoo:FILE.py:FACTORY, with ?OPTION=VALUE&...",
         lambda: {"FACTORY": ["any callable that returns a ParallelEnv with discrete actions"]},
     ),
     "probe": Kind(probe.probe, "probe:NAME", lambda: {"NAME": list(probe.RULES)}),
-    IMPORTED: Kind(
-        _from_python(IMPORTED),
-        "python:MODULE:ATTRIBUTE or python:FILE.py:ATTRIBUTE, with ?OPTION=VALUE&...",
-        lambda: {"ATTRIBUTE": ["any drigm.envs.api.Environment, or function that returns one"]},
-    ),
     "smac": Kind(
         environment.smac,
         "smac:MAP",
@@ -102,6 +94,14 @@ KINDS: dict[str, Kind] = {
     "smax": Kind(smax.smax, "smax:SCENARIO", lambda: {"SCENARIO": smax.scenarios()}),
     "supply": Kind(base_stock.supply, "supply:INSTANCE, with ?OPTION=VALUE&...", _supply_parts),
     "tabular": Kind(tabular.tabular, "tabular:NAME", lambda: {"NAME": list(tabular.PROBLEMS)}),
+    IMPORTED: Kind(
+        _from_python(IMPORTED),
+        "python:MODULE:ATTRIBUTE or python:FILE.py:ATTRIBUTE, with ?OPTION=VALUE&...",
+        lambda: {"ATTRIBUTE": ["any drigm.envs.api.Environment, or function that returns one"]},
+    ),
+    OBJECT: Kind(
+        _from_python(OBJECT), "object:NAME", lambda: {"NAME": ["what drigm.train(env=...) was given, in that process"]}
+    ),
 }
 
 
