@@ -148,6 +148,7 @@ FINE = [
     ENV,
     drigm.make_env("probe:coordinate"),
     drigm.make_env("probe:gamble"),
+    drigm.make_env("tabular:detour"),  # its rewards are never 0, but that of a reset is
     spec(obs_scale=np.full((2, 2), 1e-3, np.float32), declared=UNDECLARED),
     ENV._replace(episode=lambda params, i: params._replace(outside=params.outside + i.astype(jnp.float32))),
     shown(lambda s, t: s._replace(alive=jnp.stack([t.hour < 2, jnp.bool_(True)])))._replace(spec=DYING),
@@ -192,7 +193,7 @@ def test_the_command_takes_any_id(capsys, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["building:OfficeSmall/Tucson", "supply:serial4", "tabular:detour"])
+@pytest.mark.parametrize("name", ["building:OfficeSmall/Tucson", "supply:serial4"])
 def test_drigms_own_are_right(name):
     found = drigm.check_env(name)
     assert not [one for one in found if one.level == "error"], found

@@ -18,7 +18,8 @@ from drigm.cli.main import main
 from drigm.core.errors import UserError
 from drigm.core.naming import method_name
 from drigm.envs import imported
-from drigm.training.trust import _asks, provenance
+from drigm.storage.run_directory import RunDirectory
+from drigm.training.trust import _asks, check_unchanged, provenance
 
 pytestmark = pytest.mark.usefixtures("registries")
 ENV = rooms("6")
@@ -108,6 +109,11 @@ def test_a_changed_file_is_said(trained, copy, capsys):
         err = capsys.readouterr().err
         assert all(f"{field}: " in err for field in ("env", "factorization", "uncertainty"))
         assert err.count("has changed since this run was trained") == 3
+        directory = RunDirectory(copy)
+        config = directory.load_config().replace(env="probe:coordinate")
+        again = lambda: check_unchanged(copy, config, directory.load_system(), exactly=True)  # noqa: E731
+        assert "factorization: " in (said := refused(again))
+        assert "has changed since the run began: give the file back" in said
     finally:
         (trained / "mine.py").write_text(text)
 

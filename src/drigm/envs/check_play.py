@@ -111,7 +111,8 @@ def _rewards(spec: EnvSpec, played: TimeStep, shown: np.ndarray) -> Iterator[Fin
         return
     low, high = spec.reward_range
     slack = ROUNDING * max((abs(x) for x in (low, high) if np.isfinite(x)), default=0.0)
-    if (wrong := shown & ((reward < low - slack) | (reward > high + slack))).any():
+    after = np.arange(len(reward))[:, None] > 0  # a reset's reward is no step's
+    if (wrong := shown & after & ((reward < low - slack) | (reward > high + slack))).any():
         value = reward[tuple(np.argwhere(wrong)[0])]
         yield Finding(
             f"{_when(wrong)}: the reward is {value:g}, outside spec.reward_range of {low:g} to {high:g}, which bounds "
