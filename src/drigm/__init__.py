@@ -16,9 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from drigm import deploy, exact, statistics
+    from drigm.algorithms.factorizations import register_factorization
+    from drigm.algorithms.uncertainty import register_uncertainty
     from drigm.core.errors import UserError
     from drigm.deployment.load import load_agent, load_team
-    from drigm.envs import make_env
+    from drigm.envs import make_env, register_env
+    from drigm.envs.register_perturbation import register_perturbation
     from drigm.envs.subprocess.check_env import check_env
     from drigm.evaluation.controllers import evaluate_controller
     from drigm.evaluation.evaluate import evaluate
@@ -61,6 +64,10 @@ __all__ = [
     "load_run",
     "load_team",
     "make_env",
+    "register_env",
+    "register_factorization",
+    "register_perturbation",
+    "register_uncertainty",
     "statistics",
     "sweep",
     "train",
@@ -69,9 +76,12 @@ __all__ = [
 ]
 # Where the public names are, for `__getattr__`; a test holds this against the imports above.
 _PLACES = {
+    "algorithms.factorizations": ("register_factorization",),
+    "algorithms.uncertainty": ("register_uncertainty",),
     "core.errors": ("UserError",),
     "deployment.load": ("load_agent", "load_team"),
-    "envs": ("make_env",),
+    "envs": ("make_env", "register_env"),
+    "envs.register_perturbation": ("register_perturbation",),
     "envs.subprocess.check_env": ("check_env",),
     "evaluation.controllers": ("evaluate_controller",),
     "evaluation.evaluate": ("evaluate",),

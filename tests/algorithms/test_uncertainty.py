@@ -139,6 +139,10 @@ def worst_mean(uncertainty, name, rho):
         solved = linprog(v, -identity, -(1 - rho) * p, np.ones((1, n)), [1], (0, None))
         assert solved.success
         return solved.fun
+    if uncertainty == "cvar":  # the example of docs/plug-ins.md: q <= p / (1 - rho)
+        solved = linprog(v, identity, p / (1 - rho), np.ones((1, n)), [1], (0, None))
+        assert solved.success
+        return solved.fun
     return worst_ratio_mean(v, p, *DIVERGENCES[uncertainty], rho)
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from drigm.algorithms.baselines import BASELINES, Baseline
-from drigm.algorithms.factorizations import FACTORIZATIONS, Factorization
-from drigm.algorithms.uncertainty import SETS, UncertaintySet
+from drigm.algorithms.factorizations import Factorization, factorization_called
+from drigm.algorithms.uncertainty import UncertaintySet, uncertainty_called
 from drigm.core.config import TrainConfig
 from drigm.core.types import EnvSpec
 
@@ -30,8 +30,8 @@ def make_method(config: TrainConfig, spec: EnvSpec) -> Method:
     return Method(
         config=config,
         spec=spec,
-        factorization=FACTORIZATIONS[config.factorization],
-        uncertainty=baseline.uncertainty or SETS[config.uncertainty],
+        factorization=factorization_called(config.factorization),
+        uncertainty=baseline.uncertainty or uncertainty_called(config.uncertainty),
         baseline=baseline,
         ordered=config.head in ORDERED_HEADS or (config.head == "auto" and spec.action_values is not None),
     )

@@ -10,6 +10,7 @@ from drigm.algorithms.baselines import BASELINES
 from drigm.algorithms.factorizations import FACTORIZATIONS
 from drigm.algorithms.uncertainty import SETS
 from drigm.core.errors import UserError
+from drigm.core.plugins import load_plugins, origins
 from drigm.core.presets import PRESETS
 from drigm.envs import KINDS, Kind, make_env
 from drigm.envs.jaxmarl import smax
@@ -32,6 +33,7 @@ def add(commands: Any) -> None:
 
 def _list(options: argparse.Namespace) -> int:
     """Everything that can be named. Environments whose package is missing say how to install it."""
+    load_plugins()
     kinds = {name: {"pattern": kind.pattern, "parts": _parts(kind)} for name, kind in KINDS.items()}
     building, chain = make_env(DEFAULT_ENV), make_env("supply:serial4")
     perturbations = {name: kind.about for name, kind in PERTURBATIONS.items()}
@@ -45,6 +47,7 @@ def _list(options: argparse.Namespace) -> int:
         "loggers": {name: logger.about for name, logger in LOGGERS.items()},
         "presets": list(PRESETS),
         "shifts": sorted({*suite_names(building), *suite_names(chain)}),
+        "plugins": _plugins(),
     }
     if options.json:
         print(json.dumps(everything, indent=2))
@@ -58,7 +61,18 @@ def _list(options: argparse.Namespace) -> int:
             print(f"{title[:-1]:<17} {name:<21} {about}")
     for title in ("factorizations", "uncertainty_sets", "presets", "shifts"):
         print(f"{title.replace('_', ' '):<17} {' '.join(everything[title])}")
+    for package, names in everything["plugins"].items():
+        for field, name in names:
+            print(f"{'plug-in':<17} {package:<21} {field} {name}")
     return 0
+
+
+def _plugins() -> dict[str, list[tuple[str, str]]]:
+    """Return the (field, name) that each package brought."""
+    brought: dict[str, list[tuple[str, str]]] = {}
+    for key, package in origins().items():
+        brought.setdefault(package, []).append(key)
+    return brought
 
 
 def _parts(kind: Kind) -> dict[str, list[str]]:

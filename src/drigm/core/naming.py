@@ -17,9 +17,9 @@ def method_name(config: TrainConfig) -> str:
     ``QMIX-TV 0.2``, ``VDN, agent-wise 0.1 (idle)``, ``VDN, gamma (1 - 0.5)``, ``QTRAN, GroupDR``; ``VDN`` is the
     non-robust team, which a set of radius 0 is too: it holds the nominal model alone.
     """
-    name = config.factorization.upper()
+    name = short(config.factorization).upper()
     if config.uncertainty != "nominal" and config.rho:
-        name += f"-{SETS.get(config.uncertainty, config.uncertainty)} {config.rho:g}"
+        name += f"-{SETS.get(config.uncertainty, short(config.uncertainty))} {config.rho:g}"
     if config.agent_rho:
         name += f", agent-wise {config.agent_rho:g} ({config.agent_fault})"
     if config.baseline == "none":
@@ -27,6 +27,11 @@ def method_name(config: TrainConfig) -> str:
     if config.baseline == "short_horizon":
         return f"{name}, gamma (1 - {config.rho:g})" if config.rho else name
     return f"{name}, {BASELINES.get(config.baseline, config.baseline.replace('_', ' '))}"
+
+
+def short(name: str) -> str:
+    """Return ``MySet`` for ``python:package.module:MySet?option=1``."""
+    return name.partition("?")[0].rpartition(":")[2]
 
 
 def duration(seconds: float) -> str:

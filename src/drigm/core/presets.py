@@ -93,10 +93,12 @@ PARALLEL = MappingProxyType(
 # Supply chains: what an order brings is seen after the lead times of all stages, within half a year.
 SUPPLY = MappingProxyType({"steps": 500_000, "gamma": 0.98})
 # What a training uses by the kind of its environment, where neither the user nor the preset says otherwise.
-KIND_SETTINGS: Mapping[str, Mapping[str, Any]] = {
+KIND_SETTINGS: dict[str, Mapping[str, Any]] = {
     "energyplus": {"num_envs": 8},  # otherwise as in a building; every environment is a process of its own
     "mpe": PARALLEL,
+    "object": PARALLEL,
     "pettingzoo": PARALLEL,
+    "python": PARALLEL,
     "smac": {**BATTLES, "num_envs": 8, "update_every": 8},  # every environment is a game of its own
     "smax": BATTLES,
     "supply": SUPPLY,

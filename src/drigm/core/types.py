@@ -148,6 +148,11 @@ def jit(function: Callable[P, R]) -> Callable[P, R]:
     return jax.jit(function)  # pyright: ignore[reportUnknownMemberType] (its signature is untyped in part)
 
 
+def traced(function: Callable[[], R]) -> R:
+    """Return what ``function`` would, with shapes and types in place of arrays: nothing is computed."""
+    return jax.eval_shape(function)  # pyright: ignore[reportUnknownMemberType] (as that of jit)
+
+
 def value_and_grad(
     f: Callable[Concatenate[T, P], R], has_aux: bool = False
 ) -> Callable[Concatenate[T, P], tuple[R, T]]:

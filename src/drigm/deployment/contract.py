@@ -22,6 +22,7 @@ from drigm.core.types import Described, EnvSpec
 from drigm.deployment.agent import check_safety
 from drigm.deployment.files import SCHEMA, digest
 from drigm.deployment.networks import own_readings
+from drigm.envs.subprocess.source import SOURCE_KINDS
 
 HOLD_STEPS, STALE_STEPS, LATE_STEPS = 3, 12, 2  # where the user says nothing else
 NOTHING = Described()
@@ -143,7 +144,7 @@ def _memory(network: Network) -> list[dict[str, Any]]:
 def _trained(config: TrainConfig, seed: int) -> dict[str, Any]:
     kind, colon, name = config.env.partition(":")
     return {
-        "env": kind + colon + (name.rpartition("/")[2] if kind == "pettingzoo" else name),  # without folders
+        "env": kind + colon + (name.rpartition("/")[2] if kind in SOURCE_KINDS else name),  # without folders
         "method": method_name(config),
         "seed": seed,
         "steps": config.steps,

@@ -1,14 +1,18 @@
-"""Environments by id: ``kind:name``. Adding a kind is one line in `KINDS`."""
+"""Environments by id: ``kind:name``. Adding a kind is one line in `KINDS`; from outside it is `register_env`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from drigm.core.errors import UserError, choose, shown
+from drigm.core.config import checked, refuse_unknown
+from drigm.core.errors import UserError, check, shown
+from drigm.core.plugins import join, look_up
+from drigm.core.presets import KIND_SETTINGS, PARALLEL
 from drigm.envs.api import Environment, Shift
 from drigm.envs.building import dataset, one_step
 from drigm.envs.energyplus.environment import energyplus
+from drigm.envs.imported import IMPORTED, OBJECT, imported_record
 from drigm.envs.jaxmarl import mpe, smax
 from drigm.envs.shifts import shift_suite
 from drigm.envs.subprocess import environment
@@ -52,6 +56,18 @@ def _supply_parts() -> dict[str, list[str]]:
     return {"INSTANCE": list(network.CHAINS), "OPTION": options}
 
 
+def _from_python(kind: str) -> Callable[..., Environment]:
+    """Return the ``make`` of environments that are records of Python code: ``python:`` and ``object:`` names."""
+
+    def make(name: str) -> Environment:
+        found = imported_record("env", f"{kind}:{name}")
+        told = f"it is {shown(found)}, not a drigm.envs.api.Environment; a PettingZoo environment is pettingzoo:{name}"
+        check(isinstance(found, Environment), "env", f"{kind}:{name}", told)
+        return found
+
+    return make
+
+
 KINDS: dict[str, Kind] = {
     "building": Kind(one_step.building, "building:BUILDING/CITY or building:BUILDING/WEATHER/GROUND", _building_parts),
     "energyplus": Kind(
@@ -78,6 +94,14 @@ KINDS: dict[str, Kind] = {
     "smax": Kind(smax.smax, "smax:SCENARIO", lambda: {"SCENARIO": smax.scenarios()}),
     "supply": Kind(base_stock.supply, "supply:INSTANCE, with ?OPTION=VALUE&...", _supply_parts),
     "tabular": Kind(tabular.tabular, "tabular:NAME", lambda: {"NAME": list(tabular.PROBLEMS)}),
+    IMPORTED: Kind(
+        _from_python(IMPORTED),
+        "python:MODULE:ATTRIBUTE or python:FILE.py:ATTRIBUTE, with ?OPTION=VALUE&...",
+        lambda: {"ATTRIBUTE": ["any drigm.envs.api.Environment, or function that returns one"]},
+    ),
+    OBJECT: Kind(
+        _from_python(OBJECT), "object:NAME", lambda: {"NAME": ["what drigm.train(env=...) was given, in that process"]}
+    ),
 }
 
 
@@ -91,7 +115,37 @@ def make_env(env_id: str, **options: Any) -> Environment:
         raise UserError(
             f"env: {shown(env_id)} is not allowed; ids look like building:OfficeSmall/Tucson (see drigm list)."
         )
-    return KINDS[choose("env", kind, tuple(KINDS))].make(name, **options)
+    return look_up("env", kind, KINDS).make(name, **options)
 
 
-__all__ = ["KINDS", "SUBPROCESS_KINDS", "Environment", "Kind", "Shift", "make_env", "shift_suite"]
+def register_env(
+    kind: str,
+    make: Callable[..., Environment],
+    *,
+    pattern: str = "",
+    parts: Callable[[], dict[str, list[str]]] = dict,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Make ids ``kind:NAME`` mean ``make(NAME)`` in this process and, from a plug-in, everywhere.
+
+    Args:
+        kind: what stands before the colon.
+        make: returns an `Environment` of the text behind the colon, or raises `drigm.UserError`.
+        pattern: how `drigm list` shows ids of this kind; by default ``kind:NAME``.
+        parts: what may stand in each place of the pattern.
+        settings: what a training uses where neither the user nor the preset says otherwise, fields of
+            `drigm.core.config.TrainConfig`; by default those of small tasks (`drigm.core.presets.PARALLEL`).
+
+    Raises:
+        UserError: the kind is taken or malformed, ``make`` is no function, or a setting is unknown or out of range.
+    """
+    for what, given in (("make", make), ("parts", parts)):
+        check(callable(given) and not isinstance(given, tuple), what, given, f"a function, for the kind {shown(kind)}")
+    settings = PARALLEL if settings is None else settings
+    refuse_unknown(dict(settings))
+    settings = {name: checked(name, value) for name, value in settings.items()}
+    join("env", KINDS, kind, Kind(make, pattern or f"{kind}:NAME", parts))
+    KIND_SETTINGS[kind] = settings
+
+
+__all__ = ["KINDS", "SUBPROCESS_KINDS", "Environment", "Kind", "Shift", "make_env", "register_env", "shift_suite"]

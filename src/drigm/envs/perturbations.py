@@ -23,6 +23,7 @@ state, which only training sees, stays true; agents that are not alive are left 
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -31,6 +32,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from drigm.core.errors import UserError, check, choose, shown
+from drigm.core.plugins import load_plugins
 from drigm.core.types import Array, EnvSpec, PyTree, TimeStep
 from drigm.envs.api import Environment, Held, Strength
 
@@ -236,6 +238,7 @@ PERTURBATIONS: dict[str, Perturbation] = {
     "agent_erratic": _fails("acts at random", _at_random),
     "agent_faults": Perturbation("chance that some agent, any of them, idles for a step", 1.0, act=_faults_act),
 }
+BUILT_IN = tuple(PERTURBATIONS)  # those from outside: `drigm.envs.register_perturbation`
 
 
 class Perturbed(NamedTuple):
@@ -325,17 +328,20 @@ def wrap(env: Environment, strengths: Mapping[str, float]) -> Environment:
 
 
 def _ordered(strengths: Mapping[str, Any]) -> list[str]:
-    """In the registry's order, whatever order a pytree gave them."""
-    return [name for name in PERTURBATIONS if name in strengths]
+    """Return the names in one order, whatever a pytree gave: drigm's own, then the others by name."""
+    return [name for name in (*BUILT_IN, *sorted(PERTURBATIONS.keys() - set(BUILT_IN))) if name in strengths]
 
 
 def _key(key: Array, name: str, use: int) -> Array:
     """A key of its own for every perturbation and use; the environment keeps ``key`` itself."""
-    return jax.random.fold_in(key, 1_000_003 + 3 * list(PERTURBATIONS).index(name) + use)
+    place = BUILT_IN.index(name) if name in BUILT_IN else 1_000 + (zlib.crc32(name.encode()) >> 3)  # below 2**30
+    return jax.random.fold_in(key, 1_000_003 + 3 * place + use)
 
 
 def check_strength(env: Environment, name: str, strength: Strength) -> None:
     """Raise `UserError` unless ``env`` can be perturbed by ``name`` with ``strength``."""
+    if name not in PERTURBATIONS and name not in env.parameters:
+        load_plugins()
     choose("perturb", name, [*PERTURBATIONS, *env.parameters])
     if name in env.parameters:
         low, ends = env.parameters[name].lowest, strength[:2] if isinstance(strength, Held) else strength

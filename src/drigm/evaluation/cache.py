@@ -10,6 +10,7 @@ import numpy as np
 
 from drigm.core.config import TrainConfig
 from drigm.core.errors import warn
+from drigm.envs.imported import object_mark
 from drigm.envs.shifts import Grid, default_suite
 from drigm.envs.subprocess.source import origin, source_file
 from drigm.evaluation.evaluate import evaluate_together, with_controllers
@@ -117,6 +118,8 @@ def _stored(
 
 def _source(config: TrainConfig, env_id: str) -> dict[str, object]:
     """The digest of the file that the environment ``env_id`` is made by, where it is one of the user's."""
+    if (mark := object_mark("env", env_id)) is not None:  # another object of the same name may follow
+        return {"source": mark}
     parts = origin(env_id)
     source = None if parts is None else source_file(parts, config.env_python)
     return {} if source is None else {"source": file_digest(source)}

@@ -4,23 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+from drigm.algorithms.factorizations import Factorization
+from drigm.algorithms.uncertainty import UncertaintySet
+from drigm.core.choice import Choice
 from drigm.core.errors import UserError, as_path
+from drigm.envs.api import Environment
 from drigm.envs.subprocess.environment import name_of
+from drigm.runtime.devices import use_cores
 from drigm.training.runs import Run, train_run
-from drigm.training.settings import settle
-
-
-class Choice(NamedTuple):
-    """A factorization or an uncertainty set with its settings; make one with `VDN`, `TotalVariation`, ...
-
-    Settings that are None are left to the preset, then to the default.
-    """
-
-    field: str
-    name: str
-    settings: dict[str, Any]
+from drigm.training.settings import named_object, settle
 
 
 def VDN() -> Choice:  # noqa: N802 (named like the class that a user expects)
@@ -65,9 +59,9 @@ def KullbackLeibler(rho: float | None = None) -> Choice:  # noqa: N802 (named li
 
 
 def train(
-    env: str | Callable[..., Any] = "building:OfficeSmall/Tucson",
-    factorization: Choice | str = "qmix",
-    uncertainty: Choice | str = "nominal",
+    env: str | Environment | Callable[..., Any] = "building:OfficeSmall/Tucson",
+    factorization: Choice | Factorization | str = "qmix",
+    uncertainty: Choice | UncertaintySet | str = "nominal",
     *,
     out: str | Path | None = None,
     quiet: bool = False,
@@ -77,11 +71,12 @@ def train(
     """Train a team and return its `Run`.
 
     Args:
-        env: environment id, see ``drigm list``; or a function that returns a PettingZoo `ParallelEnv` (worker
-            processes import it, so it must have a name in a module or script).
-        factorization: `VDN` (), `QMIX` () or `QTRAN` (), or their name.
+        env: environment id, see ``drigm list``; a `drigm.envs.api.Environment`; or a function that returns a PettingZoo
+            `ParallelEnv` (worker processes import it, so it must have a name in a module or script).
+        factorization: `VDN` (), `QMIX` () or `QTRAN` (), or their name; or a record of your own.
         uncertainty: `Nominal` (), `Contamination` (rho), `TotalVariation` (rho), `ChiSquare` (rho) or
-            `KullbackLeibler` (rho), or their name.
+            `KullbackLeibler` (rho), or their name; or a set of your own, as in ``MySet(rho=0.1)``. What
+            config.json calls records of your own is said in docs/plug-ins.md.
         out: the run directory; by default a new one under ``runs/``.
         quiet: show no progress.
         log: loggers besides the CSV files, as in ``log="tensorboard,wandb"``; see `drigm.storage.loggers`.
@@ -94,9 +89,11 @@ def train(
         draw_learning_curve,  # matplotlib: a second that `import drigm` need not take
     )
 
-    env = env if isinstance(env, str) else name_of(env)
+    use_cores()  # what comes from outside may compute as soon as it is imported
+    if isinstance(env, Environment):
+        env = named_object(env)[1]
     chosen = {
-        "env": env,
+        "env": env if isinstance(env, str) else name_of(env),
         **_resolve("factorization", factorization),
         **_resolve("uncertainty", uncertainty),
     }
@@ -109,9 +106,13 @@ def train(
     return run
 
 
-def _resolve(field: str, choice: Choice | str) -> dict[str, Any]:
+def _resolve(field: str, choice: Any) -> dict[str, Any]:
+    """Return the settings that a choice, a record or a name stands for."""
+    if isinstance(choice, UncertaintySet | Factorization):
+        choice = choice()
     if isinstance(choice, Choice) and choice.field == field:
-        return {field: choice.name, **{name: value for name, value in choice.settings.items() if value is not None}}
+        name = choice.chosen if isinstance(choice.chosen, str) else named_object(choice.chosen)[1]
+        return {field: name, **{name: value for name, value in choice.settings.items() if value is not None}}
     if isinstance(choice, str):
         return {field: choice}
-    raise UserError(f"{field}: {choice!r} is not allowed; give a name or one of drigm's choices for it.")
+    raise UserError(f"{field}: {choice!r} is not allowed; give a name, one of drigm's choices for it, or a record.")

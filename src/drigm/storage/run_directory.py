@@ -347,8 +347,11 @@ def default_path(config: TrainConfig) -> Path:
     Raises:
         UserError: it cannot be made.
     """
-    place = re.sub(r"[^\w.=-]+", "-", config.env.rpartition(":")[2], flags=re.ASCII).strip("-.")
-    what = f"{place[:LONGEST_PLACE]}-{config.factorization}-{config.uncertainty}"
+    env, *method = (
+        re.sub(r"[^\w.=-]+", "-", name.rpartition(":")[2], flags=re.ASCII).strip("-.")[:LONGEST_PLACE]
+        for name in (config.env, config.factorization, config.uncertainty)
+    )
+    what = "-".join([env, *method])
     what += f"-{config.rho:g}" if config.rho else ""
     base, number = Path("runs") / f"{what}-{time.strftime('%Y%m%d-%H%M%S')}", 1
     try:

@@ -37,7 +37,7 @@ from drigm.training.loop import (
 )
 from drigm.training.programs import Train, make_train
 from drigm.training.session import Member, Session
-from drigm.training.settings import check_replay, make_run_env, resolve
+from drigm.training.settings import check_replay, make_run_env, named_object, resolve
 from drigm.training.subprocess_loop import make_subprocess_train
 from drigm.training.trust import Named, check_unchanged, open_environment, provenance
 
@@ -267,21 +267,27 @@ def _train_missing(missing: Sequence[Run], file: Path, quiet: bool, log: Log, pr
         train_session(Session(members, missing[0].env, made, file, resume_hint, quiet, parse_log(log)))
 
 
-def load_run(path: str | Path, *, trust: bool = False, env: str = "", env_python: str = "") -> Run:
+def load_run(
+    path: str | Path, *, trust: bool = False, env: str = "", env_python: str = "", objects: Sequence[Any] = ()
+) -> Run:
     """Return the run at ``path``.
 
-    A run of an environment in another process opens as it is where this user has trained it on this machine. Somebody
-    else's would import, or start, what its files name: say which environment, or that you trust it (SECURITY.md).
+    A run whose settings name a module opens as it is where this user has trained it on this machine. Somebody else's
+    would import, or start, what its files name: say which environment, or that you trust it (SECURITY.md).
 
     Args:
         path: of the run directory.
         trust: import and start whatever the run names.
         env: the run's environment, named again; its file may lie in another folder now.
         env_python: the run's interpreter, named again.
+        objects: environments, uncertainty sets and factorizations that the run was trained with as objects: nothing is
+            imported for them, and those that no module holds have to be passed again.
 
     Raises:
         UserError: there is no run, its environment cannot be made, or nobody has said that it may be.
     """
+    for record in objects:
+        named_object(record)
     directory = RunDirectory(as_path("run", path))
     config = directory.load_config()
     env_id = open_environment(directory.path, config, directory.load_system(), Named(trust, env, env_python))

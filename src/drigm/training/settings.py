@@ -8,19 +8,54 @@ from collections.abc import Sequence
 from typing import Any
 
 from drigm.algorithms.baselines import BASELINES
-from drigm.algorithms.factorizations import FACTORIZATIONS
+from drigm.algorithms.factorizations import (
+    FACTORIZATIONS,
+    Factorization,
+    checked_factorization,
+    factorization_called,
+)
 from drigm.algorithms.method import ORDERED_HEADS
-from drigm.algorithms.uncertainty import SETS, check_radius
+from drigm.algorithms.uncertainty import (
+    SETS,
+    UncertaintySet,
+    check_radius,
+    checked_uncertainty,
+    uncertainty_called,
+)
 from drigm.core.config import TrainConfig, validate
 from drigm.core.errors import check, choose
+from drigm.core.plugins import load_plugins
 from drigm.core.presets import PRESETS, with_preset
-from drigm.envs import SUBPROCESS_KINDS, make_env
+from drigm.envs import KINDS, SUBPROCESS_KINDS, make_env
 from drigm.envs.api import Environment
+from drigm.envs.imported import give
 from drigm.envs.persistent import check_ranges, parse_ranges, with_context
 from drigm.envs.perturbations import parse_grid
 from drigm.envs.shifts import SOURCES
 from drigm.envs.subprocess.source import located
 from drigm.runtime.devices import memory_bytes
+
+
+def named_object(record: Any) -> tuple[str, str]:
+    """Take in a record that Python code passes, and return the setting that it is for and its name there.
+
+    A record of a registry has its name there; see `drigm.envs.imported` for the others.
+
+    Raises:
+        UserError: it is no environment, uncertainty set or factorization, or does not work on arrays.
+    """
+    if isinstance(record, Environment):
+        return "env", give("env", record, record.spec.name)
+    told = "give a drigm.envs.api.Environment, an UncertaintySet or a Factorization"
+    check(isinstance(record, UncertaintySet | Factorization), "object", record, told)
+    if isinstance(record, UncertaintySet):
+        field, registry = "uncertainty", SETS
+        checked_uncertainty(record)
+    else:
+        field, registry = "factorization", FACTORIZATIONS
+        checked_factorization(record)
+    own = registry.get(record.name) is record
+    return field, record.name if own else give(field, record, record.name)
 
 
 def settle(settings: dict[str, Any]) -> TrainConfig:
@@ -29,36 +64,39 @@ def settle(settings: dict[str, Any]) -> TrainConfig:
     Raises:
         UserError: a name is unknown, or an uncertainty set comes without its radius.
     """
+    if str(settings.get("env", "")).partition(":")[0] not in KINDS:
+        load_plugins()  # a kind from outside brings settings of its own
     filled = with_preset(settings)
     config = TrainConfig().replace(**filled)
-    if "rho" not in filled and config.uncertainty in SETS:
-        check_radius(SETS[config.uncertainty], None)
+    if "rho" not in filled and isinstance(config.uncertainty, str):
+        check_radius(uncertainty_called(config.uncertainty), None)
     return config
 
 
 def resolve(config: TrainConfig) -> tuple[TrainConfig, Environment]:
     """Check the config as a whole, names and combinations included, and make its environment.
 
-    In the config that is returned, an environment's file and its interpreter have their absolute paths.
+    In the config that is returned, files that it names and its interpreter have their absolute paths.
     """
     config = validate(config)
     python = config.env_python
     if os.path.dirname(python):  # a link of a venv stays one: what it points to has none of the venv's packages
         config = config.replace(env_python=os.path.abspath(python))
-    config = config.replace(env=located(config.env, config.env_python))
+    named = {name: located(getattr(config, name)) for name in ("factorization", "uncertainty")}
+    config = config.replace(env=located(config.env, config.env_python), **named)
     return config, make_run_env(config, config.env)
 
 
 def make_run_env(config: TrainConfig, env_id: str) -> Environment:
     """Check names and combinations of a valid config, and make its environment, called ``env_id`` here."""
-    choose("factorization", config.factorization, tuple(FACTORIZATIONS))
-    choose("uncertainty", config.uncertainty, tuple(SETS))
+    factorization_called(config.factorization)
+    uncertainty_called(config.uncertainty)
     choose("preset", config.preset, tuple(PRESETS))
     choose("baseline", config.baseline, tuple(BASELINES))
     _check_method(config)
     env = make_env(env_id, **_subprocess_options(config))
     bounded = math.isfinite(env.spec.reward_range[0]) or config.fail_value != "auto"
-    needs = (BASELINES[config.baseline].uncertainty or SETS[config.uncertainty]).can_fail
+    needs = (BASELINES[config.baseline].uncertainty or uncertainty_called(config.uncertainty)).can_fail
     told = f"{config.env} does not declare a reward_range: give a number below every value (sum of rewards)"
     check(bounded or not needs, "fail_value", config.fail_value, told)
     known = SOURCES in env.shifts or not BASELINES[config.baseline].needs_sources
@@ -93,7 +131,7 @@ def _with_worlds(config: TrainConfig, env: Environment) -> Environment:
 
 def _check_discount(config: TrainConfig, env: Environment) -> None:
     """Raise `UserError` where values have no limit: nothing is discounted, and episodes that are cut go on for ever."""
-    uncertainty = BASELINES[config.baseline].uncertainty or SETS[config.uncertainty]
+    uncertainty = BASELINES[config.baseline].uncertainty or uncertainty_called(config.uncertainty)
     discounts = config.gamma < 1.0 or (uncertainty.discounts and config.rho > 0.0)
     message = f"below 1: episodes of {config.env} never terminate, and truncation bootstraps"
     check(discounts or env.spec.terminates, "gamma", config.gamma, message)
@@ -109,11 +147,11 @@ def _subprocess_options(config: TrainConfig) -> dict[str, Any]:
 def _check_method(config: TrainConfig) -> None:
     """Raise `UserError` for a radius without a set, and for baselines that cannot be combined with the rest."""
     baseline = BASELINES[config.baseline]
-    uncertainty = baseline.uncertainty or SETS[config.uncertainty]
+    uncertainty = baseline.uncertainty or uncertainty_called(config.uncertainty)
     check_radius(uncertainty, config.rho)
     plain = config.uncertainty == "nominal" or baseline.uncertainty is None
     check(plain, "uncertainty", config.uncertainty, f"nominal with baseline {baseline.name}")
-    additive = FACTORIZATIONS[config.factorization].additive
+    additive = factorization_called(config.factorization).additive
     check(
         not baseline.private or additive,
         "factorization",
@@ -122,7 +160,7 @@ def _check_method(config: TrainConfig) -> None:
     )
     told = f"0 with baseline {baseline.name}, in which every agent has a nature of its own"
     check(not (baseline.private and config.agent_rho), "agent_rho", config.agent_rho, told)
-    monotone = FACTORIZATIONS[config.factorization].consistency is None
+    monotone = factorization_called(config.factorization).consistency is None
     known = monotone or not config.agent_rho or config.agent_fault != "random"
     check(known, "agent_fault", config.agent_fault, f"idle or stuck with factorization {config.factorization}")
     robust = not baseline.private or uncertainty.max_rho > 0.0

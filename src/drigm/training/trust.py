@@ -1,7 +1,7 @@
-"""Whose environment a run names: opening somebody else's run must not import or start what its files ask for.
+"""Whose code a run names: opening somebody else's run must not import or start what its files ask for.
 
-A run of an environment that lives in another process is signed when it is created, with a key that only this user can
-read. A run without that signature opens where the caller names its environment again, or says that it is trusted.
+A run whose settings name a module or an interpreter is signed when it is created, with a key that only this user can
+read. A run without that signature opens where the caller names what would be run again, or says that it is trusted.
 SECURITY.md has the whole rule.
 """
 
@@ -20,11 +20,14 @@ from typing import Any, NamedTuple
 
 from drigm.core.config import TrainConfig
 from drigm.core.errors import UserError, check, warn
+from drigm.core.plugins import SESSION, origins
 from drigm.envs import SUBPROCESS_KINDS
-from drigm.envs.subprocess.source import installed, located, origin, root_of, source_file
+from drigm.envs.imported import IMPORTED, is_given
+from drigm.envs.subprocess.source import SOURCE_KINDS, installed, located, origin, root_of, source_file
 from drigm.runtime.files import file_digest, is_own
 
 KEY_BYTES = 32
+METHOD = ("factorization", "uncertainty")  # settings that may name code besides the environment's
 TRIES, WAIT_S = 20, 0.05  # until another process has written the key that it is making
 
 
@@ -43,18 +46,31 @@ class Named(NamedTuple):
 
 
 def provenance(config: TrainConfig) -> dict[str, Any]:
-    """Return what a new run's system.json holds of its environment: file, digest, signature; {} where nothing is run.
+    """Return what a new run's system.json holds of the code that its settings name; {} where they name none.
+
+    Of what is imported: file, digest, signature. Of what plug-ins brought: the package and its version.
 
     Raises:
-        UserError: the environment's file cannot be read.
+        UserError: a file cannot be read.
     """
+    kind = config.env.partition(":")[0]
+    names = [("env", kind), *((field, getattr(config, field)) for field in METHOD)]
+    brought = {name: origins()[field, name] for field, name in names if (field, name) in origins()}
+    brought = {name: package for name, package in brought.items() if package != SESSION}
+    found = {"plugins": brought} if brought else {}
     if not _asks(config):
-        return {}
-    parts = origin(config.env)
-    file = None if parts is None else source_file(parts, config.env_python)
-    record = {} if file is None else {"file": str(file), "sha256": file_digest(file)}
+        return found
+    record: dict[str, Any] = _source(config.env, config.env_python)
+    record |= {field: source for field in METHOD if (source := _source(getattr(config, field)))}
     key = _key(create=True)
-    return {"environment": record if key is None else {**record, "signature": _signature(key, config, record)}}
+    return {**found, "environment": record if key is None else {**record, "signature": _signature(key, config, record)}}
+
+
+def _source(name: str, python: str = "") -> dict[str, str]:
+    """Return the file that ``name`` is imported from, with its digest; {} where there is none."""
+    parts = origin(name)
+    file = None if parts is None else source_file(parts, python)
+    return {} if file is None else {"file": str(file), "sha256": file_digest(file)}
 
 
 def open_environment(path: Path, config: TrainConfig, facts: Any, named: Named, *, exactly: bool = False) -> str:
@@ -81,18 +97,23 @@ def open_environment(path: Path, config: TrainConfig, facts: Any, named: Named, 
     asks = _asks(config)
     if not (named.trust or _is_signed(config, record)):
         for field, value in asks.items():
+            again = "pass it again (objects=[it] in Python)" if field in METHOD else "name it again with "
+            again += "" if field in METHOD else f"--{field.replace('_', '-')}"
             told = (
-                f"opening {path} would run it, and this user has not trained that run here: name it again with "
-                f"--{field.replace('_', '-')}, or give --trust if you trust whoever made the run"
+                f"opening {path} would run it, and this user has not trained that run here: {again}, or give --trust "
+                "if you trust whoever made the run"
             )
-            check(getattr(named, field) != "", field, value, told)
+            check(getattr(named, field, "") != "" or is_given(field, value), field, value, told)
     python = asks.get("env_python", "")
     told = f"it means another file in every folder: write its absolute path into {path / 'config.json'}"
     check(not os.path.dirname(python) or os.path.isabs(python), "env_python", python, told)
-    env = _chosen(config, named.env, record)
+    env = config.env if is_given("env", config.env) else _chosen(config, named.env, record)
     if not named.env and "file" not in record and env != config.env:
         warn(f"env: {config.env!r} has no folder in {path}; taking {env!r}.")
-    _check_source(config, env, record, refuse=exactly and not named.env)
+    _check_source("env", env, record, config.env_python, refuse=exactly and not named.env)
+    for field in METHOD:
+        there = record.get(field)
+        _check_source(field, getattr(config, field), there if isinstance(there, dict) else {}, refuse=exactly)
     return env
 
 
@@ -102,9 +123,10 @@ def check_unchanged(path: Path, config: TrainConfig, facts: Any, *, exactly: boo
 
 
 def _asks(config: TrainConfig) -> dict[str, str]:
-    """The settings by which making the environment runs something that does not come with drigm."""
+    """The settings by which making the environment or the method runs something that does not come with drigm."""
     kind = config.env.partition(":")[0]
-    asks = {"env": config.env} if kind == "pettingzoo" else {}
+    asks = {"env": config.env} if kind in SOURCE_KINDS else {}
+    asks |= {field: name for field in METHOD if (name := getattr(config, field)).startswith(f"{IMPORTED}:")}
     return asks | ({"env_python": config.env_python} if kind in SUBPROCESS_KINDS and config.env_python else {})
 
 
@@ -121,20 +143,22 @@ def _chosen(config: TrainConfig, named: str, record: dict[str, Any]) -> str:
     return str(theirs._replace(folder=root_of(file, theirs.module)))  # not found by its name any more
 
 
-def _check_source(config: TrainConfig, env: str, record: dict[str, Any], *, refuse: bool) -> None:
-    """Say in one line, or refuse, that the source ``env`` is not the one that the run began with."""
-    parts = origin(env)
+def _check_source(field: str, name: str, record: dict[str, Any], python: str = "", *, refuse: bool) -> None:
+    """Say in one line, or refuse, that the source of ``name`` is not the one that the run began with."""
+    parts = origin(name)
     if parts is None or not (parts.folder or "file" in record):
         return
-    file = source_file(parts, config.env_python)
-    again = "name the environment where it lies now, with --env"
-    check(file is not None, "env", config.env, f"its file is not there any more: {again}")
+    file = source_file(parts, python)
+    again = "name the environment where it lies now, with --env" if field == "env" else "put it back"
+    check(file is not None, field, name, f"its file is not there any more: {again}")
     if file is None or not isinstance(record.get("sha256"), str) or file_digest(file) == record["sha256"]:
         return
     if refuse:
-        told = f"{file} has changed since the run began: give the file back, or name it with --env to go on with it"
-        raise UserError(f"env: {config.env!r} is not allowed; {told}.")
-    warn(f"env: {file} has changed since this run was trained; what follows is of the file as it is now.")
+        again = ", or name it with --env to go on with it" if field == "env" else ""
+        raise UserError(
+            f"{field}: {name!r} is not allowed; {file} has changed since the run began: give the file back{again}."
+        )
+    warn(f"{field}: {file} has changed since this run was trained; what follows is of the file as it is now.")
 
 
 def _is_signed(config: TrainConfig, record: dict[str, Any]) -> bool:
@@ -144,7 +168,10 @@ def _is_signed(config: TrainConfig, record: dict[str, Any]) -> bool:
 
 
 def _signature(key: bytes, config: TrainConfig, record: dict[str, Any]) -> str:
-    text = json.dumps(["drigm-environment-1", config.env, config.env_python, record.get("file"), record.get("sha256")])
+    signed = ["drigm-environment-1", config.env, config.env_python, record.get("file"), record.get("sha256")]
+    # Nothing more where the method names no code: runs of earlier versions stay signed.
+    signed += [[field, name, record.get(field)] for field, name in _asks(config).items() if field in METHOD]
+    text = json.dumps(signed, sort_keys=True)
     return hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
 
 

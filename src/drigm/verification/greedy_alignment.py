@@ -12,7 +12,7 @@ import numpy as np
 
 from drigm.agents import rollout
 from drigm.agents.recurrent import RecurrentAgents
-from drigm.algorithms.factorizations import FACTORIZATIONS, Factorization, Team
+from drigm.algorithms.factorizations import Factorization, Team, factorization_called
 from drigm.algorithms.windows import of_the_living
 from drigm.core.errors import UserError, check
 from drigm.core.types import Array, PyTree, standardise
@@ -77,7 +77,7 @@ def verify_run(run: Run) -> Alignment:
         str(run.path),
         "its environment lives in another process; verify needs one in JAX",
     )
-    env, factorization = run.env, FACTORIZATIONS[run.config.factorization]
+    env, factorization = run.env, factorization_called(run.config.factorization)
     weights = run.weights()
 
     def one(agents: RecurrentAgents, mixer: PyTree, key: Array) -> tuple[Array, Array]:

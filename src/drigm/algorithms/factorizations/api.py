@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Float32, Int
 
+from drigm.core.choice import Choice
 from drigm.core.types import Array, PyTree
 
 
@@ -51,3 +52,7 @@ class Factorization(NamedTuple):
     joint_value: Callable[[PyTree, Team], Array]
     consistency: Callable[[PyTree, Team, Team, Array, tuple[float, float]], Array] | None = None
     additive: bool = False
+
+    def __call__(self, **settings: Any) -> Choice:
+        """Return the choice of this factorization with ``settings``, such as ``mixer_embed=16``, for `drigm.train`."""
+        return Choice("factorization", self, settings)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from jaxtyping import Float
 
+from drigm.core.choice import Choice
 from drigm.core.types import Array
 
 
@@ -44,6 +45,10 @@ class UncertaintySet(NamedTuple):
     can_fail: bool = False
     discounts: bool = False
     max_rho: float = 1.0
+
+    def __call__(self, rho: float | None = None, fail_value: float | str | None = None) -> Choice:
+        """Return the choice of this set with a radius, for `drigm.train`; None leaves a setting to the preset."""
+        return Choice("uncertainty", self, {"rho": rho, "fail_value": fail_value})
 
 
 def dual_loss(uncertainty: UncertaintySet, dual_tm1: Dual, v_t: Array, rho: Array) -> Array:

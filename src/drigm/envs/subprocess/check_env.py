@@ -8,6 +8,9 @@ from collections.abc import Callable
 from typing import Any
 
 from drigm.core.errors import UserError, check
+from drigm.envs import make_env
+from drigm.envs.api import Environment
+from drigm.envs.check_jax import jax_findings
 from drigm.envs.subprocess.environment import name_of
 from drigm.envs.subprocess.source import located
 from drigm.envs.subprocess.vector import STEP_SECONDS, SubprocessSource, ask
@@ -18,7 +21,7 @@ from drigm.envs.subprocess.worker.parallel_env import ParallelAdapter
 
 
 def check_env(
-    env: str | Callable[..., Any] | Any,
+    env: str | Environment | Callable[..., Any] | Any,
     *,
     episodes: int = 3,
     limit: int = 10_000,
@@ -31,10 +34,11 @@ def check_env(
     what they must not depend on; a ``"warning"`` says that something is odd.
 
     Args:
-        env: ``pettingzoo:package.module:factory``, ``smac:MAP``, ``energyplus:BUILDING/CITY``, a factory, or a
+        env: an environment in JAX (`drigm.envs.api.Environment`) or the id of one, as in ``python:FILE.py:ATTRIBUTE``;
+            ``pettingzoo:package.module:factory``, ``smac:MAP``, ``energyplus:BUILDING/CITY``, a factory, or a
             PettingZoo `ParallelEnv` itself, which is copied to see whether two of them disturb each other.
         episodes: how many to play.
-        limit: steps after which an episode counts as endless.
+        limit: steps after which an episode counts as endless, or, in JAX, is left.
         python: interpreter that runs a named environment, if not this one.
         timeout: seconds that a step of a named environment may take.
 
@@ -44,15 +48,14 @@ def check_env(
     check(episodes >= 1, "episodes", episodes, "at least 1")
     check(limit >= 1, "limit", limit, "at least 1")
     check(0.0 < timeout < math.inf, "timeout", timeout, "a number of seconds above 0")
+    if isinstance(env, Environment):
+        return jax_findings(env, episodes=episodes, limit=limit)
     if not isinstance(env, str | type) and (_has(env, "possible_agents") or not callable(env)):
         return findings(_maker(env), episodes=episodes, limit=limit)
     text = located(env if isinstance(env, str) else name_of(env), python)
-    kind, colon, name = text.partition(":")
-    told = (
-        "give pettingzoo:package.module:factory, smac:MAP or energyplus:BUILDING/CITY; drigm's own are checked by its "
-        "tests"
-    )
-    check(bool(colon) and kind in KINDS, "env", text, told)
+    kind, _, name = text.partition(":")
+    if kind not in KINDS:  # one in JAX
+        return jax_findings(make_env(text), episodes=episodes, limit=limit)
     request = {"do": "check", "episodes": episodes, "limit": limit}
     try:
         found = ask(SubprocessSource(kind, name, python, 1, timeout=timeout), request, "while it was checked")[

@@ -1,4 +1,4 @@
-"""Where a PettingZoo environment's source lies: absolute places, so that a run means the same from every folder."""
+"""Where the source of what an id names lies: absolute places, so that a run means the same from every folder."""
 
 from __future__ import annotations
 
@@ -24,27 +24,29 @@ for end in range(2, len(names) + 1):
 print(spec.origin or "namespace" if spec else "")
 """
 FIND_SECONDS = 60.0
+SOURCE_KINDS = ("pettingzoo", "python")  # whose ids name a module
 
 
 class Origin(NamedTuple):
-    """The parts of ``pettingzoo:FOLDER/MODULE:FACTORY?OPTIONS``; ``folder`` is "" where the module is installed."""
+    """The parts of ``KIND:FOLDER/MODULE:FACTORY?OPTIONS``; ``folder`` is "" where the module is installed."""
 
     folder: str
     module: str  # package.module, or file.py
     rest: str  # the factory and its options
+    kind: str = "pettingzoo"
 
     def __str__(self) -> str:
-        return f"pettingzoo:{os.path.join(self.folder, self.module)}:{self.rest}"
+        return f"{self.kind}:{os.path.join(self.folder, self.module)}:{self.rest}"
 
 
 def origin(env_id: str) -> Origin | None:
-    """Return the parts of a PettingZoo environment's id; None for another kind, or an id that names nothing."""
+    """Return the parts of an id of a `SOURCE_KINDS`; None for another kind, or an id that names nothing."""
     kind, _, name = env_id.partition(":")
     target, mark, options = name.partition("?")
     place, _, factory = target.rpartition(":")
-    if kind != "pettingzoo" or not place:
+    if kind not in SOURCE_KINDS or not place:
         return None
-    return Origin(*os.path.split(place), factory + mark + options)
+    return Origin(*os.path.split(place), factory + mark + options, kind)
 
 
 def located(env_id: str, python: str = "") -> str:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from drigm.core.naming import short
 from drigm.evaluation.statistics import per_world
 from drigm.report.figures.curves import Band, leaders, learning_bands
 from drigm.report.figures.style import save
@@ -14,7 +15,7 @@ from drigm.training.runs import Run
 
 def draw_learning_curve(run: Run) -> None:
     """Save the run's learning curve (score of the exploring team over environment steps) in its directory."""
-    band, label = learning_band([run], "score"), f"{run.config.factorization} {run.config.uncertainty}"
+    band, label = learning_band([run], "score"), f"{short(run.config.factorization)} {short(run.config.uncertainty)}"
     title = "No values yet" if band is None else leaders({label: band.intervals[-1]}, "at the end")
     bands = {} if band is None else {label: band}
     save(learning_bands(bands, ylabel="Score while exploring", title=title), run.directory.curve_file)
