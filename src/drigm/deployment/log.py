@@ -185,13 +185,23 @@ def read_log(path: Path) -> Log:
 
 def _check_header(header: Mapping[str, Any]) -> None:
     """Raise `KeyError`, `TypeError` or `ValueError` where something lacks that readers need."""
-    str(header["env"]), str(header["team"]), header["controller"], header["has_wins"], header["seed"], header["started"]
+    _require(header, "env", "team", "controller", "has_wins", "seed", "started")
     for agent in header["agents"]:
-        str(agent["name"]), [(str(one["name"]), one["unit"]) for one in agent["readings"]]
+        _require(agent, "name")
+        for reading in agent["readings"]:
+            _require(reading, "name", "unit")
         actions = agent["actions"]
-        int(actions["first"]), int(actions["count"]), actions["names"], actions["values"], actions["meaning"]
+        _require(actions, "first", "count", "names", "values", "meaning")
+        for name in ("first", "count"):
+            int(actions[name])
     if header["step_seconds"] is not None:
         float(header["step_seconds"])
+
+
+def _require(found: Mapping[str, Any], *names: str) -> None:
+    for name in names:
+        if name not in found:
+            raise KeyError(name)
 
 
 def _step_of(line: Mapping[str, Any]) -> LoopStep:
