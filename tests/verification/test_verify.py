@@ -13,6 +13,7 @@ from drigm.training.loop import Weights
 from drigm.training.runs import train_run
 from drigm.verification import greedy_alignment
 from drigm.verification.exact import (
+    check_agent_wise,
     check_theorem,
     gamble_problem,
     identification_problem,
@@ -109,9 +110,8 @@ def test_a_team_that_learns_nothing_does_not_agree():
     assert found.differs == 1
     assert found.error > TOLERANCE
     assert not found.holds
-    whole = Verification(
-        solve_counterexample(), check_theorem(problems=18), [found], solve_static(identification_problem(), 4)
-    )
+    theorem, static = check_theorem(problems=18), solve_static(identification_problem(), 4)
+    whole = Verification(solve_counterexample(), theorem, [found], static, check_agent_wise(draws=9))
     assert not whole.holds
     assert "NOT everything holds" in str(whole)
     parsed = json.loads(whole.to_json())
