@@ -208,7 +208,7 @@ def test_check_env_finds_nothing_wrong_with_a_right_one(capsys):
     assert "nothing wrong" in capsys.readouterr().out
     assert main(["check-env", fault("nan")]) == 1
     assert "agent 1, at step 2" in capsys.readouterr().out
-    assert main(["check-env", "building:OfficeSmall/Tucson"]) == 2
+    assert main(["check-env", "building:OfficeSmall/Nowhere"]) == 2
 
 
 def test_check_env_survives_a_process_that_dies():
