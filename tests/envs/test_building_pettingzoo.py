@@ -146,5 +146,6 @@ def test_is_reached_as_an_attribute_too():
 def test_without_pettingzoo_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "pettingzoo", None)
     monkeypatch.delitem(sys.modules, "drigm.envs.building.pettingzoo", raising=False)
+    monkeypatch.delitem(sys.modules, "drigm.envs.parallel_env", raising=False)
     with pytest.raises(UserError, match=r'pip install "drigm\[pettingzoo\]"'):
         parallel_env("OfficeSmall/Tucson")

@@ -63,5 +63,6 @@ def test_a_missing_or_wrong_action_is_named(actions, told):
 def test_without_pettingzoo_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "pettingzoo", None)
     monkeypatch.delitem(sys.modules, "drigm.envs.supply.pettingzoo", raising=False)
+    monkeypatch.delitem(sys.modules, "drigm.envs.parallel_env", raising=False)
     with pytest.raises(UserError, match=r'pip install "drigm\[pettingzoo\]"'):
         parallel_env("serial4")
