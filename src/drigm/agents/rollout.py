@@ -76,25 +76,30 @@ def episode(env: Environment, policy: Policy, key: Array, params: PyTree) -> tup
     Returns:
         The time-steps [L, ...] that followed each action, L being the episode limit, and the joint actions [L, N].
     """
-    played = played_episode(env, policy, key, params)
+    played = played_episode(env, policy.initial_memory(1), acting(env, policy), key, params)
     shown, inside = played.after, played.inside
     won = None if shown.won is None else shown.won & inside
     return shown._replace(reward=jnp.where(inside, shown.reward, 0.0), won=won), played.action
 
 
-def played_episode(env: Environment, policy: Policy, key: Array, params: PyTree) -> Played:
-    """Play one episode of ``policy`` and return its steps [L, ...], with the states of the environment."""
-    world = env._replace(params=params)
+def played_episode(env: Environment, memory: PyTree, act: Act, key: Array, params: PyTree) -> Played:
+    """Play one episode from ``memory`` in the world ``params``; returns the steps [L, ...] with what ``act`` notes."""
     key_reset, key_steps = jax.random.split(key)
+    world = env._replace(params=params)
+    carry = begin(memory, *reset_all(world, key_reset, 1))
+    _, played = play(world, act, carry, jax.random.split(key_steps, env.spec.episode_limit))
+    return jax.tree.map(lambda x: x[:, 0], played)
 
-    def choose(carry: RolloutState, key: Array) -> tuple[PyTree, Array, None]:
+
+def acting(env: Environment, policy: Policy) -> Act:
+    """Return what `play` takes for a policy that does not draw."""
+
+    def act(carry: RolloutState, key: Array) -> tuple[PyTree, Array, None]:
         del key
         memory, action = policy.act(carry.memory, stored_step(env, carry))
         return memory, action, None
 
-    carry = begin(policy.initial_memory(1), *reset_all(world, key_reset, 1))
-    _, played = play(world, choose, carry, jax.random.split(key_steps, env.spec.episode_limit))
-    return jax.tree.map(lambda x: x[:, 0], played)
+    return act
 
 
 def greedy(env: Environment, agents: RecurrentAgents) -> Act:

@@ -11,10 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from drigm.agents.recurrent import AgentInputs, Memory, RecurrentAgents
+from drigm.agents.rollout import played_episode
 from drigm.agents.subprocess_acting import Perturber
 from drigm.core.types import Array, PyTree, StoredStep, map_tree
-from drigm.envs.api import Environment, reset_all
-from drigm.envs.episodes import RolloutState, begin, play, stored_step
+from drigm.envs.api import Environment
+from drigm.envs.episodes import RolloutState, stored_step
 from drigm.evaluation import subprocess_play
 
 ROUND_NUMBERS = 8_000_000  # of one round of episodes: observations and values
@@ -76,13 +77,11 @@ def _in_jax(env: Environment, agents: RecurrentAgents, size: int) -> Generator[E
         return memory, action, (row, q)
 
     def one(index: Array) -> Any:
-        """As `drigm.agents.rollout.episode` plays it in an evaluation."""
-        world = env._replace(params=env.episode(env.params, index % env.num_eval_episodes))
-        key_reset, key_steps = jax.random.split(jax.random.key(index))
-        carry = begin(agents.initial_memory(1), *reset_all(world, key_reset, 1))
-        _, played = play(world, choose, carry, jax.random.split(key_steps, env.spec.episode_limit))
+        """As an evaluation plays it."""
+        params = env.episode(env.params, index % env.num_eval_episodes)
+        played = played_episode(env, agents.initial_memory(1), choose, jax.random.key(index), params)
         row, q = played.noted
-        return jax.tree.map(lambda x: x[:, 0], (row.obs, row.last_action, row.avail_actions, row.alive, q, played))
+        return row.obs, row.last_action, row.avail_actions, row.alive, q, played
 
     run = jax.jit(jax.vmap(one, out_axes=1))
 
@@ -111,7 +110,7 @@ class _Recorder:
 
 def _in_subprocess(env: Environment, agents: RecurrentAgents, size: int) -> Generator[Episodes]:
     assert env.subprocess is not None
-    seeds = itertools.chain(env.eval_seeds, itertools.count(subprocess_play.FIRST_SEED))
+    seeds = subprocess_play.episode_seeds(env)
     first = list(itertools.islice(seeds, size))
     vector, perturber = env.subprocess.open(first), Perturber(env.spec)
     try:

@@ -12,7 +12,7 @@ import numpy as np
 from drigm.core.types import Array, PyTree, TimeStep
 from drigm.envs.api import Environment, reset_all
 from drigm.envs.subprocess.vector import SubprocessSteps
-from drigm.evaluation.subprocess_play import FIRST_SEED
+from drigm.evaluation.subprocess_play import episode_seeds
 
 
 class Seen(NamedTuple):
@@ -102,8 +102,8 @@ class _InProcess:
 
 
 def _seed(env: Environment, episode: int) -> int:
-    """Return the seed of an evaluation's episode, see `drigm.deployment.recording`."""
-    return next(itertools.islice(itertools.chain(env.eval_seeds, itertools.count(FIRST_SEED)), episode, None))
+    """Return the seed of an evaluation's episode."""
+    return next(itertools.islice(episode_seeds(env), episode, None))
 
 
 def _seen(env: Environment, step: TimeStep | SubprocessSteps) -> Seen:

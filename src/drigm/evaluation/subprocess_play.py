@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterator
 
 import jax
 import numpy as np
@@ -56,6 +57,11 @@ def play(
     )
 
 
+def episode_seeds(env: Environment) -> Iterator[int]:
+    """Yield the seeds of the evaluation's episodes, the environment's own first, and of others like them for ever."""
+    return itertools.chain(env.eval_seeds, itertools.count(FIRST_SEED))
+
+
 def source_of(env: Environment, world: Shift) -> SubprocessSource:
     """Return how ``world`` of ``env`` is made: it may be another environment of the same kind."""
     assert env.subprocess is not None
@@ -81,7 +87,7 @@ def subprocess_outcomes(
         UserError: an environment failed.
     """
     assert env.subprocess is not None
-    seeds = list(env.eval_seeds) or [FIRST_SEED + e for e in range(env.num_eval_episodes)]
+    seeds = list(env.eval_seeds) or list(itertools.islice(episode_seeds(env), env.num_eval_episodes))
     size = min(env.subprocess.most, len(seeds))
     padded = seeds + seeds[: -len(seeds) % size]  # every environment plays in every round; what is too much is cut
     rounds = [padded[k : k + size] for k in range(0, len(padded), size)]

@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from drigm.agents.policies import Policy
-from drigm.agents.rollout import Greedy, played_episode
+from drigm.agents.rollout import Greedy, acting, played_episode
 from drigm.core.types import Array, PyTree
 from drigm.envs.api import Environment, Shift
 from drigm.envs.shifts import shift_suite
@@ -177,7 +177,8 @@ def _states(env: Environment, policy: Policy, params: PyTree) -> tuple[Array, An
     """Return the rewards [E, T] and states [E, T] of the first protocol episodes."""
 
     def one(index: Array) -> tuple[Array, Any]:
-        played = played_episode(env, policy, jax.random.key(index), env.episode(params, index))
+        memory, act = policy.initial_memory(1), acting(env, policy)
+        played = played_episode(env, memory, act, jax.random.key(index), env.episode(params, index))
         return played.after.reward, played.env_state
 
     return jax.vmap(one)(jnp.arange(TRIED, dtype=jnp.int32))
