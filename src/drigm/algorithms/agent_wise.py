@@ -23,6 +23,7 @@ from drigm.agents.recurrent import RecurrentAgents
 from drigm.algorithms.factorizations import Team
 from drigm.algorithms.windows import Batch, of_the_living
 from drigm.core.types import Array, EnvSpec
+from drigm.envs.perturbations import possible
 
 FAULTS = {
     "idle": "the idle action, or its first possible one",
@@ -49,16 +50,12 @@ def faulty_team(
     """
     if fault == "random":
         q = agents.q_values(features)
-        possible = jnp.ones(q.shape, bool) if batch.avail_t is None else batch.avail_t
-        mean = jnp.sum(jnp.where(possible, q, 0.0), axis=-1) / jnp.maximum(
-            jnp.sum(possible.astype(q.dtype), axis=-1), 1.0
-        )
+        mask = jnp.ones(q.shape, bool) if batch.avail_t is None else batch.avail_t
+        mean = jnp.sum(jnp.where(mask, q, 0.0), axis=-1) / jnp.maximum(jnp.sum(mask.astype(q.dtype), axis=-1), 1.0)
         return of_the_living(greedy._replace(q=mean), batch.alive_t)
-    idle = jnp.full_like(greedy.action, spec.idle_action)
-    action = batch.action_tm1 if fault == "stuck" else idle
+    action = batch.action_tm1 if fault == "stuck" else jnp.full_like(greedy.action, spec.idle_action)
     if batch.avail_t is not None:
-        idle = _possible(idle, jnp.argmax(batch.avail_t, axis=-1).astype(idle.dtype), batch.avail_t)
-        action = _possible(action, idle, batch.avail_t)
+        action = possible(action, batch.avail_t, spec.idle_action)
     return of_the_living(greedy._replace(q=agents.q_of(features, action), action=action), batch.alive_t)
 
 
@@ -85,9 +82,3 @@ def agent_wise_value(
     if alive is not None:
         failed = jnp.where(alive, failed, value[..., None])
     return (1.0 - rho) * value + rho * jnp.min(failed, axis=-1)
-
-
-def _possible(action: Array, instead: Array, avail: Array) -> Array:
-    """Return ``action`` [T, B, N] where it is available, else ``instead``."""
-    can = jnp.take_along_axis(avail, action[..., None], axis=-1)[..., 0]
-    return jnp.where(can, action, instead)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from drigm.agents.numpy_network import NO_ACTION, Memory, Network, advance, cleared, preferences, q_values
-from drigm.deployment.guard import KINDS, LARGEST, Decision, Fallback, Flag, Guard, allowed
+from drigm.deployment.guard import KINDS, LARGEST, Decision, Fallback, Flag, Guard, allowed, possible
 
 KEPT = 1000  # flags in an agent's log
 log = logging.getLogger("drigm.deploy")
@@ -91,9 +91,7 @@ class Agent:
         self.network, self.contract, self.name, self.on_flag = network, contract, str(contract["agent"]), on_flag
         actions, safety = contract["actions"], contract["safety"]
         self.first, self.count, self.idle = actions["first"], actions["count"], actions["idle"] - actions["first"]
-        levels = None if actions["values"] is None else np.array(actions["values"])
-        self.guard = Guard(contract["readings"], safety)
-        self.fallback = Fallback(safety["fallback"], self.idle, self.first, levels)
+        self.guard, self.fallback = Guard(contract["readings"], safety), Fallback.of(contract)
         self.watchdog = Watchdog(safety["late_seconds"], clock)
         self.log: deque[tuple[int, Flag]] = deque(maxlen=KEPT)
         self.flags: tuple[Flag, ...] = ()
@@ -136,8 +134,7 @@ class Agent:
         falls = np.asarray(lost.any(axis=-1) | broken)
         if falls.any() or self.fell:
             other = self.fallback.act(values, lost, falls)
-            other = np.where(np.take_along_axis(mask, other[:, None], axis=1)[:, 0], other, self._resting(mask))
-            action, self.fell = np.where(falls, other, action), bool(falls.any())
+            action, self.fell = np.where(falls, possible(other, mask, self.idle), action), bool(falls.any())
         # A network that did not decide starts anew when it does: it has not seen what has happened since.
         self.memory = _sound(memory) if broken.any() else memory
         self.keep = (~falls)[:, None].astype(np.float32)
@@ -204,10 +201,6 @@ class Agent:
             mask = np.tile(np.arange(self.count) == self.idle, (self.rows, 1)) if self.mask is None else self.mask
         self.mask = mask
         return mask
-
-    def _resting(self, mask: np.ndarray) -> np.ndarray:
-        """Return the idle action [B], or the first available one where that is not."""
-        return np.where(mask[:, self.idle], self.idle, mask.argmax(axis=1))
 
     def _note(self, flags: list[Flag], kinds: np.ndarray, falls: np.ndarray, broken: np.ndarray) -> None:
         """Count the flags of this step, keep them, and say what is new among them."""

@@ -138,6 +138,12 @@ def allowed(available: Any, shape: tuple[int, int]) -> np.ndarray | None:
     return None
 
 
+def possible(action: np.ndarray, mask: np.ndarray, idle: int) -> np.ndarray:
+    """Return each action [B] where ``mask`` [B, A] allows it, else the idle one, else the first that it allows."""
+    resting = np.where(mask[:, idle], idle, mask.argmax(axis=1))
+    return np.where(np.take_along_axis(mask, action[:, None], axis=1)[:, 0], action, resting)
+
+
 class Fallback:
     """What acts where the network must not: the idle action, a constant one, or PI on a reading that is still good.
 
@@ -152,6 +158,13 @@ class Fallback:
     def __init__(self, said: Mapping[str, Any], idle: int, first: int, levels: np.ndarray | None) -> None:
         self.said, self.levels = said, levels
         self.constant = said["action"] - first if said["kind"] == "constant" else idle
+
+    @classmethod
+    def of(cls, contract: Mapping[str, Any]) -> Fallback:
+        """Return the fallback that an agent's contract declares."""
+        actions = contract["actions"]
+        levels = None if actions["values"] is None else np.array(actions["values"])
+        return cls(contract["safety"]["fallback"], actions["idle"] - actions["first"], actions["first"], levels)
 
     def reset(self, rows: int) -> None:
         """Forget the sums of errors of all rows."""

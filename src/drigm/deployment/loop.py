@@ -16,7 +16,7 @@ import numpy as np
 from drigm.agents.policies import Policy
 from drigm.core.errors import check
 from drigm.core.types import NO_ACTION, EnvSpec, StoredStep
-from drigm.deployment.guard import Decision, Flag
+from drigm.deployment.guard import Decision, Flag, possible
 from drigm.deployment.networks import own_actions, own_readings
 from drigm.deployment.processes import Asked, ProcessTeam
 from drigm.deployment.simulation import Seen, Simulation, score_of
@@ -176,8 +176,7 @@ class Loop:
         """Return the joint action [N], counted from 0; who has left takes the idle action, or the first available."""
         action = np.full(len(self.seats), self.env.spec.idle_action, np.int32)
         if seen.avail is not None:
-            can = np.take_along_axis(seen.avail, action[:, None], axis=1)[:, 0]
-            action = np.where(can, action, seen.avail.argmax(axis=1)).astype(np.int32)
+            action = possible(action, seen.avail, self.env.spec.idle_action).astype(np.int32)
         for n, seat in enumerate(self.seats):
             if seat.name in decisions:
                 action[n] = decisions[seat.name].action - seat.first

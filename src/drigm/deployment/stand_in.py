@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from drigm.deployment.guard import Fallback, Guard, allowed
+from drigm.deployment.guard import Fallback, Guard, allowed, possible
 
 
 class StandIn:
@@ -22,9 +22,7 @@ class StandIn:
     def __init__(self, contract: Mapping[str, Any]) -> None:
         actions, safety = contract["actions"], contract["safety"]
         self.first, self.count, self.idle = actions["first"], actions["count"], actions["idle"] - actions["first"]
-        levels = None if actions["values"] is None else np.array(actions["values"])
-        self.guard = Guard(contract["readings"], safety)
-        self.fallback = Fallback(safety["fallback"], self.idle, self.first, levels)
+        self.guard, self.fallback = Guard(contract["readings"], safety), Fallback.of(contract)
         self.reset()
 
     def reset(self) -> None:
@@ -35,8 +33,6 @@ class StandIn:
     def act(self, readings: Any, available: Any, *, decides: bool) -> int:
         """Return the fallback's action, as the environment counts; without ``decides`` it only looks."""
         values, _, lost = self.guard.check(readings)
-        chosen = int(self.fallback.act(values, lost, np.array([decides]))[0])
+        chosen = self.fallback.act(values, lost, np.array([decides]))
         mask = None if available is None else allowed(available, (1, self.count))
-        if mask is not None and not mask[0, chosen]:
-            chosen = self.idle if mask[0, self.idle] else int(mask[0].argmax())
-        return chosen + self.first
+        return int((chosen if mask is None else possible(chosen, mask, self.idle))[0]) + self.first

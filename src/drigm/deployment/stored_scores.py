@@ -9,7 +9,7 @@ import numpy as np
 
 from drigm.core.errors import UserError
 from drigm.core.json_files import read_object
-from drigm.evaluation.cache import stored_evaluation
+from drigm.evaluation.cache import opened_id, stored_evaluation
 from drigm.evaluation.scores import Evaluation
 from drigm.evaluation.statistics import interval, mean
 from drigm.training.runs import Run
@@ -22,10 +22,10 @@ def stored_scores(run: Run, seed: int) -> list[dict[str, Any]]:
     for file in sorted(folder.glob("*.json")) if folder.is_dir() else ():
         try:
             key = read_object(file, finite=False)["key"]
+            if "trim" in key:
+                continue  # what is exported has none
             suite, perturb = str(key["suite"]), dict(key["perturb"])
-            source = run.env.subprocess
-            env_id = run.config.env if source is None else f"{source.kind}:{source.name}"
-            evaluation = stored_evaluation(run.directory, run.config, suite, perturb, env_id)
+            evaluation = stored_evaluation(run.directory, run.config, suite, perturb, opened_id(run))
         except (UserError, KeyError, TypeError, ValueError):
             continue  # not one of these, or of other weights
         if evaluation is not None and file.stem.startswith(suite):

@@ -36,6 +36,11 @@ class Held(NamedTuple):
     hours: float  # on average; 0: the whole episode
 
 
+def held(strength: float | np.ndarray | Held) -> Held:
+    """Return a strength as a range; a number, one for all, is held for whole episodes."""
+    return strength if isinstance(strength, Held) else Held(float(strength), float(strength), 0.0)
+
+
 class Parameter(NamedTuple):
     """A physical parameter that can be perturbed, or drawn from a range (`drigm.envs.persistent`).
 

@@ -146,7 +146,7 @@ def _delay_act(key: Array, spec: EnvSpec, strength: Array, memory: Array, action
     del key
     orders = jnp.concatenate([action[None], memory])
     late = orders[jnp.round(strength).astype(jnp.int32)]
-    return orders[:-1], _possible(late, avail, spec)
+    return orders[:-1], possible(late, avail, spec.idle_action)
 
 
 class Failure(NamedTuple):
@@ -163,11 +163,10 @@ def _failure_start(key: Array, spec: EnvSpec, strength: Array) -> Failure:
     return Failure(moment, jnp.int32(0), jnp.full(spec.num_agents, spec.idle_action, jnp.int32))
 
 
-def _possible(action: Array, avail: Array, spec: EnvSpec) -> Array:
-    """Return each action [N] where it is available, else the idle one, else the first available one."""
-    agents = jnp.arange(spec.num_agents)
-    idle = jnp.where(avail[:, spec.idle_action], spec.idle_action, jnp.argmax(avail, axis=-1)).astype(action.dtype)
-    return jnp.where(avail[agents, action], action, idle)
+def possible(action: Array, avail: Array, idle: int) -> Array:
+    """Return each action [..., N] where ``avail`` [..., N, A] has it, else ``idle``, else the first that it has."""
+    resting = jnp.where(avail[..., idle], idle, jnp.argmax(avail, axis=-1)).astype(action.dtype)
+    return jnp.where(jnp.take_along_axis(avail, action[..., None], axis=-1)[..., 0], action, resting)
 
 
 def _failure(instead: Callable[[Array, EnvSpec, Failure, Array, Array], Array]) -> Callable[..., tuple[Failure, Array]]:
@@ -177,7 +176,7 @@ def _failure(instead: Callable[[Array, EnvSpec, Failure, Array, Array], Array]) 
         fails = (jnp.arange(1, spec.num_agents + 1) == jnp.round(strength).astype(jnp.int32)) & (
             memory.time >= memory.moment
         )
-        done = jnp.where(fails, _possible(instead(key, spec, memory, action, avail), avail, spec), action)
+        done = jnp.where(fails, possible(instead(key, spec, memory, action, avail), avail, spec.idle_action), action)
         return Failure(memory.moment, memory.time + 1, jnp.where(fails, memory.last, action)), done
 
     return act
@@ -202,7 +201,7 @@ def _faults_act(key: Array, spec: EnvSpec, strength: Array, memory: PyTree, acti
     key_coin, key_who = jax.random.split(key)
     who = jax.random.randint(key_who, (), 0, spec.num_agents)
     fails = (jnp.arange(spec.num_agents) == who) & (jax.random.uniform(key_coin) < strength)
-    return memory, jnp.where(fails, _possible(jnp.full_like(action, spec.idle_action), avail, spec), action)
+    return memory, jnp.where(fails, possible(jnp.full_like(action, spec.idle_action), avail, spec.idle_action), action)
 
 
 def _fails(about: str, instead: Callable[[Array, EnvSpec, Failure, Array, Array], Array]) -> Perturbation:

@@ -48,13 +48,13 @@ def cached_evaluations(
         shifts, perturb, trim, quiet: see `evaluate`.
     """
     suite = shifts or default_suite(runs[0].env, perturb)
-    kept = [stored_evaluation(run.directory, run.config, suite, perturb, _opened(run), trim) for run in runs]
+    kept = [stored_evaluation(run.directory, run.config, suite, perturb, opened_id(run), trim) for run in runs]
     found = [one for one in kept if one is not None]
     if len(found) == len(runs):
         return found
     found = evaluate_together(runs, suite, perturb, quiet, trim=trim)
     for run, result in zip(runs, found, strict=True):
-        file, key = _stored(run.directory, run.config, suite, perturb, _opened(run), trim)
+        file, key = _stored(run.directory, run.config, suite, perturb, opened_id(run), trim)
         if not store_result(file, key, [score._asdict() for score in result.scores]) and not quiet:
             warn(f"{file}: cannot be written; the scores are computed again the next time.")
     return found
@@ -66,7 +66,7 @@ def cached_controllers(run: Run, suite: str) -> Mapping[str, list[float]]:
     {} where the run's environment says nothing that they could hold.
     """
     file = run.directory.path / "scores" / f"controllers-{suite}.json"
-    key = {"suite": suite, "version": version("drigm"), **_source(run.config, _opened(run))}
+    key = {"suite": suite, "version": version("drigm"), **_source(run.config, opened_id(run))}
     found = load_result(file, key)
     if found is None:
         found = dict(with_controllers(Evaluation(suite, []), run, None).controllers)
@@ -97,7 +97,7 @@ def stored_evaluation(
     return Evaluation(suite, scores) if ours else None
 
 
-def _opened(run: Run) -> str:
+def opened_id(run: Run) -> str:
     """The id of the environment that ``run`` was opened with, where it lies now."""
     return run.config.env if run.env.subprocess is None else f"{run.env.subprocess.kind}:{run.env.subprocess.name}"
 

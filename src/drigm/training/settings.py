@@ -151,17 +151,16 @@ def _check_method(config: TrainConfig) -> None:
     check_radius(uncertainty, config.rho)
     plain = config.uncertainty == "nominal" or baseline.uncertainty is None
     check(plain, "uncertainty", config.uncertainty, f"nominal with baseline {baseline.name}")
-    additive = factorization_called(config.factorization).additive
+    factorization = factorization_called(config.factorization)
     check(
-        not baseline.private or additive,
+        not baseline.private or factorization.additive,
         "factorization",
         config.factorization,
         f"vdn with baseline {baseline.name}: only a sum has shares that agents can be robust about",
     )
     told = f"0 with baseline {baseline.name}, in which every agent has a nature of its own"
     check(not (baseline.private and config.agent_rho), "agent_rho", config.agent_rho, told)
-    monotone = factorization_called(config.factorization).consistency is None
-    known = monotone or not config.agent_rho or config.agent_fault != "random"
+    known = factorization.consistency is None or not config.agent_rho or config.agent_fault != "random"
     check(known, "agent_fault", config.agent_fault, f"idle or stuck with factorization {config.factorization}")
     robust = not baseline.private or uncertainty.max_rho > 0.0
     check(robust, "uncertainty", config.uncertainty, f"a set with a radius with baseline {baseline.name}")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from drigm.core.errors import check
-from drigm.envs.api import Held, Parameter, Strength
+from drigm.envs.api import Held, Parameter, Strength, held
 
 DAY_SECONDS = 24 * 60 * 60
 PARAMETERS = MappingProxyType(
@@ -126,7 +126,7 @@ def varied(options: BuildingOptions, n: int, strengths: Mapping[str, Strength]) 
     changed: dict[str, Any] = {}
     for name, strength in strengths.items():
         if name == "gains":
-            changed[name] = strength if isinstance(strength, Held) else Held(float(strength), float(strength), 0.0)
+            changed[name] = held(strength)
             continue
         factor: Any = strength
         if name == "weather":

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from drigm.core.errors import UserError, check, choose, shown
-from drigm.envs.api import Held, Parameter, Strength
+from drigm.envs.api import Held, Parameter, Strength, held
 
 MORE_WEEKS = 4  # that a lead time can be longer than nominal
 PARAMETERS = MappingProxyType(
@@ -95,7 +95,7 @@ def varied(options: SupplyOptions, strengths: Mapping[str, Strength]) -> dict[st
     for name, strength in strengths.items():
         field = FIELDS.get(name, name)
         if name == "drift":
-            changed[field] = strength if isinstance(strength, Held) else Held(float(strength), float(strength), 0.0)  # pyright: ignore[reportArgumentType] (a number: one of all stages)
+            changed[field] = held(strength)
         else:
             factor = getattr(options, field) if PARAMETERS[name].factor else 1.0
             changed[field] = factor * float(strength)  # pyright: ignore[reportArgumentType] (as above)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import jax.numpy as jnp
@@ -11,16 +10,12 @@ import numpy as np
 from drigm.envs.building.simulator import published_score
 from drigm.envs.energyplus import parallel_env
 from drigm.envs.energyplus.environment import EVAL_DAYS
-from drigm.experiments.reproduce.transfer.measures import HOURS
+from drigm.experiments.reproduce.transfer.measures import BUILDING, comfort_of
 
-BUILDING = "OfficeSmall"
-TARGET = 22.0  # C
 AT_ONCE = 2  # engines, each in a process of its own
 
 
-def measure_heat_pumps(
-    cities: list[str], gains: str, days: tuple[int, ...] = EVAL_DAYS, say: Callable[[str], None] = lambda line: None
-) -> dict[str, np.ndarray]:
+def measure_heat_pumps(cities: list[str], gains: str, days: tuple[int, ...] = EVAL_DAYS) -> dict[str, np.ndarray]:
     """Return the measures [W cities, 1] of set points that stay at the target +- half a kelvin.
 
     As of whoever else plays, but that ``thermal_kwh`` is what the machines brought, ``electric_kwh`` (per day) is known
@@ -29,7 +24,6 @@ def measure_heat_pumps(
     """
     with ThreadPoolExecutor(AT_ONCE) as pool:
         found = list(pool.map(lambda city: _in_city(city, gains, days), cities))
-    say(f"{len(cities) * len(days)} days of the prototype's heat pumps played")
     return {name: np.array([one[name] for one in found])[:, None] for name in found[0]}
 
 
@@ -42,7 +36,7 @@ def _in_city(city: str, gains: str, days: tuple[int, ...]) -> dict[str, float]:
             seen, _ = env.reset(options={"day": day})
             total = 0.0
             while env.agents:
-                errors.append([abs(float(seen[agent][0]) - TARGET) for agent in env.agents])
+                errors.append([float(seen[agent][0]) - env.regulated["setpoint"] for agent in env.agents])
                 seen, rewards, _, _, infos = env.step(hold)
                 total += sum(rewards.values())
                 first = next(iter(infos.values()))  # of the whole building, the same for every agent
@@ -50,11 +44,11 @@ def _in_city(city: str, gains: str, days: tuple[int, ...]) -> dict[str, float]:
             returns.append(total)
     finally:
         env.close()
-    error, thermal, electric = np.array(errors), *(energy / len(days)).tolist()
+    thermal, electric = (energy / len(days)).tolist()
+    comfort = comfort_of(np.array(errors).reshape(1, len(days), -1, len(hold)))
     return {
         "score": float(np.mean(published_score(jnp.array(returns), len(hold)))),
-        "mean_error": float(error.mean()),
-        "degree_hours": float(np.maximum(error - 1.0, 0.0).sum() * HOURS / (len(days) * len(hold))),
+        **{name: float(x[0]) for name, x in comfort.items()},
         "thermal_kwh": thermal,
         "oscillation": float("nan"),
         "electric_kwh": electric,

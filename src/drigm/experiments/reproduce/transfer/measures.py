@@ -13,6 +13,7 @@ from drigm.evaluation.players import Players
 from drigm.evaluation.scores import episode_scores
 
 MEASURES = ("score", "mean_error", "degree_hours", "thermal_kwh", "oscillation")
+BUILDING = "OfficeSmall"
 HOURS, KILOWATTS = 5.0 / 60.0, 8.0  # of a step; of a zone's AC at full power
 
 
@@ -95,13 +96,17 @@ def measure(env: Environment, players: Players, tried: list[Shift]) -> dict[str,
     return {"score": scores.mean(axis=-1), **found}
 
 
+def comfort_of(errors: np.ndarray) -> dict[str, np.ndarray]:
+    """Return ``mean_error`` and ``degree_hours`` [W] of errors [W, E, T, N]."""
+    error = np.abs(errors)
+    outside = np.maximum(error - 1.0, 0.0).sum(axis=2) * HOURS
+    return {"mean_error": error.mean(axis=(1, 2, 3)), "degree_hours": outside.mean(axis=(1, 2))}
+
+
 def measures_of(days: Days) -> dict[str, np.ndarray]:
     """Return the measures [W] of one player, without its score."""
-    error, level = np.abs(days.errors), days.levels
-    outside = np.maximum(error - 1.0, 0.0).sum(axis=2) * HOURS
-    return {
-        "mean_error": error.mean(axis=(1, 2, 3)),
-        "degree_hours": outside.mean(axis=(1, 2)),
+    level = days.levels
+    return comfort_of(days.errors) | {
         "thermal_kwh": np.abs(level).sum(axis=(2, 3)).mean(axis=1) * KILOWATTS * HOURS,
         "oscillation": np.abs(np.diff(level, axis=2)).mean(axis=(1, 2, 3)),
     }

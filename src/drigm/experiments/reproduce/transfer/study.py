@@ -19,7 +19,7 @@ from drigm.evaluation.controllers import TITLES, controller
 from drigm.evaluation.players import fixed, teams, wrapped
 from drigm.evaluation.scores import episode_scores
 from drigm.experiments.reproduce.transfer.heat_pumps import measure_heat_pumps
-from drigm.experiments.reproduce.transfer.measures import Measured, measure
+from drigm.experiments.reproduce.transfer.measures import BUILDING, Measured, measure
 from drigm.experiments.reproduce.transfer.page import Team, write_transfer_page
 from drigm.experiments.reproduce.transfer.tables import write_tables
 from drigm.runtime.devices import cache_compilations, use_cores
@@ -28,8 +28,8 @@ from drigm.storage.results import load_result, store_result
 from drigm.training.runs import Run, train_together
 from drigm.training.settings import settle
 
-TRAINED_IN = "building:OfficeSmall/Tucson"
-PLACES = {gains: f"energyplus:OfficeSmall/Tucson?gains={gains}" for gains in ("office", "none")}
+TRAINED_IN = f"building:{BUILDING}/Tucson"
+PLACES = {gains: f"energyplus:{BUILDING}/Tucson?gains={gains}" for gains in ("office", "none")}
 WORLDS = ADAPTING["worlds"]
 PREDICTION = "lag=0:0.5,power=0.7:2,capacity=0.7:1.5,coupling=0.1:1,solar=0.3:5,gains=-0.2:0.2@3h"
 ADAPTIVE = {name: ADAPTING[name] for name in ("head", "inputs", "gamma")}

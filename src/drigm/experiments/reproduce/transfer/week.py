@@ -12,13 +12,12 @@ from drigm.envs.api import Environment
 from drigm.envs.building import dataset
 from drigm.envs.shifts import shift_suite
 from drigm.evaluation.players import Players
-from drigm.experiments.reproduce.transfer.measures import Days, play_recorded
+from drigm.experiments.reproduce.transfer.measures import BUILDING, Days, play_recorded
 from drigm.report.figures.floor_plan import floors, zone_names
 from drigm.report.html import Html, Section, paragraph
 from drigm.report.sections.building_day import SCRIPTS, Day, Lived, day_data, day_html, still_figure, still_step
 
 WEEK = tuple(range(91, 98))  # of the year, from 0: the first week of April, in which offices are heated and cooled
-BUILDING = "OfficeSmall"
 
 
 class Player(NamedTuple):
