@@ -5,16 +5,9 @@
 #
 # It has an environment of its own because it pins sphinx 4.5; its algorithm for serial systems needs NumPy below 2.
 set -euo pipefail
-cd "$(dirname "$0")/.."
 venv=.venv-stockpyl
-if [ -f "$venv/.complete" ]; then
-    echo "$venv is there already"
-    exit 0
-fi
-rm -rf "$venv"
-"${1:-python3}" -m venv "$venv"
-"$venv/bin/python" -m pip install --quiet --disable-pip-version-check \
-    'numpy<2' 'scipy<1.15' networkx tabulate jsonpickle tqdm matplotlib
-"$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps 'stockpyl==1.0.2'
+. "$(dirname "$0")/fresh_venv.sh"
+install 'numpy<2' 'scipy<1.15' networkx tabulate jsonpickle tqdm matplotlib
+install --no-deps 'stockpyl==1.0.2'
 "$venv/bin/python" -c 'import stockpyl.sim, stockpyl.ssm_serial'
 touch "$venv/.complete"
