@@ -5,11 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from drigm.agents.pi import TRIM
-from drigm.cli import open_run
-from drigm.envs.perturbations import parse_grid
-from drigm.evaluation.evaluate import evaluate
-from drigm.runtime.devices import cache_compilations, use_cores
+from drigm.cli import run_options
+from drigm.core.defaults import TRIM
 
 
 def add(commands: Any) -> None:
@@ -42,22 +39,28 @@ def add(commands: Any) -> None:
     score.add_argument("--no-controllers", action="store_true", help="leave out PI and the others that do not learn")
     told = "one object per shift: name, mean, se, per_seed, controllers"
     score.add_argument("--json", action="store_true", help=told)
-    open_run.add_flags(score, env="play in this environment instead; or the run's own, named again where it lies")
+    run_options.add_flags(score, env="play in this environment instead; or the run's own, named again where it lies")
     score.set_defaults(run=_evaluate)
 
 
 def _evaluate(options: argparse.Namespace) -> int:
-    use_cores()
-    cache_compilations()
-    run, env = open_run.elsewhere(options.directory, options)
+    run_options.prepare()
+    from drigm.envs.perturbations import parse_grid
+    from drigm.evaluation.cache import store_evaluation
+    from drigm.evaluation.evaluate import evaluate, trim_gain
+
+    strengths = parse_grid(" ".join(options.perturb))
+    run, env = run_options.elsewhere(options.directory, options)
     result = evaluate(
         run,
         options.shifts,
-        parse_grid(" ".join(options.perturb)),
+        strengths,
         env=env,
         trim=options.trim,
         worlds=options.worlds,
         controllers=not options.no_controllers,
     )
+    if env is None and not options.worlds:
+        store_evaluation(run, result, strengths, trim_gain(options.trim))
     print(result.to_json() if options.json else result)
     return 0

@@ -5,10 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from drigm.cli import open_run
+from drigm.cli import run_options
 from drigm.core.errors import as_path, check
-from drigm.deployment.log import is_log
-from drigm.runtime.devices import cache_compilations, use_cores
 
 
 def add(commands: Any) -> None:
@@ -20,18 +18,15 @@ def add(commands: Any) -> None:
     page.add_argument("--shifts", help="suite of worlds (default: climate or demand, else noise), see drigm list")
     page.add_argument("--trim", action="store_true", help="each team once more with a slow integral of its own error")
     page.add_argument("--figures", metavar="DIR", help="write every figure there too, as SVG and PNG")
-    open_run.add_flags(page)
+    run_options.add_flags(page)
     page.set_defaults(run=_report)
 
 
 def _report(options: argparse.Namespace) -> int:
-    from drigm.report.report import (  # matplotlib: a second that other commands need not take
-        write_log_report,
-        write_report,
-    )
+    run_options.prepare()
+    from drigm.deployment.log import is_log
+    from drigm.report.report import write_log_report, write_report
 
-    use_cores()
-    cache_compilations()
     out = as_path("out", options.out)
     logs = [path for path in (as_path("run", one) for one in options.directories) if is_log(path)]
     if logs:
@@ -41,6 +36,6 @@ def _report(options: argparse.Namespace) -> int:
         print(write_log_report(logs, out))
         return 0
     figures = None if options.figures is None else as_path("figures", options.figures)
-    runs = [open_run.opened(directory, options) for directory in options.directories]
+    runs = [run_options.opened(directory, options) for directory in options.directories]
     print(write_report(runs, out, options.shifts, figures, options.trim))
     return 0

@@ -5,11 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from drigm.cli import open_run
-from drigm.runtime.devices import cache_compilations, use_cores
-from drigm.storage.results import to_json
-from drigm.verification.greedy_alignment import verify_run
-from drigm.verification.verify import verify
+from drigm.cli import run_options
 
 
 def add(commands: Any) -> None:
@@ -20,16 +16,19 @@ def add(commands: Any) -> None:
     proof.add_argument("directory", metavar="RUN", nargs="?", help="a finished run (default: check the theory)")
     proof.add_argument("--json", action="store_true", help="as one JSON object")
     proof.add_argument("--quiet", action="store_true", help="show no progress")
-    open_run.add_flags(proof)
+    run_options.add_flags(proof)
     proof.set_defaults(run=_verify)
 
 
 def _verify(options: argparse.Namespace) -> int:
     """Exit code 1 where something does not hold that the theory promises; a run's alignment is only reported."""
-    use_cores()
-    cache_compilations()
+    run_options.prepare()
+    from drigm.storage.results import to_json
+    from drigm.verification.greedy_alignment import verify_run
+    from drigm.verification.verify import verify
+
     if options.directory is not None:
-        alignment = verify_run(open_run.opened(options.directory, options))
+        alignment = verify_run(run_options.opened(options.directory, options))
         print(to_json(alignment._asdict()) if options.json else alignment)
         return 0
     result = verify(quiet=options.quiet)

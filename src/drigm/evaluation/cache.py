@@ -54,10 +54,16 @@ def cached_evaluations(
         return found
     found = evaluate_together(runs, suite, perturb, quiet, trim=trim)
     for run, result in zip(runs, found, strict=True):
-        file, key = _stored(run.directory, run.config, suite, perturb, opened_id(run), trim)
-        if not store_result(file, key, [score._asdict() for score in result.scores]) and not quiet:
+        file = store_evaluation(run, result, perturb, trim)
+        if file is not None and not quiet:
             warn(f"{file}: cannot be written; the scores are computed again the next time.")
     return found
+
+
+def store_evaluation(run: Run, found: Evaluation, perturb: Grid | None = None, trim: float = 0.0) -> Path | None:
+    """Keep the scores of ``run`` in its own environment; returns the file where it cannot be written, else None."""
+    file, key = _stored(run.directory, run.config, found.suite, perturb, opened_id(run), trim)
+    return None if store_result(file, key, [score._asdict() for score in found.scores]) else file
 
 
 def cached_controllers(run: Run, suite: str) -> Mapping[str, list[float]]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import jax.numpy as jnp
 import numpy as np
 
-from drigm.agents.pi import TRIM
+from drigm.core.defaults import TRIM
 from drigm.core.errors import check
 from drigm.core.types import EnvSpec, join_trees
 from drigm.envs import make_env
@@ -122,7 +122,7 @@ def evaluate_together(
     env, tried = worlds_of(env or runs[0].env, suite, perturb, ranges)
     agents = join_trees(jnp.concatenate, [run.weights().agents for run in runs])
     players = teams(agents, wrapped(env.spec, runs[0].env.spec.agents, trim))
-    with Progress(f"{suite}, {len(tried)} worlds", len(tried), quiet=quiet) as progress:
+    with Progress(f"{suite} of {env.spec.name}", len(tried), quiet=quiet, unit="worlds") as progress:
         scores = episode_scores(env, players, tried, progress.update).mean(axis=-1)  # [W, K of all runs]
     ends = np.cumsum([len(run.seeds) for run in runs])
     return [

@@ -23,6 +23,7 @@ import io
 import json
 import math
 import re
+import shlex
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -89,7 +90,7 @@ class RunDirectory:
         Empty folders and half-written files are nothing: a run that was killed before its config stood begins anew.
         """
         if self.is_taken():
-            hint = f"continue it with --resume {self.path}, or " if self.config_file.exists() else ""
+            hint = f"continue it with --resume {shlex.quote(str(self.path))}, or " if self.config_file.exists() else ""
             raise UserError(f"out: {str(self.path)!r} is not empty; {hint}give another directory.")
 
     def is_taken(self) -> bool:
@@ -240,9 +241,8 @@ class RunDirectory:
             if (diverged := self.diverged().get(seed)) is not None:
                 raise UserError(divergence({seed: diverged}))
             if self.checkpoint_file.exists():
-                raise UserError(
-                    f"run: {str(self.path)!r} is unfinished; continue it with drigm train --resume {self.path}."
-                )
+                command = f"drigm train --resume {shlex.quote(str(self.path))}"
+                raise UserError(f"run: {str(self.path)!r} is unfinished; continue it with {command}.")
             raise UserError(f"run: {str(self.path)!r} has no weights of seed {seed}.")
         self._check_weights(seed)
 

@@ -32,7 +32,7 @@ from drigm.storage.run_directory import Diverged, divergence, metrics_row, seeds
 from drigm.training.checkpointing import Saver, Snapshot, finite_slots, restore
 from drigm.training.programs import StoppedError
 from drigm.training.session import Member, Session
-from drigm.training.tick import ChunkSums, RunState, first_update, row_ticks
+from drigm.training.tick import ChunkSums, RunState, row_ticks
 
 __all__ = ["Member", "Session", "Weights", "axes", "check_together", "train_session"]
 
@@ -126,7 +126,7 @@ def _start(session: Session) -> RunState:
     if BASELINES[config.baseline].reward_models is None:
         return session.programs.init(*both)
     runs = len(session.slots)
-    with Progress(f"{config.baseline}: fitting reward estimators", runs, quiet=session.quiet) as progress:
+    with Progress(f"{config.baseline}: fitting reward estimators", runs, quiet=session.quiet, unit="seeds") as progress:
         state = jax.block_until_ready(session.programs.init(*both))
         progress.update(runs)
     return state
@@ -143,7 +143,7 @@ class Chunking:
 
     def ticks(self, tick: int) -> int:
         """Return the length of the chunk that begins with ``tick``."""
-        row, learning = row_ticks(self.config), first_update(self.config) - 1
+        row, learning = row_ticks(self.config), self.config.first_update - 1
         if tick == learning:  # from here on a tick takes much longer
             self.size = 1
         end = min(self.config.ticks, (tick // row + 1) * row, learning if tick < learning else self.config.ticks)
@@ -238,9 +238,8 @@ def _train(session: Session, snapshot: Snapshot) -> Snapshot:
         open_logs(session.log, slots, progress.note) as write,
     ):
         training = _Training(session, snapshot, progress, write)
-        if start == 0:
-            for note in (*session.env.notes, "compiling"):
-                progress.note(note)
+        for note in (*session.notes, *(session.env.notes if start == 0 else ()), "compiling"):
+            progress.note(note)
         if not training.is_over:
             sums = training.advance()  # compiles, which a signal may break off
             saver = Saver()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -26,6 +27,7 @@ from drigm.storage.checkpoint import drop
 from drigm.storage.loggers import parse_log
 from drigm.storage.run_directory import RunDirectory, default_path, seeds_of
 from drigm.training.checkpointing import recorded_members
+from drigm.training.estimate import estimate, remarks
 from drigm.training.loop import (
     DivergedError,
     Weights,
@@ -119,6 +121,20 @@ def programs_together(configs: Sequence[TrainConfig], env: Environment) -> Train
     return programs_of(configs[0], env, sum(config.seeds for config in configs))
 
 
+def checked_run(config: TrainConfig, path: Path | None) -> tuple[TrainConfig, Environment]:
+    """Return what `train_run` of these would train, as `resolve`; `UserError` where it would be refused.
+
+    Nothing is compiled or written.
+    """
+    use_cores(validate(config).shards)  # before `resolve`, which makes arrays
+    require_backend()
+    if path is not None:
+        RunDirectory(path).refuse_taken()
+    config, env = resolve(config)
+    check_replay([config], env)
+    return config, env
+
+
 def train_run(config: TrainConfig, path: Path | None, *, quiet: bool = False, log: Log = ()) -> Run:
     """Train ``config`` into a new run directory at ``path`` (None: a new one under ``runs/``).
 
@@ -127,13 +143,8 @@ def train_run(config: TrainConfig, path: Path | None, *, quiet: bool = False, lo
     Raises:
         UserError: a setting is out of range, a name unknown, the directory taken, or training diverged.
     """
-    use_cores(validate(config).shards)  # before `resolve`, which makes arrays
-    require_backend()
     log = parse_log(log)
-    if path is not None:
-        RunDirectory(path).refuse_taken()
-    config, env = resolve(config)
-    check_replay([config], env)
+    config, env = checked_run(config, path)
     env = calibrated(env, config.gamma, most=config.num_envs, quiet=quiet)
     programs = programs_of(config, env)  # before anything is written: it may refuse
     run = Run(RunDirectory(default_path(config) if path is None else path), config, env)
@@ -303,8 +314,10 @@ def _say_damaged(run: Run) -> None:
 def _alone(run: Run, programs: Train, quiet: bool, log: tuple[str, ...]) -> Session:
     """A session of one run, which keeps its own checkpoint."""
     member = Member(run.config, run.directory)
-    resume_hint = f"drigm train --resume {run.path}"
-    return Session([member], run.env, programs, run.directory.checkpoint_file, resume_hint, quiet, log)
+    resume_hint = f"drigm train --resume {shlex.quote(str(run.path))}"
+    about = f"environment {run.config.env}; run directory {run.path}"
+    notes = () if quiet else (about, str(estimate(run.config, run.env)), *remarks(run.config, run.env))
+    return Session([member], run.env, programs, run.directory.checkpoint_file, resume_hint, quiet, log, notes)
 
 
 def _together_file(runs: Sequence[Run], folder: Path) -> Path:

@@ -30,6 +30,7 @@ class Session(NamedTuple):
         resume_hint: how a user continues when it is stopped.
         quiet: show no progress.
         log: loggers besides the CSV.
+        notes: what the display says first.
     """
 
     members: Sequence[Member]
@@ -39,6 +40,7 @@ class Session(NamedTuple):
     resume_hint: str
     quiet: bool = False
     log: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def config(self) -> TrainConfig:

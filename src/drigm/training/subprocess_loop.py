@@ -37,7 +37,7 @@ from drigm.envs.subprocess.vector import SubprocessSteps, SubprocessVector
 from drigm.runtime.sharding import over_shards, shard_mesh, sharding_of
 from drigm.training import subprocess_resume
 from drigm.training.programs import StoppedError, Train, compiled_start, initial_state, training_strengths
-from drigm.training.tick import ChunkSums, RunState, first_update, learn, nothing_learnt, row_ticks
+from drigm.training.tick import ChunkSums, RunState, learn, nothing_learnt, row_ticks
 
 BLOCK = 64  # rows at most that wait for the learning thread
 ACTING, SAMPLING = 0, 1  # what keys of a run are drawn for
@@ -241,7 +241,7 @@ class SubprocessRun:
         on_time = self.tick % self.config.update_every == 0
         self.tick += 1
         if on_time:
-            self._hand_over(due=self.tick >= first_update(self.config))
+            self._hand_over(due=self.tick >= self.config.first_update)
             self.team = self.latest  # not those that are learnt from now on
         elif self.tick - self.stored == self.programs.rows:
             self._hand_over(due=False)

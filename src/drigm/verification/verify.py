@@ -74,7 +74,7 @@ def verify(*, quiet: bool = False, learned: Sequence[str] = LEARNED, **theorem: 
         learned: the factorizations that are trained on a problem solved exactly.
         theorem: passed on to `drigm.verification.exact.check_theorem`, such as ``problems=2000``.
     """
-    with Progress("verify", 2 + len(learned), quiet=quiet) as progress:
+    with Progress("verify", 2 + len(learned), quiet=quiet, unit="parts") as progress:
         progress.note("counterexample")
         example = solve_counterexample()
         progress.update(1)
