@@ -18,6 +18,7 @@ from drigm.cli import main as cli
 from drigm.core.config import FIELDS, TrainConfig, validate
 from drigm.core.presets import PAPER_RHO, PRESETS
 from drigm.envs.toy.probe import RULES
+from drigm.evaluation.scores import Evaluation, ShiftScore
 from drigm.training.runs import Run
 
 CONFIG = SMALL.replace(env="probe:levels", factorization="vdn", seeds=3, steps=160, shards=1)
@@ -394,3 +395,15 @@ def test_a_finished_run_says_what_it_is(finished):
     assert isinstance(loaded, Run)
     assert str(loaded) == f"VDN on probe:levels, 3 seeds of 160 steps, in {finished}"
     assert loaded.seeds == [0, 1, 2]
+
+
+def test_an_evaluation_says_what_is_better_than_the_team():
+    """One seed says nothing about others, and a team below PI is no success."""
+    scores = [ShiftScore("a", 0.5, np.nan, [0.5]), ShiftScore("b", 0.9, np.nan, [0.9])]
+    found = Evaluation("x", scores, {"do_nothing": [0.4, 0.8], "pi": [0.7, 0.8], "pi_tuned": [0.6, 0.7]})
+    assert found.warnings() == ["the team is worse than PI in a."]
+    worse = found._replace(controllers={"do_nothing": [0.6, 1.0], "pi": [0.1, 0.1]})
+    assert worse.warnings() == ["the team is worse than doing nothing in every world."]
+    assert found._replace(controllers={}).warnings() == []
+    assert str(found).splitlines()[1].split()[:4] == ["a", "0.500", "+-", "-"]
+    assert json.loads(found.to_json())[0]["se"] is None

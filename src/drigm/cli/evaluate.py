@@ -7,6 +7,7 @@ from typing import Any
 
 from drigm.cli import run_options
 from drigm.core.defaults import TRIM
+from drigm.core.errors import warn
 
 
 def add(commands: Any) -> None:
@@ -62,5 +63,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     )
     if env is None and not options.worlds:
         store_evaluation(run, result, strengths, trim_gain(options.trim))
+    for sentence in result.warnings():
+        warn(sentence)
     print(result.to_json() if options.json else result)
     return 0

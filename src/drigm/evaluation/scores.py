@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
@@ -22,7 +23,10 @@ MANY = 8  # worlds beyond which an evaluation prints their mean and the worst to
 
 
 class ShiftScore(NamedTuple):
-    """The score in one shifted world; ``se`` is the population standard deviation over seeds / sqrt(seeds)."""
+    """The score in one shifted world; ``se`` is the population standard deviation over seeds / sqrt(seeds).
+
+    One seed says nothing about others: its ``se`` is nan.
+    """
 
     name: str
     mean: float
@@ -51,13 +55,27 @@ class Evaluation(NamedTuple):
                 row["controllers"] = {name: scores[i] for name, scores in self.controllers.items()}
         return to_json(rows)
 
+    def warnings(self) -> list[str]:
+        """Return a sentence for doing nothing and for PI, where they are better than the team in some world."""
+        found = list[str]()
+        for beaten, names in (("doing nothing", ("do_nothing",)), ("PI", ("pi_tuned", "pi"))):
+            name = next((name for name in names if name in self.controllers), "")
+            scores = self.controllers.get(name, ())
+            lost = [s.name for s, other in zip(self.scores, scores) if s.mean < other]  # noqa: B905 (none at all)
+            if lost:
+                where = "every world" if len(lost) == len(self.scores) else ", ".join(lost[:4])
+                more = f" and {len(lost) - 4} more" if len(lost) > 4 and where != "every world" else ""
+                found.append(f"the team is worse than {beaten} in {where}{more}.")
+        return found
+
     def __str__(self) -> str:
         width = max(len(score.name) for score in self.scores)
         heads = "".join(f"  {name:>7}" for name in self.controllers)
         lines = [f"{self.suite:<{width}}     score{' ' * 9 + heads if heads else ''}"]
         for i, s in enumerate(self.scores):
             row = [scores[i] for scores in self.controllers.values()]
-            lines.append(f"{s.name:<{width}}  {s.mean:8.3f} +- {s.se:.3f}{self._row(row)}")
+            error = "-" if math.isnan(s.se) else f"{s.se:.3f}"
+            lines.append(f"{s.name:<{width}}  {s.mean:8.3f} +- {error:<5}{self._row(row)}".rstrip())
         if len(self.scores) > MANY:  # too many to take in
             means = [s.mean for s in self.scores]
             for name, summed in (("mean", np.mean), ("worst", np.min)):
@@ -115,5 +133,6 @@ def _play(env: Environment, players: Players) -> Callable[[PyTree, PyTree], Outc
 
 def shift_score(name: str, per_seed: np.ndarray) -> ShiftScore:
     """Return the score of the seeds [K] in the world ``name``."""
-    se = float(per_seed.std() / np.sqrt(len(per_seed)))  # the paper's error: population std over seeds
+    known = len(per_seed) > 1
+    se = float(per_seed.std() / np.sqrt(len(per_seed))) if known else math.nan  # the paper's: population std
     return ShiftScore(name, float(per_seed.mean()), se, [float(x) for x in per_seed])
