@@ -25,7 +25,7 @@ from drigm.cli import train as train_command
 from drigm.cli import verify as verify_command
 from drigm.core.config import FIELDS, validate
 from drigm.core.errors import UserError, as_path
-from drigm.envs.perturbations import parse_grid
+from drigm.core.strengths import parse_grid
 from drigm.envs.subprocess.source import located
 from drigm.envs.subprocess.worker.factory import _value
 from drigm.experiments.sweep.spec import read_sweep

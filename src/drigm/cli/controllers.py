@@ -26,8 +26,8 @@ def add(commands: Any) -> None:
 
 def _controllers(options: argparse.Namespace) -> int:
     prepare()
+    from drigm.core.strengths import parse_grid
     from drigm.envs import make_env
-    from drigm.envs.perturbations import parse_grid
     from drigm.evaluation.controllers import score_controllers, write_controllers
     from drigm.report.tables import format_table
     from drigm.storage.results import to_json

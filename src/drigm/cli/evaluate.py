@@ -46,7 +46,7 @@ def add(commands: Any) -> None:
 
 def _evaluate(options: argparse.Namespace) -> int:
     run_options.prepare()
-    from drigm.envs.perturbations import parse_grid
+    from drigm.core.strengths import parse_grid
     from drigm.evaluation.cache import store_evaluation
     from drigm.evaluation.evaluate import evaluate, trim_gain
 

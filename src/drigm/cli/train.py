@@ -54,12 +54,15 @@ def _add_setting(group: Any, name: str, default: Any) -> None:
     if isinstance(usual, bool):
         group.add_argument(flag, action=argparse.BooleanOptionalAction, **common)
     else:
-        group.add_argument(flag, metavar=name.upper(), **common)
+        # As in `drigm evaluate`, perturbations may be named one after the other.
+        action = "append" if name == "perturb" else "store"
+        group.add_argument(flag, metavar=name.upper(), action=action, **common)
 
 
 def _settings(options: argparse.Namespace) -> dict[str, Any]:
     """The given settings with numbers as numbers; ranges are checked later, by `config.validate`."""
     given = {name: getattr(options, name) for name in FIELDS if hasattr(options, name)}
+    given |= {"perturb": " ".join(given["perturb"])} if "perturb" in given else {}
     return {name: _number(name, value) for name, value in given.items()}
 
 

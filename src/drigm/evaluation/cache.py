@@ -17,7 +17,7 @@ from drigm.evaluation.evaluate import evaluate_together, with_controllers
 from drigm.evaluation.scores import Evaluation, ShiftScore
 from drigm.runtime.files import FileError, file_digest
 from drigm.storage.results import load_result, store_result
-from drigm.storage.run_directory import RunDirectory
+from drigm.storage.run_directory import RunDirectory, seeds_of
 from drigm.training.runs import Run
 
 
@@ -100,7 +100,7 @@ def stored_evaluation(
         )
     except (FileError, TypeError, ValueError, OverflowError):  # no weights, or not ours
         return None
-    return Evaluation(suite, scores) if ours else None
+    return Evaluation(suite, scores, seeds=tuple(seeds_of(config))) if ours else None
 
 
 def opened_id(run: Run) -> str:

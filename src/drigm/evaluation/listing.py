@@ -25,7 +25,8 @@ class Listed(NamedTuple):
         seeds: how many.
         step: environment steps of the seed that is least far.
         steps: environment steps per seed in all.
-        state: ``finished``, ``unfinished``, ``diverged`` (some seeds did) or ``unreadable``.
+        state: ``finished``, ``stopped`` (finished early, by a callback), ``unfinished``, ``diverged`` (some seeds did)
+            or ``unreadable``.
         scores: the score in each world, mean over seeds, by the name of the stored evaluation.
         problem: what is wrong with an unreadable one.
     """
@@ -55,7 +56,8 @@ def _listed(path: Path) -> Listed:
         diverged, finished = directory.diverged(), directory.is_finished(config)
         rows = [directory.read_metrics(seed) for seed in seeds_of(config) if seed not in diverged]
         step = min((int(found[-1]["step"]) if found else 0 for found in rows), default=0)
-        state = "diverged" if diverged else "finished" if finished else "unfinished"
+        stopped = directory.steps_trained(config) < config.steps
+        state = "diverged" if diverged else "unfinished" if not finished else "stopped" if stopped else "finished"
         scores = _scores(directory, config)
     except UserError as error:
         return Listed(str(path), problem=str(error))

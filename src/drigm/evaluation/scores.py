@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
+from importlib import import_module
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +14,7 @@ import numpy as np
 
 from drigm.agents import rollout
 from drigm.agents.rollout import Outcome
+from drigm.core.errors import UserError
 from drigm.core.types import Array, PyTree, jit, join_trees, map_tree
 from drigm.envs.api import Environment, Shift
 from drigm.evaluation.players import Players
@@ -41,11 +43,13 @@ class Evaluation(NamedTuple):
         suite: its name.
         scores: of the run, in each world.
         controllers: of controllers that do not learn, in the same worlds, by name.
+        seeds: whose scores ``per_seed`` holds, where that is known.
     """
 
     suite: str
     scores: list[ShiftScore]
     controllers: Mapping[str, list[float]] = MappingProxyType({})
+    seeds: tuple[int, ...] = ()
 
     def to_json(self) -> str:
         """Return one object per world; null where there is no score."""
@@ -54,6 +58,36 @@ class Evaluation(NamedTuple):
             for i, row in enumerate(rows):
                 row["controllers"] = {name: scores[i] for name, scores in self.controllers.items()}
         return to_json(rows)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return a row for each world and player: ``suite``, ``world``, ``player``, ``seed`` and ``score``.
+
+        Players are ``team``, once for each seed, and the controllers, whose seed is None.
+        """
+        found = list[dict[str, Any]]()
+        for i, world in enumerate(self.scores):
+            seeds = self.seeds or range(len(world.per_seed))
+            played = [("team", seed, x) for seed, x in zip(seeds, world.per_seed, strict=True)]
+            played += [(name, None, scores[i]) for name, scores in self.controllers.items()]
+            found += [
+                {"suite": self.suite, "world": world.name, "player": player, "seed": seed, "score": score}
+                for player, seed, score in played
+            ]
+        return found
+
+    def to_dataframe(self) -> Any:
+        """Return `rows` as a data frame: pandas', or polars' where only that is installed.
+
+        Raises:
+            UserError: neither is installed.
+        """
+        for package in ("pandas", "polars"):
+            try:
+                return import_module(package).DataFrame(self.rows())
+            except ModuleNotFoundError as error:
+                if error.name != package:
+                    raise
+        raise UserError("to_dataframe: it needs pandas or polars; install one of them, or use rows().")
 
     def warnings(self) -> list[str]:
         """Return a sentence for doing nothing and for PI, where they are better than the team in some world."""

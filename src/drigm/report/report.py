@@ -19,7 +19,7 @@ from drigm.report.sections.robustness import radius_section, shifts_section
 from drigm.report.sections.supply_chain import supply_section
 from drigm.report.study import Study, collect
 from drigm.runtime.devices import use_cores
-from drigm.training.runs import Run
+from drigm.training.runs import Run, as_runs
 
 # Of each environment, in this order; one that has nothing to say about it returns None.
 PER_STUDY = (
@@ -57,8 +57,8 @@ def report_sections(runs: Sequence[Run], shifts: str | None = None, trim: float 
 
 
 def write_report(
-    runs: Sequence[Run],
-    path: str | Path,
+    runs: Run | str | Path | Sequence[Run | str | Path],
+    path: str | Path = "report.html",
     shifts: str | None = None,
     figures: str | Path | None = None,
     trim: bool | float = False,
@@ -66,7 +66,7 @@ def write_report(
     """Write the report on ``runs`` as one HTML file and return its path.
 
     Args:
-        runs: see `report_sections`.
+        runs: a finished run or its directory, or several; see `report_sections`.
         path: the page; its suffix must be .html.
         shifts: see `report_sections`.
         figures: a folder that every figure is written to as SVG and PNG.
@@ -76,6 +76,7 @@ def write_report(
         UserError: as `report_sections`; or a file cannot be written.
     """
     _check_suffix(path)
+    runs = as_runs(runs)
     sections = report_sections(runs, shifts, trim_gain(trim))
     if figures is not None:
         save_figures(sections, figures)

@@ -137,6 +137,8 @@ def collect(runs: Sequence[Run], shifts: str | None = None, trim: float = 0.0) -
     """
     if not runs:
         raise UserError("runs: none given; name at least one run directory.")
+    # A run that was ended early is another method than those with all their steps.
+    runs = [run._replace(config=run.config.replace(steps=run.steps_trained)) for run in runs]
     by_env: dict[str, list[list[Run]]] = {}
     for pool in pooled(runs):
         by_env.setdefault(pool[0].config.env, []).append(pool)

@@ -31,7 +31,7 @@ from drigm.storage.loggers import Slot, Write, open_logs
 from drigm.storage.run_directory import Diverged, divergence, metrics_row, seeds_of
 from drigm.training.checkpointing import Saver, Snapshot, finite_slots, restore
 from drigm.training.programs import StoppedError
-from drigm.training.session import Member, Session
+from drigm.training.session import Member, Reached, Session, StopTraining
 from drigm.training.tick import ChunkSums, RunState, row_ticks
 
 __all__ = ["Member", "Session", "Weights", "axes", "check_together", "train_session"]
@@ -165,7 +165,8 @@ class _Training:
         _record(session, self.diverged)  # what came later in another attempt comes again
         self.chunking = Chunking(self.config)
         self.row_ticks, self.row_seconds = 0, 0.0  # of the row of metrics under way, in this process
-        self.failure = ""
+        self.failure, self.is_stopped = "", False
+        self.latest: dict[int, dict[str, float]] = {}
 
     @property
     def snapshot(self) -> Snapshot:
@@ -174,8 +175,8 @@ class _Training:
 
     @property
     def is_over(self) -> bool:
-        """Whether no tick is left, or no seed to train."""
-        return self.tick >= self.config.ticks or len(self.diverged) == len(self.session.slots)
+        """Whether no tick is left, no seed to train, or the callback has ended it."""
+        return self.is_stopped or self.tick >= self.config.ticks or len(self.diverged) == len(self.session.slots)
 
     def advance(self) -> ChunkSums:
         """Run one chunk, or as much of it as the environments allow, and return the sums since the row began."""
@@ -207,7 +208,22 @@ class _Training:
             ]
             shown = _shown(found)
             self.note_divergence(sums)
+            seeds = enumerate(self.session.slots)
+            self.latest = {seed: found[k] for k, (_, seed) in seeds if k not in self.diverged}
         self.progress.update(step, **shown)
+
+    def consult(self, saver: Saver) -> None:
+        """Tell the callback about a new row; what it raises besides `StopTraining` is raised once all is saved."""
+        if self.session.callback is None or not self.latest:
+            return
+        reached, self.latest = Reached(_step(self.config, self.tick), self.config.steps, self.latest), {}
+        try:
+            self.is_stopped = self.session.callback(reached) is False
+        except StopTraining:
+            self.is_stopped = True
+        except Exception:
+            saver.save(self.session, self.snapshot)
+            raise
 
     def save_if_due(self, saver: Saver, request: interrupts.Request) -> None:
         """Save when it is time, when the user wants to stop and when an environment failed; raise for these two."""
@@ -245,9 +261,11 @@ def _train(session: Session, snapshot: Snapshot) -> Snapshot:
             saver = Saver()
             with interrupts.deferred() as request:
                 training.report(sums)
+                training.consult(saver)
                 while training.failure or not training.is_over:
                     training.save_if_due(saver, request)
                     training.report(training.advance())
+                    training.consult(saver)
     return training.snapshot._replace(state=session.programs.settle(training.state))
 
 
@@ -348,8 +366,11 @@ def _finish(session: Session, snapshot: Snapshot) -> None:
         if int(k) not in diverged:
             ring = jax.tree.map(lambda x, k=k: x[:, k], snapshot.state.ring)
             diverged[int(k)] = Diverged(_step(session.config, snapshot.tick), _blamed(session, ring))
+    step = _step(session.config, snapshot.tick)
     with interrupts.finishing():
         _record(session, diverged)
+        for member in session.members:
+            member.directory.record_stop(step if step < session.config.steps and len(diverged) < len(fine) else None)
         for k, (member, seed) in enumerate(session.slots):
             if k in diverged:
                 remove(member.directory.weights_file(seed))

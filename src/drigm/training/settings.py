@@ -26,11 +26,11 @@ from drigm.core.config import TrainConfig, validate
 from drigm.core.errors import check, choose
 from drigm.core.plugins import load_plugins
 from drigm.core.presets import PRESETS, with_preset
+from drigm.core.strengths import parse_grid
 from drigm.envs import KINDS, SUBPROCESS_KINDS, make_env
 from drigm.envs.api import Environment
 from drigm.envs.imported import give
 from drigm.envs.persistent import check_ranges, parse_ranges, with_context
-from drigm.envs.perturbations import parse_grid
 from drigm.envs.shifts import SOURCES
 from drigm.envs.subprocess.source import located
 from drigm.runtime.devices import memory_bytes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from importlib.metadata import version
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -22,7 +23,7 @@ from drigm.envs import episodes
 from drigm.envs.api import Environment
 from drigm.runtime.devices import use_cores
 from drigm.storage.results import load_result, store_result
-from drigm.training.runs import Run
+from drigm.training.runs import Run, as_run
 
 EXHAUSTIVE = 4096  # joint actions up to which all are compared
 STARTS, SWEEPS = 4, 4  # beyond that: coordinate ascents, from the greedy joint action and from random ones
@@ -66,13 +67,14 @@ class Alignment(NamedTuple):
         )
 
 
-def verify_run(run: Run) -> Alignment:
+def verify_run(run: Run | str | Path) -> Alignment:
     """Return how often the decentralised greedy actions of ``run`` equal the argmax of its own joint value.
 
     All joint actions are compared where there are at most `EXHAUSTIVE`, else a coordinate search looks for a better
     one: from the greedy joint action and from random ones each agent in turn takes its best reply.
     """
     use_cores()
+    run = as_run(run)
     env, factorization = run.env, factorization_called(run.config.factorization)
     weights = run.weights()
 
