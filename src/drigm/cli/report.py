@@ -16,6 +16,8 @@ def add(commands: Any) -> None:
     page.add_argument("directories", metavar="RUN_OR_LOG", nargs="+", help=told)
     page.add_argument("-o", "--out", default="report.html", metavar="FILE", help="the page (default: report.html)")
     page.add_argument("--shifts", help="suite of worlds (default: climate or demand, else noise), see drigm list")
+    told = "play each world under each strength, as in leak=0,0.1,0.2: a curve over it; see drigm evaluate"
+    page.add_argument("--perturb", action="append", default=[], metavar="NAME=STRENGTH,...", help=told)
     page.add_argument("--trim", action="store_true", help="each team once more with a slow integral of its own error")
     page.add_argument("--figures", metavar="DIR", help="write every figure there too, as SVG and PNG")
     run_options.add_flags(page)
@@ -37,5 +39,5 @@ def _report(options: argparse.Namespace) -> int:
         return 0
     figures = None if options.figures is None else as_path("figures", options.figures)
     runs = [run_options.opened(directory, options) for directory in options.directories]
-    print(write_report(runs, out, options.shifts, figures, options.trim))
+    print(write_report(runs, out, options.shifts, figures, options.trim, " ".join(options.perturb)))
     return 0

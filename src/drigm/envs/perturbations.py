@@ -321,6 +321,7 @@ def wrap(env: Environment, strengths: Mapping[str, float]) -> Environment:
         step=step if env.subprocess is None else env.step,
         episode=lambda params, i: params._replace(world=env.episode(params.world, i)),
         shifts={},
+        suites={},
         parameters={},
         vary=None,
     )

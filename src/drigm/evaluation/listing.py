@@ -74,7 +74,7 @@ def _scores(directory: RunDirectory, config: Any) -> dict[str, dict[str, float]]
             evaluation = stored_evaluation(directory, config, *given, config.env, float(key.get("trim", 0.0)))
         except (UserError, KeyError, TypeError, ValueError):
             continue  # none of these
-        if evaluation is not None:
+        if evaluation is not None and file.stem.startswith(given[0]):  # controllers' files are others
             found[file.stem] = {score.name: score.mean for score in evaluation.scores}
     return found
 

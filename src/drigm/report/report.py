@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from drigm.core.errors import check
+from drigm.core.strengths import Perturb, grid_of
 from drigm.deployment.log import read_log
 from drigm.evaluation.evaluate import trim_gain
 from drigm.report.html import Section, save_figures, write_page
@@ -34,7 +35,9 @@ PER_STUDY = (
 )
 
 
-def report_sections(runs: Sequence[Run], shifts: str | None = None, trim: float = 0.0) -> list[Section]:
+def report_sections(
+    runs: Sequence[Run], shifts: str | None = None, trim: float = 0.0, perturb: Perturb | None = None
+) -> list[Section]:
     """Return everything that a report says about ``runs``, to be written by `drigm.report.html.write_page`.
 
     Scores and alignment are kept in the runs' directories, so that they are computed once.
@@ -43,12 +46,13 @@ def report_sections(runs: Sequence[Run], shifts: str | None = None, trim: float 
         runs: finished runs; those that differ in their seeds only are one method.
         shifts: the suite of worlds; by default that of `drigm.evaluation.evaluate.evaluate`.
         trim: show every team once more with a trim of this gain.
+        perturb: strengths that every world is played under, as in `drigm.evaluate`: a curve over one of them.
 
     Raises:
         UserError: as `drigm.report.study.collect`.
     """
     use_cores()
-    studies = collect(runs, shifts, trim)
+    studies = collect(runs, shifts, trim, grid_of(perturb))
     sections = [runs_section(studies)]
     for study in studies:
         made = (make(study, id_suffix(study, studies)) for make in PER_STUDY)
@@ -62,6 +66,7 @@ def write_report(
     shifts: str | None = None,
     figures: str | Path | None = None,
     trim: bool | float = False,
+    perturb: Perturb | None = None,
 ) -> Path:
     """Write the report on ``runs`` as one HTML file and return its path.
 
@@ -71,13 +76,14 @@ def write_report(
         shifts: see `report_sections`.
         figures: a folder that every figure is written to as SVG and PNG.
         trim: show every team once more with a trim, as in `drigm.evaluate`.
+        perturb: see `report_sections`.
 
     Raises:
         UserError: as `report_sections`; or a file cannot be written.
     """
     _check_suffix(path)
     runs = as_runs(runs)
-    sections = report_sections(runs, shifts, trim_gain(trim))
+    sections = report_sections(runs, shifts, trim_gain(trim), perturb)
     if figures is not None:
         save_figures(sections, figures)
     return write_page(path, _heading(runs), _lead(runs), sections)

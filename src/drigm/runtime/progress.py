@@ -69,7 +69,8 @@ class Progress:
             self._live = _start_live(self._stream, self._render)
             if self._live is None:
                 resumed = f", from step {self._start}" if self._start else ""
-                self._write(f"# {self._label}: {self._total} {self._unit}{resumed}")
+                unit = self._unit.removesuffix("s") if self._total == 1 else self._unit
+                self._write(f"# {self._label}: {self._total} {unit}{resumed}")
         return self
 
     def __exit__(
