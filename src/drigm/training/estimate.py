@@ -17,9 +17,9 @@ from drigm.core.types import EnvSpec
 from drigm.envs.api import Environment
 from drigm.runtime import devices
 
-SIZE, TRIES = 256, 20  # of the matrices whose product is timed
+SIZE, TRIES = 64, 500  # of the matrices whose product is timed: one thread's work, whatever else the machine does
 # How much of the speed of such products an update of small recurrent networks reaches, measured on two cores.
-SHARE = 0.35
+SHARE = 0.3
 BACKWARD = 2.0  # a gradient's operations, in forward passes
 
 
@@ -63,7 +63,8 @@ def estimate(config: TrainConfig, env: Environment) -> Estimate:
     passes = 2.0 + BACKWARD  # online and target network, and the gradient
     learning = config.updates_in_all * config.batch * (config.window + 1) * once * passes
     acting = config.ticks * config.num_envs * 2.0 * agents
-    speed = SHARE * _product_speed() if devices.runs_in_turn() else math.nan
+    cores = min(config.shards, devices.usable_cores())
+    speed = SHARE * cores * _product_speed() if devices.runs_in_turn() else math.nan
     seconds = config.seeds * (learning + acting) / speed
     networks = 4 * config.seeds * 5 * weights  # weights, target, average and two moments
     return Estimate(config.updates_in_all, seconds, replay_bytes([config], env.spec), networks)
@@ -74,7 +75,7 @@ def _numbers(tree: object) -> int:
 
 
 def _product_speed() -> float:
-    """Return this machine's floating-point operations per second in a product of matrices, the best of some tries."""
+    """Return one core's floating-point operations per second in a product of matrices, the best of some tries."""
     a = np.ones((SIZE, SIZE), np.float32)
     best = math.inf
     for _ in range(TRIES):
