@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from drigm.cli.run_options import prepare
+from drigm.cli.open_run import prepare
 from drigm.core.errors import as_path
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from drigm.cli import run_options
+from drigm.cli import open_run
 from drigm.core.defaults import HOST, PORT
 from drigm.core.errors import as_path, check
 
@@ -39,7 +39,7 @@ def add(commands: Any) -> None:
     told = f"with --serve: of the first agent, the others have the next ones (default: {PORT}; 0: any)"
     parser.add_argument("--port", type=int, default=PORT, help=told)
     parser.add_argument("--agent", default="", metavar="NAME", help="with --serve: this one alone")
-    run_options.add_flags(parser, env="where the team acts (default: the environment that the run was trained in)")
+    open_run.add_flags(parser, env="where the team acts (default: the environment that the run was trained in)")
     parser.set_defaults(run=_deploy)
 
 
@@ -53,10 +53,10 @@ def _deploy(options: argparse.Namespace) -> int:
     path = as_path("source", options.source)
     is_run = (path / "config.json").exists() or not path.exists()
     if options.serve:
-        return _serve(options, run_options.opened(path, options) if is_run else path)
-    run_options.prepare()
+        return _serve(options, open_run.opened(path, options) if is_run else path)
+    open_run.prepare()
     if is_run:
-        run, other = run_options.elsewhere(path, options)
+        run, other = open_run.elsewhere(path, options)
         source, env, home = run, other or run.env, run.env
     else:
         told = "an export starts nothing by itself; give the environment, as in building:OfficeSmall/Tucson"

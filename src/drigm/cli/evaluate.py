@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from drigm.cli import run_options
+from drigm.cli import open_run
 from drigm.core.defaults import TRIM
 from drigm.core.errors import warn
 
@@ -40,18 +40,18 @@ def add(commands: Any) -> None:
     score.add_argument("--no-controllers", action="store_true", help="leave out PI and the others that do not learn")
     told = "one object per shift: name, mean, se, per_seed, controllers"
     score.add_argument("--json", action="store_true", help=told)
-    run_options.add_flags(score, env="play in this environment instead; or the run's own, named again where it lies")
+    open_run.add_flags(score, env="play in this environment instead; or the run's own, named again where it lies")
     score.set_defaults(run=_evaluate)
 
 
 def _evaluate(options: argparse.Namespace) -> int:
-    run_options.prepare()
+    open_run.prepare()
     from drigm.core.strengths import parse_grid
     from drigm.evaluation.cache import store_evaluation
     from drigm.evaluation.evaluate import evaluate, trim_gain
 
     strengths = parse_grid(" ".join(options.perturb))
-    run, env = run_options.elsewhere(options.directory, options)
+    run, env = open_run.elsewhere(options.directory, options)
     result = evaluate(
         run,
         options.shifts,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from drigm.cli import run_options
+from drigm.cli import open_run
 from drigm.core.defaults import FORMATS, HOLD_STEPS, PARITY_STEPS, STALE_STEPS
 from drigm.core.errors import as_path
 
@@ -32,12 +32,12 @@ def add(commands: Any) -> None:
     told = "what decides when readings stay bad: idle (the default), constant:ACTION, or pi"
     parser.add_argument("--fallback", default="idle", metavar="KIND", help=told)
     parser.add_argument("--quiet", action="store_true", help="show no progress")
-    run_options.add_flags(parser)
+    open_run.add_flags(parser)
     parser.set_defaults(run=_export)
 
 
 def _export(options: argparse.Namespace) -> int:
-    run_options.prepare()
+    open_run.prepare()
     from drigm.deployment.contract import parse_fallback
     from drigm.deployment.export import export
     from drigm.evaluation.cache import cached_evaluation
@@ -45,7 +45,7 @@ def _export(options: argparse.Namespace) -> int:
     out = None if options.out is None else as_path("out", options.out)
     safety = {"hold_steps": options.hold, "stale_steps": options.stale, "fallback": parse_fallback(options.fallback)}
     safety |= {} if options.late is None else {"late_seconds": options.late}
-    run = run_options.opened(options.directory, options)
+    run = open_run.opened(options.directory, options)
     if options.shifts is not None:
         cached_evaluation(run, options.shifts, quiet=options.quiet)
     found = export(

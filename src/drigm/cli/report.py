@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from drigm.cli import run_options
+from drigm.cli import open_run
 from drigm.core.errors import as_path, check
 
 
@@ -20,12 +20,12 @@ def add(commands: Any) -> None:
     page.add_argument("--perturb", action="append", default=[], metavar="NAME=STRENGTH,...", help=told)
     page.add_argument("--trim", action="store_true", help="each team once more with a slow integral of its own error")
     page.add_argument("--figures", metavar="DIR", help="write every figure there too, as SVG and PNG")
-    run_options.add_flags(page)
+    open_run.add_flags(page)
     page.set_defaults(run=_report)
 
 
 def _report(options: argparse.Namespace) -> int:
-    run_options.prepare()
+    open_run.prepare()
     from drigm.deployment.log import is_log
     from drigm.report.report import write_log_report, write_report
 
@@ -38,6 +38,6 @@ def _report(options: argparse.Namespace) -> int:
         print(write_log_report(logs, out))
         return 0
     figures = None if options.figures is None else as_path("figures", options.figures)
-    runs = [run_options.opened(directory, options) for directory in options.directories]
+    runs = [open_run.opened(directory, options) for directory in options.directories]
     print(write_report(runs, out, options.shifts, figures, options.trim, " ".join(options.perturb)))
     return 0

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from drigm.cli import run_options
+from drigm.cli import open_run
 from drigm.core.config import FIELDS, GROUPS, RUNNING, TrainConfig
 from drigm.core.errors import UserError, as_path, check, shown
 from drigm.core.plugins import load_plugins
@@ -36,7 +36,7 @@ def _add_flags(train: argparse.ArgumentParser, defaults: dict[str, Any]) -> None
     run.add_argument("--quiet", action="store_true", help="show no progress")
     told = "loggers besides metrics/*.csv: tensorboard, wandb (default: none)"
     run.add_argument("--log", metavar="NAME,...", help=told, default="")
-    run_options.add_flags(run, again=False)
+    open_run.add_flags(run, again=False)
     for title, names in GROUPS.items():
         group = train.add_argument_group(title)
         for name in names:
@@ -113,7 +113,7 @@ def _train(options: argparse.Namespace) -> int:
     settings = _settings(options)
     if options.help:
         return _help(settings)
-    run_options.prepare()
+    open_run.prepare()
     from drigm.report.figures.learning_curve import draw_learning_curve
     from drigm.training.runs import resume_run, train_run
     from drigm.training.settings import settle
@@ -124,7 +124,7 @@ def _train(options: argparse.Namespace) -> int:
         others += ["--out"] if options.out is not None else []
         told = f"it continues with the run's own settings, so leave out {', '.join(others)}"
         check(not others, "resume", options.resume, told)
-        named = run_options.named(options)
+        named = open_run.named(options)
         running = {name: value for name, value in settings.items() if name in RUNNING and name != "env_python"}
         path = as_path("resume", options.resume)
         run = resume_run(path, quiet=options.quiet, log=options.log, named=named, running=running)
