@@ -22,6 +22,7 @@ from drigm.deployment.processes import AgentProcess, Asked, ProcessTeam, close_a
 from drigm.deployment.simulation import simulation
 from drigm.deployment.summary import episode_sums
 from drigm.envs.api import Shift
+from drigm.envs.perturbations import perturbed
 from drigm.evaluation.controllers import controller_scores
 from drigm.evaluation.players import teams
 from drigm.evaluation.scores import episode_scores
@@ -76,6 +77,37 @@ def test_a_building_scores_what_an_evaluation_scores(tmp_path):
     found = run_loop(run, run.env, tmp_path / "log.jsonl", quiet=True)
     np.testing.assert_allclose(found.episodes[0].score, evaluated(run, 0, 1)[0], rtol=1e-3)
     assert read_log(found.log).steps[0].state is not None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "strengths"),
+    [("ordered", {"obs_noise": 0.3, "action_delay": 1.0}), ("masks and deaths", {"action_delay": 1.0})],
+)
+def test_perturbed_worlds_are_those_of_an_evaluation(name, strengths, runs, tmp_path):
+    """Where other processes are, as far as nothing is drawn: there an evaluation draws by place in its batch."""
+    run = runs(name)
+    found = run_loop(run, run.env, tmp_path / "log.jsonl", episodes=4, perturb=strengths, quiet=True)
+    env = perturbed(run.env, strengths)
+    scores = episode_scores(env, teams(run.weights().agents), [Shift("perturbed", env.params)])[0, 0, :4]
+    np.testing.assert_allclose([one.score for one in found.episodes], scores, rtol=1e-6)
+    assert not np.allclose(scores, evaluated(run, 0, 4))
+    assert read_log(found.log).header["perturb"] == strengths
+
+
+@pytest.mark.slow
+def test_noise_in_another_process_is_drawn_anew_in_every_episode(runs, tmp_path):
+    run = runs("masks and deaths")
+    logs = [
+        run_loop(run, run.env, tmp_path / f"{n}.jsonl", episodes=2, perturb={"obs_noise": strength}, quiet=True).log
+        for n, strength in enumerate((0.0, 0.2, 0.2))
+    ]
+    plain, noisy, again = (read_log(log).steps for log in logs)
+    assert noisy == again
+    first = [[step.agents["1"].readings for step in steps if step.step == 0] for steps in (plain, noisy)]
+    off = np.array(first[1]) - np.array(first[0])
+    assert (off != 0.0).all()
+    assert not np.allclose(off[0], off[1])
 
 
 def test_an_export_is_the_run_that_it_was_made_of(runs, tmp_path):
@@ -274,6 +306,8 @@ def test_part_of_a_team_acts_where_the_others_are_not(runs, tmp_path):
         ({"rate": 0.0}, "rate: 0.0"),
         ({"rate": float("nan")}, "rate: nan"),
         ({"shadow": "pi"}, "env: "),
+        ({"perturb": {"wind": 1.0}}, "perturb: 'wind'"),
+        ({"perturb": {"obs_dropout": 2.0}}, "perturb obs_dropout: 2.0"),
         ({"shadow": "one_step_optimum"}, "controller: 'one_step_optimum'"),
         ({"seed": 9}, "seed: 9"),
     ],
@@ -358,6 +392,7 @@ class TestLog:
             (lambda text: text.replace('"step":1,', '"step":"x",', 1), "line 3 is not"),
             (lambda text: text.replace('"flags":[]', '"flags":3', 1), "line 2 is not"),
             (lambda text: text.replace('"agents":[', '"agent":[', 1), "line 1 is not"),
+            (lambda text: text.replace('"perturb":{}', '"perturb":{"wind":"strong"}', 1), "line 1 is not"),
             (lambda text: text.replace('{"episode"', "nonsense", 1), "line 2 is not"),
             (lambda text: "[" * 100_000 + "\n", "no log"),
         ],

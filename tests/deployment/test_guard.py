@@ -177,7 +177,8 @@ def test_after_a_fallback_the_memory_is_new_and_the_last_action_stays():
 def test_a_network_that_gives_no_numbers_does_not_decide():
     agent = lone_agent(make_spec()._replace(idle_action=3))
     agent.act([0.0, 0.0, 0.0])
-    agent.network = agent.network._replace(head=np.full_like(agent.network.head, np.inf))
+    arrays = agent.network.arrays
+    agent.network.arrays = arrays._replace(head=np.full_like(arrays.head, np.inf))
     decision = agent.step([1.0, 0.0, 0.0])
     assert decision.action == 3
     assert kinds(decision.flags) == {"network", "fallback"}
@@ -345,10 +346,14 @@ def random_thing(rng, depth=0):
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("ordered", [False, True])
 def test_ten_thousand_random_readings_raise_nothing(ordered):
+    ten_thousand_random_readings(ordered, lambda agent: agent)
+
+
+def ten_thousand_random_readings(ordered, made):
     """Whatever comes in, an action that the agent has comes out, and it is allowed where the mask can be read."""
     rng = np.random.default_rng(11)
     spec = described(make_spec(ordered=ordered), first_actions=(10, 0))
-    agent = lone_agent(spec, safety={"stale_steps": 5})
+    agent = made(lone_agent(spec, safety={"stale_steps": 5}))
     fallen, flagged = 0, set()
     for step in range(10_000):
         if step % 40 == 0:

@@ -1,15 +1,13 @@
-"""The pages docs/deploying.md and docs/in-the-loop.md: every block on them runs."""
+"""The pages docs/deploying.md and docs/in-the-loop.md: every block on them runs (that for Node: test_runtimes.py)."""
 
 import json
 import re
 import shlex
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from deployed import VDN, finished_run
-from test_onnx import node_package
 
 from drigm.cli.main import main
 from drigm.deployment.endpoint import Endpoint
@@ -51,10 +49,6 @@ def test_every_block_of_the_page_runs(tmp_path, monkeypatch, capsys):
     assert "nan" in capsys.readouterr().out
     assert names["agent"].contract["safety"]["hold_steps"] == 5
     assert names["decision"].flags[0].reading == "level"
-    if not node_package():
-        (script,) = blocks("javascript")
-        done = subprocess.run(["node", "-e", script], check=True, capture_output=True, text=True)
-        assert len(done.stdout.split()) == 2
     for name in ("drigm_runtime", "tank"):
         sys.modules.pop(name, None)
 
