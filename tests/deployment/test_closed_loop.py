@@ -120,6 +120,30 @@ def test_an_export_is_the_run_that_it_was_made_of(runs, tmp_path):
     assert read_log(logs[0]).steps == read_log(logs[1]).steps
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("env", "package"),
+    [
+        ("supply:serial4", "jax"),
+        ("smax:3m", "jaxmarl"),
+        ("mpe:simple_spread_v3", "jaxmarl"),
+        ("energyplus:OfficeSmall/Tucson", "pyenergyplus"),
+    ],
+)
+def test_teams_of_every_kind_are_exported_and_run_in_the_loop(env, package, tmp_path):
+    """Buildings, probes and PettingZoo have tests of their own. A whole episode is compared, some steps are played."""
+    pytest.importorskip(package, reason=f"{package} is not installed")
+    run = finished_run(tmp_path / "run", VDN.replace(env=env))
+    folder = export(run, steps=1, quiet=True)
+    logs = [
+        read_log(run_loop(source, run.env, tmp_path / f"{n}.jsonl", steps=8, quiet=True).log).steps
+        for n, source in enumerate((run, folder))
+    ]
+    assert len(logs[0]) == 8
+    assert logs[0] == logs[1]
+    assert not any(one.flags for step in logs[0] for one in step.agents.values())
+
+
 def test_an_agent_process_is_told_of_no_other_and_has_no_jax(team):
     """It has its own two files, three streams, and what it was started with."""
     for name, one in team.processes.items():

@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib.util
+import json
 import shutil
 import sys
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from deployed import CONFIGS, finished_run
 from small import assert_one_sentence
-from test_export import contracts, marked
+from test_export import SCHEMA, contracts, marked
 from test_guard import ten_thousand_random_readings
 from test_load import resealed
 
@@ -28,9 +29,12 @@ onnxruntime = pytest.importorskip("onnxruntime", reason='onnxruntime is not inst
 
 @pytest.mark.parametrize("name", marked(CONFIGS))
 def test_every_kind_of_network_passes(name, tmp_path):
+    jsonschema = pytest.importorskip("jsonschema")
     run = finished_run(tmp_path / "run", CONFIGS[name])
     folder = export(run, format="onnx", steps=100, quiet=True)
+    schema = json.loads(SCHEMA.read_text())
     for contract in contracts(folder):
+        jsonschema.validate(contract, schema)
         for runtime in ("numpy", "onnx"):
             assert contract["parity"][runtime]["steps"] > 0
             assert contract["parity"][runtime]["differing"] == 0
