@@ -9,7 +9,7 @@ from deployed import lone_agent
 from small import make_spec
 
 from drigm.core.types import Described, Regulated
-from drigm.deploy import Flag, Watchdog
+from drigm.deploy import Flag, Team, Watchdog
 
 HOLD = 3
 GOOD = [0.1, -0.2, 0.3]
@@ -313,6 +313,23 @@ class Hostile:
         raise RuntimeError
 
 
+class HostileMapping(dict):
+    """So does this one, when its content is asked for."""
+
+    def __iter__(self):
+        raise RuntimeError
+
+    def keys(self):
+        raise RuntimeError
+
+
+class HostileKey:
+    """Has no text."""
+
+    def __str__(self):
+        raise RuntimeError
+
+
 class HostileFloat(float):
     def __float__(self):
         raise RuntimeError
@@ -372,3 +389,25 @@ def ten_thousand_random_readings(ordered, made):
         flagged |= kinds(decision.flags)
     assert 0 < fallen < 10_000
     assert flagged >= {"missing", "nan", "size", "type", "range", "mask", "previous", "stale", "fallback"}
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_team_raises_nothing_whatever_it_is_given():
+    rng, spec = np.random.default_rng(5), described(make_spec())
+    team = Team({name: lone_agent(spec, n) for n, name in enumerate(spec.agents)})
+    keys = [*spec.agents, "stranger", 3, None, (1, 2), HostileKey()]
+
+    def by_agent():
+        if rng.random() < 0.3:
+            return random_thing(rng)
+        content = {keys[k]: random_thing(rng) for k in rng.integers(0, len(keys), rng.integers(0, 5))}
+        return HostileMapping(content) if rng.random() < 0.1 else content
+
+    for step in range(2_000):
+        if step % 40 == 0:
+            team.reset()
+        found = team.step(by_agent(), by_agent())
+        assert set(found) == set(spec.agents)
+        for decision in found.values():
+            actions = np.atleast_1d(decision.action)
+            assert ((actions >= 0) & (actions < 5)).all()

@@ -237,6 +237,22 @@ def _unwrapped(observation: Any, available: Any) -> tuple[Any, Any]:
     return observation, available
 
 
+def _by_agent(given: Any) -> dict[Any, Any]:
+    """Return what a team was given, by agent; {} where it cannot be read."""
+    try:
+        return dict(given) if isinstance(given, Mapping) else {}
+    except Exception:  # as of a reading
+        return {}
+
+
+def _name(key: Any) -> str:
+    """Return the name of the agent that a key stands for; an environment's ids may be any objects."""
+    try:
+        return str(key)
+    except Exception:  # as of a reading
+        return f"({type(key).__name__})"
+
+
 class Team:
     """Trained agents that act together, each on its own memory; nothing passes from one to another.
 
@@ -266,14 +282,14 @@ class Team:
                 team does not have is left out, with a warning.
             available: which actions each can take; None, or an agent that is not in it: all.
         """
-        seen, masks = (dict(x) if isinstance(x, Mapping) else {} for x in (observations, available))
-        known = {str(key) for key in seen}
+        seen, masks = _by_agent(observations), _by_agent(available)
+        known = {_name(key) for key in seen}
         seen |= {name: None for name, one in self.agents.items() if name not in known and not one.contract["leaves"]}
         found = {}
         for key, observation in seen.items():
-            agent = self.agents.get(str(key))
+            agent = self.agents.get(_name(key))
             if agent is None:
-                log.warning("the team has no agent %r; it has %s", key, ", ".join(self.agents))
+                log.warning("the team has no agent %r; it has %s", _name(key), ", ".join(self.agents))
             else:
                 found[key] = agent.step(observation, masks.get(key))
         return found
