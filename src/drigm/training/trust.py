@@ -72,11 +72,12 @@ def _names(config: TrainConfig) -> list[tuple[str, str]]:
 def _check_plugins(config: TrainConfig, facts: Any) -> None:
     """Refuse a run whose plug-ins are not here, and say it where they are of another version."""
     brought = facts.get("plugins") if isinstance(facts, dict) else None
-    for field, name in _names(config) if isinstance(brought, dict) else ():
-        if name not in brought:
+    found: dict[str, Any] = brought if isinstance(brought, dict) else {}
+    for field, name in _names(config):
+        if name not in found:
             continue
         load_plugins()
-        package, here = one_line(brought[name]), origins().get((field, name))
+        package, here = one_line(found[name]), origins().get((field, name))
         told = f"the run has it from the plug-in {package}, which is not installed here, or fails"
         check(here is not None, field, name, told)
         if here not in (package, SESSION):
