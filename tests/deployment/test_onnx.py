@@ -11,7 +11,7 @@ import pytest
 from deployed import CONFIGS, finished_run
 from small import assert_one_sentence
 from test_export import SCHEMA, contracts, marked
-from test_guard import ten_thousand_random_readings
+from test_guard_fuzz import ten_thousand_random_readings
 from test_load import resealed
 
 import drigm
