@@ -16,9 +16,17 @@ from drigm.core.errors import UserError
 from drigm.core.types import TimeStep
 from drigm.envs import make_env
 from drigm.envs.api import Environment
-from drigm.envs.perturbations import MAX_DELAY, PERTURBATIONS, check_strength, parse_grid, perturbed, wrap
+from drigm.envs.perturbations import (
+    MAX_DELAY,
+    PERTURBATIONS,
+    check_strength,
+    parse_grid,
+    parse_strengths,
+    perturbed,
+    wrap,
+)
 from drigm.envs.shifts import default_suite, stack_params, suite_names, worlds
-from drigm.training.programs import make_train, training_strengths
+from drigm.training.programs import make_train
 
 N, SEEN, A, LENGTH = 3, 4, 5, 12
 
@@ -370,7 +378,7 @@ def test_worlds_cross_suites_and_strengths():
 def test_bad_strengths_are_refused(text, message):
     env = make_env("building:OfficeSmall/Tucson")
     with pytest.raises(UserError, match=message):
-        perturbed(env, training_strengths(text))
+        perturbed(env, parse_strengths(text))
 
 
 @pytest.mark.parametrize(
@@ -381,10 +389,10 @@ def test_bad_grids_are_refused(text):
         parse_grid(text)
 
 
-def test_a_training_takes_one_strength():
-    assert training_strengths("obs_noise=0.1 action_delay=2") == {"obs_noise": 0.1, "action_delay": 2.0}
+def test_trainings_and_loops_take_one_strength():
+    assert parse_strengths("obs_noise=0.1 action_delay=2") == {"obs_noise": 0.1, "action_delay": 2.0}
     with pytest.raises(UserError, match="one strength"):
-        training_strengths("obs_noise=0.1,0.2")
+        parse_strengths("obs_noise=0.1,0.2")
 
 
 @pytest.mark.slow
