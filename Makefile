@@ -83,6 +83,14 @@ test-long: $(DEV)  ## run the others: those that train or compile for long, and 
 	    echo "==> Making the stockpyl environment of the parity tests"; \
 	    bash tools/make_stockpyl_venv.sh $(RUN) || echo "==> It cannot be made here; what stockpyl does is recorded"; \
 	fi
+	@if [ -f tools/make_old_onnxruntime_venv.sh ]; then \
+	    echo "==> Making an environment with an old ONNX Runtime"; \
+	    bash tools/make_old_onnxruntime_venv.sh $(RUN) || echo "==> It cannot be made here; its tests are skipped"; \
+	fi
+	@if [ -f tools/install_onnxruntime_node.sh ] && command -v node >/dev/null && command -v npm >/dev/null; then \
+	    echo "==> Installing ONNX Runtime for Node"; \
+	    bash tools/install_onnxruntime_node.sh || echo "==> It cannot be installed here"; \
+	fi
 	@$(RUN) -m pytest -m "not ($(QUICK))" $(PYTEST_ARGS)
 
 test-all: test test-long  ## run every test, as CI does
@@ -102,5 +110,5 @@ peers: $(DEV)  ## measure speed beside BenchMARL and XuanCe, each in an environm
 	@$(RUN) benchmarks/peers.py $(PEERS_ARGS)
 
 clean:  ## remove the environments and caches; trained runs stay
-	rm -rf .venv .venv-* build dist .pytest_cache .ruff_cache
+	rm -rf .venv .venv-* .node build dist .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +

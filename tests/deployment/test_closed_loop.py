@@ -1,6 +1,5 @@
 """A team in the loop: processes that know nothing of each other play the evaluation's episodes, come what may."""
 
-import json
 import os
 import signal
 from pathlib import Path
@@ -16,12 +15,13 @@ from drigm.deployment.agent_files import agent_files, write_agents
 from drigm.deployment.closed_loop import run_loop
 from drigm.deployment.export import export
 from drigm.deployment.load import load_team
-from drigm.deployment.log import SCHEMA, is_log, read_log
+from drigm.deployment.log import read_log
 from drigm.deployment.loop import Loop, seats
 from drigm.deployment.processes import AgentProcess, Asked, ProcessTeam, close_all
 from drigm.deployment.simulation import simulation
 from drigm.deployment.summary import episode_sums
 from drigm.envs.api import Shift
+from drigm.envs.perturbations import perturbed
 from drigm.evaluation.controllers import controller_scores
 from drigm.evaluation.players import teams
 from drigm.evaluation.scores import episode_scores
@@ -78,6 +78,37 @@ def test_a_building_scores_what_an_evaluation_scores(tmp_path):
     assert read_log(found.log).steps[0].state is not None
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "strengths"),
+    [("ordered", {"obs_noise": 0.3, "action_delay": 1.0}), ("masks and deaths", {"action_delay": 1.0})],
+)
+def test_perturbed_worlds_are_those_of_an_evaluation(name, strengths, runs, tmp_path):
+    """Where other processes are, as far as nothing is drawn: there an evaluation draws by place in its batch."""
+    run = runs(name)
+    found = run_loop(run, run.env, tmp_path / "log.jsonl", episodes=4, perturb=strengths, quiet=True)
+    env = perturbed(run.env, strengths)
+    scores = episode_scores(env, teams(run.weights().agents), [Shift("perturbed", env.params)])[0, 0, :4]
+    np.testing.assert_allclose([one.score for one in found.episodes], scores, rtol=1e-6)
+    assert not np.allclose(scores, evaluated(run, 0, 4))
+    assert read_log(found.log).header["perturb"] == strengths
+
+
+@pytest.mark.slow
+def test_noise_in_another_process_is_drawn_anew_in_every_episode(runs, tmp_path):
+    run = runs("masks and deaths")
+    logs = [
+        run_loop(run, run.env, tmp_path / f"{n}.jsonl", episodes=2, perturb={"obs_noise": strength}, quiet=True).log
+        for n, strength in enumerate((0.0, 0.2, 0.2))
+    ]
+    plain, noisy, again = (read_log(log).steps for log in logs)
+    assert noisy == again
+    first = [[step.agents["1"].readings for step in steps if step.step == 0] for steps in (plain, noisy)]
+    off = np.array(first[1]) - np.array(first[0])
+    assert (off != 0.0).all()
+    assert not np.allclose(off[0], off[1])
+
+
 def test_an_export_is_the_run_that_it_was_made_of(runs, tmp_path):
     run = runs("linear")
     folder = export(run, 1, out=tmp_path / "export", steps=40, quiet=True)
@@ -86,6 +117,30 @@ def test_an_export_is_the_run_that_it_was_made_of(runs, tmp_path):
         for n, source in enumerate((run, folder))
     ]
     assert read_log(logs[0]).steps == read_log(logs[1]).steps
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("env", "package"),
+    [
+        ("supply:serial4", "jax"),
+        ("smax:3m", "jaxmarl"),
+        ("mpe:simple_spread_v3", "jaxmarl"),
+        ("energyplus:OfficeSmall/Tucson", "pyenergyplus"),
+    ],
+)
+def test_teams_of_every_kind_are_exported_and_run_in_the_loop(env, package, tmp_path):
+    """Buildings, probes and PettingZoo have tests of their own. A whole episode is compared, some steps are played."""
+    pytest.importorskip(package, reason=f"{package} is not installed")
+    run = finished_run(tmp_path / "run", VDN.replace(env=env))
+    folder = export(run, steps=1, quiet=True)
+    logs = [
+        read_log(run_loop(source, run.env, tmp_path / f"{n}.jsonl", steps=8, quiet=True).log).steps
+        for n, source in enumerate((run, folder))
+    ]
+    assert len(logs[0]) == 8
+    assert logs[0] == logs[1]
+    assert not any(one.flags for step in logs[0] for one in step.agents.values())
 
 
 def test_an_agent_process_is_told_of_no_other_and_has_no_jax(team):
@@ -274,6 +329,8 @@ def test_part_of_a_team_acts_where_the_others_are_not(runs, tmp_path):
         ({"rate": 0.0}, "rate: 0.0"),
         ({"rate": float("nan")}, "rate: nan"),
         ({"shadow": "pi"}, "env: "),
+        ({"perturb": {"wind": 1.0}}, "perturb: 'wind'"),
+        ({"perturb": {"obs_dropout": 2.0}}, "perturb obs_dropout: 2.0"),
         ({"shadow": "one_step_optimum"}, "controller: 'one_step_optimum'"),
         ({"seed": 9}, "seed: 9"),
     ],
@@ -320,62 +377,6 @@ def test_rates_are_kept(runs, tmp_path):
     began = time.monotonic()
     run_loop(run, run.env, tmp_path / "log.jsonl", steps=6, episodes=2, rate=10.0, quiet=True)
     assert time.monotonic() - began >= 0.5
-
-
-class TestLog:
-    @pytest.fixture(scope="class")
-    @staticmethod
-    def log(runs, tmp_path_factory):
-        run = runs("masks and deaths")
-        path = tmp_path_factory.mktemp("log") / "log.jsonl"
-        return run_loop(run, run.env, path, episodes=2, quiet=True).log
-
-    def test_a_line_is_what_was_played(self, log):
-        lines = [json.loads(line) for line in log.read_text().splitlines()]
-        header, first = lines[:2]
-        assert header["schema"] == SCHEMA
-        assert [one["name"] for one in header["agents"]] == ["1", "b"]
-        assert set(first) == {"episode", "step", "reward", "agents"}
-        assert len(first["agents"]["1"]["readings"]) == 2
-        assert [line["end"]["return"] for line in lines[1:] if "end" in line] == pytest.approx(
-            [sum(line["reward"] for line in lines[1:] if line["episode"] == episode) for episode in (0, 1)]
-        )
-        assert "b" not in lines[4]["agents"]  # it leaves after three steps
-
-    def test_a_line_that_was_cut_short_is_left_out(self, log, tmp_path):
-        whole = read_log(log).steps
-        cut = tmp_path / "cut.jsonl"
-        cut.write_bytes(log.read_bytes()[:-20])
-        assert read_log(cut).steps == whole[:-1]
-
-    @pytest.mark.parametrize(
-        ("change", "said"),
-        [
-            (lambda text: "", "no log"),
-            (lambda text: "{}\n", "no log"),
-            (lambda text: text.replace(SCHEMA, "drigm-log/2"), "this version reads"),
-            (lambda text: text.splitlines()[0] + "\n", "no steps"),
-            (lambda text: text.replace('"step":1,', '"step":"x",', 1), "line 3 is not"),
-            (lambda text: text.replace('"flags":[]', '"flags":3', 1), "line 2 is not"),
-            (lambda text: text.replace('"agents":[', '"agent":[', 1), "line 1 is not"),
-            (lambda text: text.replace('{"episode"', "nonsense", 1), "line 2 is not"),
-            (lambda text: "[" * 100_000 + "\n", "no log"),
-        ],
-    )
-    def test_another_file_is_refused_in_one_sentence(self, change, said, log, tmp_path):
-        other = tmp_path / "other.jsonl"
-        other.write_text(change(log.read_text()))
-        with pytest.raises(UserError) as error:
-            read_log(other)
-        assert_one_sentence(str(error.value))
-        assert said in str(error.value)
-
-    def test_logs_are_known_by_how_they_begin(self, log, tmp_path):
-        assert is_log(log)
-        (tmp_path / "other").write_text("{}")
-        assert not is_log(tmp_path / "other")
-        assert not is_log(tmp_path)
-        assert not is_log(tmp_path / "missing")
 
 
 def test_closing_does_not_wait_for_what_hangs(runs, tmp_path):

@@ -89,6 +89,8 @@ def test_an_export_needs_an_environment(run, tmp_path, capsys):
         (["--shadow", "pi"], "env: "),
         (["--seed", "7"], "seed: 7"),
         (["--env", "probe:levels"], "env: "),
+        (["--perturb", "obs_noise=0,1"], "perturb obs_noise: [0.0, 1.0]"),
+        (["--serve", "--perturb", "obs_noise=1"], "perturb: "),
         (["--serve", "--steps", "3"], "steps: 3"),
         (["--serve", "--shadow", "pi"], "shadow: 'pi'"),
         (["--serve", "--port", "-1"], "port: -1"),

@@ -193,7 +193,6 @@ def test_what_cannot_be_exported_is_said(tmp_path):
         ({"out": tmp_path / "full" / "file"}, "not empty"),
         ({"steps": 0}, "above 0"),
         ({"safety": {"hold_steps": -1}}, "hold_steps"),
-        ({"format": "onnx", "with_runtime": True}, "npz"),
     ):
         with pytest.raises(UserError) as error:
             export(run, quiet=True, **options)

@@ -1,6 +1,7 @@
-"""The pages docs/deploying.md and docs/in-the-loop.md: every block on them runs."""
+"""The pages docs/deploying.md and docs/in-the-loop.md: every block on them runs (that for Node: test_runtimes.py)."""
 
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from deployed import VDN, finished_run
-from test_onnx import node_package
+from small import SUBPROCESS_SETTINGS
 
 from drigm.cli.main import main
 from drigm.deployment.endpoint import Endpoint
@@ -51,12 +52,36 @@ def test_every_block_of_the_page_runs(tmp_path, monkeypatch, capsys):
     assert "nan" in capsys.readouterr().out
     assert names["agent"].contract["safety"]["hold_steps"] == 5
     assert names["decision"].flags[0].reading == "level"
-    if not node_package():
-        (script,) = blocks("javascript")
-        done = subprocess.run(["node", "-e", script], check=True, capture_output=True, text=True)
-        assert len(done.stdout.split()) == 2
     for name in ("drigm_runtime", "tank"):
         sys.modules.pop(name, None)
+
+
+@pytest.mark.slow
+def test_the_readmes_way_to_a_device(tmp_path, monkeypatch, capsys):
+    """Every command from training to acting, shortened; test_runtimes.py has that in Node."""
+    pytest.importorskip("onnxruntime", reason='onnxruntime is not installed (pip install "drigm[onnx]")')
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    monkeypatch.chdir(tmp_path)
+    (way,) = (text for text in blocks("", (ROOT / "README.md").read_text()) if "git clone" in text)
+    small = [f"--{name.replace('_', '-')}={value}" for name, value in SUBPROCESS_SETTINGS.items()]
+    shorter = {"train": [*small, "--quiet"], "export": ["--steps=60", "--quiet"]}
+    lines = [line.partition("#")[0].split() for line in way.splitlines()]
+    ran = [words[1] for words in lines if words[0] == "drigm"]
+    assert ran == ["check-env", "train", "export", "export", "inspect", "deploy"]
+    for words in lines:
+        if words[0] == "drigm":
+            assert main([*words[1:], *shorter.get(words[1], [])]) == 0
+        elif words[:2] == ["python", "examples/act.py"]:
+            bare = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+            done = subprocess.run(
+                [sys.executable, "-I", words[1]], env=bare, capture_output=True, text=True, check=True
+            )
+            assert set(done.stdout.split()) <= {"0", "1", "2"}
+            assert len(done.stdout.split()) == 2
+    assert "episode=1 " in capsys.readouterr().out
+    assert "examples/act.js" in way
+    acts = (ROOT / "examples" / "act.py").read_text()
+    assert acts[acts.index("import sys") :] in blocks("python")
 
 
 @pytest.mark.slow
@@ -64,7 +89,9 @@ def test_every_command_of_the_page_in_the_loop_runs(tmp_path, monkeypatch, capsy
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     monkeypatch.chdir(tmp_path)
     finished_run(Path("runs/tank"), VDN.replace(env="pettingzoo:examples/tank.py:Tank", env_workers=1))
-    assert main(["export", "runs/tank", "-o", "exported/numpy", "--steps", "60", "--quiet"]) == 0
+    for format, name in (("npz", "numpy"), ("onnx", "onnx")):
+        command = ["export", "runs/tank", "--format", format, "-o", f"exported/{name}", "--steps", "60", "--quiet"]
+        assert main(command) == 0
     (commands,) = blocks("", LOOP_PAGE)
     for line in commands.splitlines():
         assert main(shlex.split(line)[1:]) == 0

@@ -108,6 +108,7 @@ def test_protocol_days_and_climates(made):
     assert source_of(made, worlds[-1]).name == "OfficeSmall/NewYork?gains=office"
 
 
+@pytest.mark.slow
 def test_teams_play_each_world_in_its_city(made):
     agents = make_agents(jax.random.key(0), made.spec, 8, share_parameters=False, ordered=True)
     stacked = jax.tree.map(lambda x: x[None], eqx.filter(agents, eqx.is_array))

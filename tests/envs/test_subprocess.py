@@ -114,6 +114,7 @@ def test_bounds_that_leave_out_zero():
     np.testing.assert_array_equal(spec.readings, [[True, True], [True, False]])
 
 
+@pytest.mark.slow
 def test_a_script_without_a_guard_does_not_multiply(tmp_path):
     """Workers import the script that holds the environment; its own training must not start again in them."""
     script = tmp_path / "script.py"

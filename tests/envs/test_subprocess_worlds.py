@@ -102,6 +102,7 @@ def test_an_episode_stays_in_the_world_that_its_seed_draws():
     assert seen == {-1.0, 1.0}
 
 
+@pytest.mark.slow
 def test_worlds_are_trained_and_scored(tmp_path):
     settings = {"env": TANK, "factorization": "qmix", "steps": 640, "worlds": "leak=0:0.05", "world_count": 4}
     config, env = resolve(settle({**settings, "seeds": 1, "learning_starts": 64}))

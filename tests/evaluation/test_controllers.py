@@ -114,11 +114,13 @@ def test_simc_refuses_a_reading_that_falls():
         simc("a", -np.ones(20))
 
 
+@pytest.mark.slow
 def test_hand_picked_pi_in_six_cities(env):
     scores = {score.name: score.mean for score in evaluate_controller("pi", env, "climate").scores}
     assert scores == pytest.approx(HAND_PICKED, abs=0.002)
 
 
+@pytest.mark.slow
 def test_tuned_pi_does_not_oscillate_anywhere(env):
     """Tuned in Tucson alone; actions move by less than a twentieth of the range from step to step."""
     for world, score in zip(PROTOCOL_CITIES, evaluate_controller("pi_tuned", env, "climate").scores, strict=True):
@@ -143,6 +145,7 @@ def test_an_environment_that_regulates_nothing_has_one_controller():
         evaluate_controller("pi", env, "nominal")
 
 
+@pytest.mark.slow
 def test_controllers_play_alike_in_jax_and_in_another_process(home, hosted):
     assert hosted.spec.idle_action == home.spec.idle_action == 100
     np.testing.assert_array_equal(hosted.spec.action_values, home.spec.action_values)
@@ -153,6 +156,7 @@ def test_controllers_play_alike_in_jax_and_in_another_process(home, hosted):
 
 
 @pytest.mark.parametrize("trim", [0.0, 0.03])
+@pytest.mark.slow
 def test_a_team_of_the_building_plays_its_pettingzoo_form(home, hosted, trim):
     """The same agents, by name, in JAX and in another process: equal scores, trimmed or not."""
     agents = jax.tree.map(lambda x: x[None], random_team(home.spec))
@@ -188,6 +192,7 @@ def test_numpy_agents_have_the_ordered_head(home, choice):
     np.testing.assert_array_equal(mine, actions)
 
 
+@pytest.mark.slow
 def test_a_subteam_acts_as_in_the_whole(home):
     """Four of six agents, in another order: each sees its own and does what it does among six."""
     spec, there = home.spec, tuple(reversed(home.spec.agents[1:5]))

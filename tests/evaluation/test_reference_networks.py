@@ -26,6 +26,7 @@ pytestmark = pytest.mark.skipif(not NETWORKS.is_dir(), reason=f"no reference net
 
 
 @pytest.mark.parametrize("name", ["vdn_0.0_0", "qmix_tv_0.2_10"])
+@pytest.mark.slow
 def test_authors_networks_earn_what_they_earned_in_sustaingym(name):
     with np.load(NETWORKS / f"{name}.npz", allow_pickle=False) as arrays:
         data = dict(arrays)

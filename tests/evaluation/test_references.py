@@ -106,6 +106,7 @@ def test_what_is_unknown():
         controller_score("Fairbanks", "do_nothing")
 
 
+@pytest.mark.slow
 def test_controllers_compute_to_what_is_shipped(env):
     for name in CONTROLLERS:
         scores = evaluate_controller(name, env, "climate").scores
@@ -121,6 +122,7 @@ def test_reference_levels():
         assert controller_score(city, "one_step_optimum") >= 0.99
 
 
+@pytest.mark.slow
 def test_controllers_of_a_building_with_zones_without_ac():
     env = make_env("building:OfficeSmall/NewYork", ac_map=[1, 0, 1, 1, 1, 0], levels=21)
     still, best = (

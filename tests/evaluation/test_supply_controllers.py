@@ -57,6 +57,7 @@ def test_base_stock_keeps_its_position(env):
     assert (np.asarray(actions)[4:] == env.spec.idle_action).all()
 
 
+@pytest.mark.slow
 def test_scores_where_the_answer_is_known(env):
     """Base stock costs what it must, within a tenth; the world's best levels follow the world."""
     assert controllers_of(env) == ALL
@@ -69,6 +70,7 @@ def test_scores_where_the_answer_is_known(env):
     assert (found["s_S"] < found["best_base_stock"]).all()
 
 
+@pytest.mark.slow
 def test_perturbed_readings_have_no_best_levels(env):
     scores = evaluate_controller("base_stock", env, "nominal", {"obs_noise": [0.0, 0.5]}).scores
     assert scores[0].mean > scores[1].mean + 0.05

@@ -47,6 +47,7 @@ def test_the_page_shows_the_files_of_the_package():
     assert entry in metadata
 
 
+@pytest.mark.slow
 def test_the_pages_commands_run(installed, capsys):
     (commands,) = [text for info, text in FENCES if info == ""]
     lines = [line.partition("#")[0].split()[1:] for line in commands.splitlines() if line.startswith("drigm ")]
@@ -67,6 +68,7 @@ def test_the_pages_commands_run(installed, capsys):
     assert "environment" not in system  # nothing to be trusted: the user has installed it
 
 
+@pytest.mark.slow
 def test_the_pages_python_runs(registries, tmp_path, monkeypatch, capsys):  # noqa: F811
     monkeypatch.chdir(tmp_path)
     (block,) = [text for info, text in FENCES if info == "python"]

@@ -239,6 +239,7 @@ def test_the_authors_tv_against_their_contamination():
     assert row["NewYork"] == f"{tv.mean - other.mean:+.3f} [{low:+.3f}, {high:+.3f}]"
 
 
+@pytest.mark.slow
 def test_a_finished_study_is_written_anew_from_its_scores(outcome, tmp_path):
     first = write_outcome(tmp_path, "paper", outcome, None)
     before = {path: path.read_bytes() for path in (first.scores, first.timing, first.marl_eval, first.table)}
@@ -299,6 +300,7 @@ def test_scores_that_no_study_has_written_are_refused(row, said, tmp_path, capsy
     assert said in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_papers_seasonal_is_told_from_the_seasons(outcome, tmp_path):
     assert all(group.more == ("season",) for group in plan("paper", ["table"]))
     assert not any(group.more for group in plan("smoke"))

@@ -336,6 +336,7 @@ def kill_midway(plan, program, killed):
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_a_killed_worker_is_run_again_with_equal_results(swept, tmp_path):
     plan = make_plan(read_sweep(CONTENT), tmp_path)
     first = []
@@ -357,6 +358,7 @@ def test_a_killed_worker_is_run_again_with_equal_results(swept, tmp_path):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="POSIX")
+@pytest.mark.slow
 def test_workers_end_with_their_parent(tmp_path):
     plan = make_plan(read_sweep(CONTENT), tmp_path)
     parent = (

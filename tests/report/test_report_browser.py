@@ -231,6 +231,7 @@ def study_page(tmp_path_factory):
 
 
 @pytest.mark.parametrize("viewport", [DESK, PHONE])
+@pytest.mark.slow
 def test_the_papers_page_opens_whole(chromium, study_page, viewport):
     with Visit(chromium, study_page, viewport=viewport) as visit:
         page = visit.page

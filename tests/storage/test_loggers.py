@@ -107,6 +107,7 @@ def interrupt_at(monkeypatch, count):
     return refuse
 
 
+@pytest.mark.slow
 def test_both_logs_hold_the_csv_across_a_resume(monkeypatch, tmp_path):
     training = importlib.import_module("drigm.training.loop")._Training
     refuse = interrupt_at(monkeypatch, 20)

@@ -271,6 +271,7 @@ def test_every_baseline_of_the_target_trains(baseline, uncertainty):
         assert {x.shape[1] for x in leaves(states[-1].dual.network).values()} == {2}
 
 
+@pytest.mark.slow
 def test_the_consistency_weights_weigh():
     """Without them QTRAN's V learns nothing, and agents follow the joint value alone."""
     config = SMALL.replace(factorization="qtran", lambda_opt=0.0, lambda_nopt=0.0)
@@ -300,6 +301,7 @@ def test_every_switch_at_once(ordered, factorization, uncertainty):
 
 
 @pytest.mark.parametrize("factorization", ["vdn", "qtran"])
+@pytest.mark.slow
 def test_contamination_is_a_plain_discount(factorization):
     """Whatever the fail value: it only shifts every value, and the network holds the rest.
 
@@ -328,6 +330,7 @@ def test_contamination_is_a_plain_discount(factorization):
         assert_close(nominal[-1].params, plain[-1].params, rtol=1e-3, atol=2e-5)
 
 
+@pytest.mark.slow
 def test_a_discount_of_0_is_radius_1():
     """The baseline that learns the reward of the next step alone."""
     config = SMALL.replace(factorization="vdn", target_period=3)

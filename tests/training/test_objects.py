@@ -118,6 +118,7 @@ def test_a_changed_file_is_said(trained, copy, capsys):
         (trained / "mine.py").write_text(text)
 
 
+@pytest.mark.slow
 def test_objects_that_no_module_holds_are_passed_again(tmp_path, capsys):
     mine, sums = CONTAMINATION._replace(name="my set"), VDN._replace(name="sums")
     local = rooms("6")

@@ -68,6 +68,7 @@ def stopped_at(path, tick, monkeypatch, signum=signal.SIGINT):
 
         patch.setattr(training, "CHUNK_SECONDS", 0.0)  # chunks of one tick
         patch.setattr(checkpointing, "CHECKPOINT_SECONDS", 1e9)
+        patch.setattr(checkpointing, "FIRST_SECONDS", 1e9)  # on a slow machine a second passes before the tick
         patch.setattr(training._Training, "advance", one_tick)
         with pytest.raises(KeyboardInterrupt, match=f"continue with drigm train --resume {path}"):
             train_run(LONG, path, quiet=True)
@@ -315,6 +316,7 @@ def test_a_run_that_another_process_has_just_finished_is_not_trained_again(finis
     assert not finished.has_leftovers()
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_another_time_limit(whole, tmp_path, monkeypatch, capsys):
     """As does any setting that says how, not what, is computed."""
     directory = stopped_at(tmp_path / "run", 100, monkeypatch)
@@ -328,6 +330,7 @@ def test_a_run_goes_on_with_another_time_limit(whole, tmp_path, monkeypatch, cap
     assert_same(directory, whole.directory)
 
 
+@pytest.mark.slow
 def test_a_run_that_its_time_limit_has_stopped_goes_on_with_a_longer_one(tmp_path, monkeypatch, capsys):
     """A step of 1.5 s is named with the setting that allows it; with that setting the run comes to its end."""
     runs = importlib.import_module("drigm.training.runs")  # the random play before a training is not what naps
@@ -389,6 +392,7 @@ def test_a_run_killed_before_its_config_stood_begins_anew(tmp_path):
     assert not list(tmp_path.rglob("*.part"))
 
 
+@pytest.mark.slow
 def test_what_a_kill_has_left_is_removed(whole, tmp_path, monkeypatch):
     directory = stopped_at(tmp_path / "run", 100, monkeypatch)
     for name in ("checkpoint.safetensors.part", "weights/seed_3.safetensors.part", "config.json.part"):

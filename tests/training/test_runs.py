@@ -146,6 +146,7 @@ def test_killed_and_resumed_is_bitwise_the_uninterrupted_run(whole, copy):
     assert times == [copy.weights_file(seed).stat().st_mtime_ns for seed in run.seeds]
 
 
+@pytest.mark.slow
 def test_killed_later_in_the_run_and_resumed(whole, copy, monkeypatch):
     """From a checkpoint after learning has begun, taken in this process; and killed once more before the next."""
     monkeypatch.setattr(checkpointing, "CHECKPOINT_SECONDS", 0.0)
@@ -168,6 +169,7 @@ def test_killed_later_in_the_run_and_resumed(whole, copy, monkeypatch):
     assert saved == list(range(3, 60))
 
 
+@pytest.mark.slow
 def test_killed_before_the_first_checkpoint(whole, copy):
     drop(copy.checkpoint_file)
     assert_same_run(whole, resume_run(copy.path, quiet=True))
@@ -212,6 +214,7 @@ def test_seeds_and_radii_side_by_side_are_the_runs_one_by_one(in_turn):
     assert min(radius, seed) > 0.02  # both reach the learner
 
 
+@pytest.mark.slow
 def test_shards_hold_the_same_weights_and_their_own_data():
     programs = make_train(EXPLORING, make_env(EXPLORING.env))
     state = programs.init(jnp.array([3], jnp.int32), jnp.array([0.4], jnp.float32))

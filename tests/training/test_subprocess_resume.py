@@ -96,6 +96,7 @@ def test_a_run_whose_worker_is_killed_goes_on_as_if_it_had_not_been(tmp_path):
 
 
 @pytest.mark.parametrize("tick", [17, 30])
+@pytest.mark.slow
 def test_a_worker_that_dies_at_the_end_of_a_row_costs_no_row(tmp_path, monkeypatch, tick):
     """Every tick is a row here; the last one is sent too."""
     monkeypatch.setattr("drigm.training.runs.calibrated", lambda env, *_, **__: env)  # it sends, too

@@ -56,6 +56,7 @@ def test_finished_runs_are_not_trained_again(together):
     assert again[2].directory.is_finished(again[2].config)
 
 
+@pytest.mark.slow
 def test_stopped_and_called_again_is_bitwise_the_uninterrupted_session(together, tmp_path, monkeypatch):
     monkeypatch.setattr(checkpointing, "CHECKPOINT_SECONDS", 0.0)
     monkeypatch.setattr(checkpointing, "SAVING_SHARE", float("inf"))
@@ -85,6 +86,7 @@ class Killed(BaseException):
 
 
 @pytest.mark.parametrize("kills", [0, 1, 2])  # after so many of the two runs' ends
+@pytest.mark.slow
 def test_killed_while_weights_are_written(together, tmp_path, monkeypatch, kills):
     """Runs that were begun together, beside one that had finished, go on together from their checkpoint."""
     training = importlib.import_module("drigm.training.loop")

@@ -88,6 +88,7 @@ def refused(capsys, *arguments):
     return err
 
 
+@pytest.mark.slow
 def test_a_run_is_scored_in_its_own_environment_from_everywhere(trained, monkeypatch, capsys):
     for place in ("a", "b"):
         monkeypatch.chdir(trained / place)

@@ -28,12 +28,14 @@ CONFIG = SMALL.replace(env="probe:matrix", steps=80, seeds=2, shards=1, uncertai
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory):
+def monotone(tmp_path_factory):
     """A few updates are enough: a monotone factorization is aligned from the start."""
-    folder = tmp_path_factory.mktemp("verify")
-    return {
-        name: train_run(CONFIG.replace(factorization=name), folder / name, quiet=True) for name in ("qmix", "qtran")
-    }
+    return train_run(CONFIG.replace(factorization="qmix"), tmp_path_factory.mktemp("verify") / "qmix", quiet=True)
+
+
+@pytest.fixture(scope="module")
+def qtran(tmp_path_factory):
+    return train_run(CONFIG.replace(factorization="qtran"), tmp_path_factory.mktemp("verify") / "qtran", quiet=True)
 
 
 def twisted(run, monkeypatch):
@@ -47,9 +49,9 @@ def twisted(run, monkeypatch):
 
 
 @pytest.mark.parametrize("limit", [greedy_alignment.EXHAUSTIVE, 0])
-def test_a_monotone_team_is_aligned_everywhere(runs, limit, monkeypatch):
+def test_a_monotone_team_is_aligned_everywhere(monotone, limit, monkeypatch):
     monkeypatch.setattr(greedy_alignment, "EXHAUSTIVE", limit)
-    found = greedy_alignment.verify_run(runs["qmix"])
+    found = greedy_alignment.verify_run(monotone)
     assert found.method == ("exhaustive" if limit else "coordinate search")
     assert found.joint_actions == 9
     assert found.points == 2 * greedy_alignment.POINTS
@@ -58,8 +60,9 @@ def test_a_monotone_team_is_aligned_everywhere(runs, limit, monkeypatch):
     assert found.max_gap == 0.0
 
 
-def test_both_searches_find_planted_misalignment(runs, monkeypatch):
-    run = twisted(runs["qtran"], monkeypatch)
+@pytest.mark.slow
+def test_both_searches_find_planted_misalignment(qtran, monkeypatch):
+    run = twisted(qtran, monkeypatch)
     exhaustive = greedy_alignment.verify_run(run)
     monkeypatch.setattr(greedy_alignment, "EXHAUSTIVE", 0)
     search = greedy_alignment.verify_run(run)
@@ -70,8 +73,8 @@ def test_both_searches_find_planted_misalignment(runs, monkeypatch):
     assert search.agreement >= exhaustive.agreement
 
 
-def test_verify_run_by_the_command_line(runs, capsys):
-    path = str(runs["qmix"].path)
+def test_verify_run_by_the_command_line(monotone, capsys):
+    path = str(monotone.path)
     assert cli.main(["verify", path, "--json"]) == 0
     out, err = capsys.readouterr()
     assert json.loads(out)["agreement"] == 1.0

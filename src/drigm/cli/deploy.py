@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def add(commands: Any) -> None:
     """Add the command to the subparsers ``commands``."""
     parser = commands.add_parser("deploy", help="run a team closed loop, each agent in its own process, or serve it")
-    parser.add_argument("source", metavar="RUN_OR_DIR", help="a finished run, or what drigm export --format npz wrote")
+    parser.add_argument("source", metavar="RUN_OR_DIR", help="a finished run, or what drigm export wrote")
     parser.add_argument("--seed", type=int, metavar="K", help="which of the run's seeds (default: the first)")
     parser.add_argument("--episodes", type=int, default=1, metavar="N", help="of the evaluation's (default: 1)")
     parser.add_argument("--steps", type=int, metavar="N", help="stop after so many, in the middle of an episode too")
@@ -31,6 +31,8 @@ def add(commands: Any) -> None:
     )
     told = "this controller drives, and what the team would do is noted beside it (see drigm controllers ENV)"
     parser.add_argument("--shadow", default="", metavar="CONTROLLER", help=told)
+    told = "play the environment under this, as in evaluate: obs_noise=0.1; repeat it for more"
+    parser.add_argument("--perturb", action="append", default=[], metavar="NAME=STRENGTH", help=told)
     parser.add_argument("--quiet", action="store_true", help="show no live view")
     parser.add_argument("--serve", action="store_true", help="no environment: an HTTP endpoint for each agent")
     parser.add_argument(
@@ -44,6 +46,7 @@ def add(commands: Any) -> None:
 
 
 def _deploy(options: argparse.Namespace) -> int:
+    from drigm.core.strengths import parse_strengths
     from drigm.deployment.closed_loop import run_loop
     from drigm.deployment.summary import episode_line
     from drigm.envs import make_env
@@ -63,6 +66,7 @@ def _deploy(options: argparse.Namespace) -> int:
         check(options.env != "", "env", options.env, told)
         source, env = path, make_env(located(options.env), **_python(options))
         home = env
+    strengths = parse_strengths(" ".join(options.perturb))
     log = as_path("log", options.log or time.strftime("deploy-%Y%m%d-%H%M%S.jsonl"))
     env_id = options.env or (source.config.env if isinstance(source, Run) else "")
     with _stopped(f"stopped; {log} has every step until now", log):
@@ -76,6 +80,7 @@ def _deploy(options: argparse.Namespace) -> int:
             steps=options.steps,
             rate=options.rate,
             shadow=options.shadow,
+            perturb=strengths,
             trained_in=home,
             quiet=options.quiet,
             done=lambda sums: print(episode_line(sums), flush=True),
@@ -120,9 +125,9 @@ def _serve(options: argparse.Namespace, source: Run | Path) -> int:
     from drigm.deployment.serving import serve
     from drigm.training.runs import Run
 
-    for name in ("steps", "rate", "log", "shadow"):
+    for name in ("steps", "rate", "log", "shadow", "perturb"):
         given = getattr(options, name)
-        check(given in (None, ""), name, given, "with --serve there is no environment; leave it out")
+        check(given in (None, "", []), name, given, "with --serve there is no environment; leave it out")
     with _stopped("stopped; the endpoints are closed", source.path if isinstance(source, Run) else source):
         serve(
             source,

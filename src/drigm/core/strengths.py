@@ -28,6 +28,14 @@ def parse_grid(text: str) -> dict[str, list[float]]:
     return grid
 
 
+def parse_strengths(text: str) -> dict[str, float]:
+    """Return the strengths that ``name=0.1 other=2`` names; `UserError` where a name has more than one."""
+    grid = parse_grid(text)
+    for name, strengths in grid.items():
+        check(len(strengths) == 1, f"perturb {name}", strengths, "give one strength of each")
+    return {name: strengths[0] for name, strengths in grid.items()}
+
+
 def grid_of(perturb: Perturb | None) -> dict[str, list[float]]:
     """Return the strengths of each perturbation that ``perturb`` says in any of its forms; `UserError` if it does not.
 

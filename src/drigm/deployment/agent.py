@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from drigm.agents.numpy_network import NO_ACTION, Memory, Network, advance, cleared, preferences, q_values
+from drigm.agents.numpy_network import NO_ACTION, Network
 from drigm.deployment.guard import KINDS, LARGEST, Decision, Fallback, Flag, Guard, allowed, possible
+from drigm.deployment.step import NumpyNetwork, OnnxNetwork
 
 KEPT = 1000  # flags in an agent's log
 log = logging.getLogger("drigm.deploy")
@@ -66,7 +67,7 @@ class Agent:
     """One trained agent; `step` or `act` at every step, `reset` before every episode.
 
     Args:
-        network: its weights, without leading axes.
+        network: its weights, without leading axes, or the graph that has them.
         contract: what it reads and does, see `drigm.deployment.contract`.
         clock: of the watchdog, in seconds.
         on_flag: called with every flag as it is raised.
@@ -82,13 +83,14 @@ class Agent:
 
     def __init__(
         self,
-        network: Network,
+        network: Network | OnnxNetwork,
         contract: Mapping[str, Any],
         *,
         clock: Callable[[], float] = time.monotonic,
         on_flag: Callable[[Flag], Any] | None = None,
     ) -> None:
-        self.network, self.contract, self.name, self.on_flag = network, contract, str(contract["agent"]), on_flag
+        self.network = NumpyNetwork(network) if isinstance(network, Network) else network
+        self.contract, self.name, self.on_flag = contract, str(contract["agent"]), on_flag
         actions, safety = contract["actions"], contract["safety"]
         self.first, self.count, self.idle = actions["first"], actions["count"], actions["idle"] - actions["first"]
         self.guard, self.fallback = Guard(contract["readings"], safety), Fallback.of(contract)
@@ -125,18 +127,13 @@ class Agent:
         last = self._last(previous, flags)
         mask = self._mask(available, flags)
         with np.errstate(all="ignore"):
-            x = (values - self.network.offset) / self.network.scale
-            memory, features = advance(self.network, self.memory, x, last, self.keep)
-            wanted = preferences(self.network, features, last)
-            broken = np.asarray(~np.isfinite(wanted).all(axis=-1))
-        self.seen = features, last
-        action = np.where(mask, wanted, -np.inf).argmax(axis=-1)
+            action, finite = self.network.step(values, last, mask, self.keep)
+        broken = ~finite
         falls = np.asarray(lost.any(axis=-1) | broken)
         if falls.any() or self.fell:
             other = self.fallback.act(values, lost, falls)
             action, self.fell = np.where(falls, possible(other, mask, self.idle), action), bool(falls.any())
         # A network that did not decide starts anew when it does: it has not seen what has happened since.
-        self.memory = _sound(memory) if broken.any() else memory
         self.keep = (~falls)[:, None].astype(np.float32)
         self.last = action.astype(np.int64)
         self._note(flags, kinds, falls, broken)
@@ -148,16 +145,12 @@ class Agent:
         """Return the values of all actions at the last step, [A] or [B, A] float32, as the network sees them."""
         if self.rows == 0:
             return np.full(self.count, np.nan, np.float32)
-        values = q_values(self.network, *self.seen)
+        values = self.network.q_values()
         return values[0] if self.batch is None else values
 
     def try_out(self) -> None:
-        """Raise ValueError unless the arrays fit each other, the readings and the actions."""
-        net, last = self.network, np.full(1, NO_ACTION)
-        x = np.zeros(net.offset.shape, np.float32)
-        _, features = advance(net, cleared(net, (1,)), x, last, np.zeros((1, 1), np.float32))
-        if q_values(net, features, last).shape != (1, self.count) or x.shape != (1, len(self.guard.names)):
-            raise ValueError("the network is of other readings or actions")
+        """Raise ValueError unless the network fits the readings and the actions."""
+        self.network.try_out(len(self.guard.names), self.count)
 
     def _begin(self, observation: Any) -> None:
         """Make room for as many rows as `reset` or the first observation says."""
@@ -170,7 +163,7 @@ class Agent:
         self.rows = self.batch or 1
         self.guard.reset(self.rows)
         self.fallback.reset(self.rows)
-        self.memory = cleared(self.network, (self.rows,))
+        self.network.reset(self.rows)
         self.keep, self.fell = np.zeros((self.rows, 1), np.float32), False
         self.last = np.full(self.rows, NO_ACTION)
         self.mask: np.ndarray | None = None
@@ -233,13 +226,6 @@ def _call(function: Callable[..., Any], *arguments: Any) -> None:
         log.exception("a function that drigm was given has failed")
 
 
-def _sound(memory: Memory) -> Memory:
-    """Return the memory with zeros for what is no finite number, which clearing would leave (0 times NaN is NaN)."""
-    hidden, cell = (np.nan_to_num(x, posinf=0.0, neginf=0.0) for x in (memory.hidden, memory.cell))
-    previous = memory.previous
-    return Memory(hidden, cell, None if previous is None else np.nan_to_num(previous, posinf=0.0, neginf=0.0))
-
-
 def _unwrapped(observation: Any, available: Any) -> tuple[Any, Any]:
     """Return the readings and the mask of PettingZoo's ``{"observation": ..., "action_mask": ...}``."""
     try:
@@ -249,6 +235,22 @@ def _unwrapped(observation: Any, available: Any) -> tuple[Any, Any]:
     except Exception:  # as of a reading
         return None, available
     return observation, available
+
+
+def _by_agent(given: Any) -> dict[Any, Any]:
+    """Return what a team was given, by agent; {} where it cannot be read."""
+    try:
+        return dict(given) if isinstance(given, Mapping) else {}
+    except Exception:  # as of a reading
+        return {}
+
+
+def _name(key: Any) -> str:
+    """Return the name of the agent that a key stands for; an environment's ids may be any objects."""
+    try:
+        return str(key)
+    except Exception:  # as of a reading
+        return f"({type(key).__name__})"
 
 
 class Team:
@@ -280,14 +282,14 @@ class Team:
                 team does not have is left out, with a warning.
             available: which actions each can take; None, or an agent that is not in it: all.
         """
-        seen, masks = (dict(x) if isinstance(x, Mapping) else {} for x in (observations, available))
-        known = {str(key) for key in seen}
+        seen, masks = _by_agent(observations), _by_agent(available)
+        known = {_name(key) for key in seen}
         seen |= {name: None for name, one in self.agents.items() if name not in known and not one.contract["leaves"]}
         found = {}
         for key, observation in seen.items():
-            agent = self.agents.get(str(key))
+            agent = self.agents.get(_name(key))
             if agent is None:
-                log.warning("the team has no agent %r; it has %s", key, ", ".join(self.agents))
+                log.warning("the team has no agent %r; it has %s", _name(key), ", ".join(self.agents))
             else:
                 found[key] = agent.step(observation, masks.get(key))
         return found

@@ -17,6 +17,7 @@ from drigm.deployment.agent import Team
 from drigm.deployment.contract import sealed
 from drigm.deployment.files import LoadError, contracts, packed, read_contract
 from drigm.deployment.load import load_team
+from drigm.deployment.step import NumpyNetwork
 from drigm.runtime.files import make_folder, write_text
 from drigm.training.runs import Run
 
@@ -39,7 +40,7 @@ def agent_files(source: Run | Path, seed: int | None = None) -> Iterator[Files]:
     Each agent of a run has a folder of its own, so that its process is told of no other.
 
     Args:
-        source: a finished run, or the folder that ``drigm export --format npz`` wrote.
+        source: a finished run, or the folder that ``drigm export`` wrote.
         seed: of the run; of an export the one that it has.
 
     Raises:
@@ -63,7 +64,8 @@ def write_agents(team: Team, folder: Path) -> Files:
     for number, (name, agent) in enumerate(team.agents.items()):
         own = folder / str(number)
         make_folder(own)
-        np.savez(own / "agent.npz", allow_pickle=False, **packed(agent.network))
+        assert isinstance(agent.network, NumpyNetwork)  # runs have weights, and no graph
+        np.savez(own / "agent.npz", allow_pickle=False, **packed(agent.network.arrays))
         digest = hashlib.sha256((own / "agent.npz").read_bytes()).hexdigest()
         network = {"file": "agent.npz", "format": "npz", "sha256": digest}
         found[name] = sealed({**agent.contract, "network": network, "evaluated": [], "parity": {}})

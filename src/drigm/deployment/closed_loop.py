@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from drigm.core.errors import check
 from drigm.deployment.agent_files import agent_files
@@ -16,6 +17,7 @@ from drigm.deployment.simulation import simulation
 from drigm.deployment.summary import Difference, EpisodeSums, differences, episode_sums
 from drigm.deployment.view import View
 from drigm.envs.api import Environment
+from drigm.envs.perturbations import perturbed
 from drigm.evaluation.controllers import controller
 from drigm.training.runs import Run
 
@@ -50,6 +52,7 @@ def run_loop(
     steps: int | None = None,
     rate: float | None = None,
     shadow: str = "",
+    perturb: Mapping[str, float] = MappingProxyType({}),
     trained_in: Environment | None = None,
     quiet: bool = False,
     done: Callable[[EpisodeSums], None] = lambda sums: None,
@@ -57,7 +60,7 @@ def run_loop(
     """Run a team in the loop and write its log.
 
     Args:
-        source: a finished run, or the folder that ``drigm export --format npz`` wrote.
+        source: a finished run, or the folder that ``drigm export`` wrote.
         env: where the team acts; its agents are the team's of the same names, all of them or some.
         log: a file that is not there.
         env_id: what the log says of the environment; its spec's name by default.
@@ -67,6 +70,7 @@ def run_loop(
         rate: steps per second; as fast as they can be by default.
         shadow: a controller (`drigm.evaluation.controllers`) that drives in the team's place; the team is noted beside
             it, and plays the same episodes again afterwards, because both scores are known then.
+        perturb: strengths of perturbations and physical parameters that ``env`` is played under.
         trained_in: where a controller that is tuned is tuned; ``env`` by default.
         quiet: show nothing on a terminal.
         done: called at the end of each episode.
@@ -78,13 +82,21 @@ def run_loop(
     check(steps is None or steps > 0, "steps", steps, "give a number above 0")
     told = f"give steps per second, above 0 and at most {MOST_RATE:g}"
     check(rate is None or 0.0 < rate <= MOST_RATE, "rate", rate, told)
-    policy = controller(shadow, env, trained_in) if shadow else None
+    home, env = trained_in or env, perturbed(env, perturb)
+    policy = controller(shadow, env, home) if shadow else None
     name = env_id or env.spec.name
     with agent_files(source, seed) as files:
         seats(env.spec, files.contracts)  # before anything is started or written
         files = files.only(list(env.spec.agents))
         where = str(source.path if isinstance(source, Run) else source)
-        header = header_of(env, files.contracts, env_id=name, team=where, controller=shadow or None, rate=rate)
+        about: dict[str, Any] = {
+            "env_id": name,
+            "team": where,
+            "controller": shadow or None,
+            "rate": rate,
+            "perturb": perturb,
+        }
+        header = header_of(env, files.contracts, **about)
         with _Both(env, files.paths, files.contracts) as both, Writer(log, header) as writer:
             loop = Loop(env, both.world, both.team, policy, keep_state=name.startswith(STATE_OF))
             with View(header, quiet=quiet) as view:

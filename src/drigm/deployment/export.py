@@ -27,10 +27,11 @@ from drigm.deployment.files import packed, unpacked
 from drigm.deployment.load import opened, seed_arrays
 from drigm.deployment.networks import own_actions, own_readings, team_networks
 from drigm.deployment.onnx_graph import IR, OPSET, load_onnx, make_model
-from drigm.deployment.parity import TIE, Compared, Slice, compared, numpy_step, onnx_step, slice_of
+from drigm.deployment.parity import TIE, Compared, Slice, compared, slice_of, step_of
 from drigm.deployment.recording import recorded
 from drigm.deployment.runtime_file import NAME as RUNTIME_NAME
 from drigm.deployment.runtime_file import runtime_source
+from drigm.deployment.step import OnnxNetwork
 from drigm.deployment.stored_scores import stored_scores
 from drigm.runtime.devices import use_cores
 from drigm.runtime.files import file_errors, make_folder, write_text
@@ -69,7 +70,7 @@ def export(
         seed: of the run; by default its first.
         format: ``npz``, for NumPy, or ``onnx``, for ONNX Runtime.
         out: a folder that is empty or not there; by default ``export/seed_K-FORMAT`` in the run's.
-        with_runtime: copy the runtime beside them, one file that needs NumPy alone (npz).
+        with_runtime: copy the runtime beside them, one file that needs NumPy alone (or ONNX Runtime too).
         steps: environment steps to compare, at least.
         safety: what the agents do on bad input, see `drigm.deployment.contract.make_contract`.
         quiet: show no progress.
@@ -79,11 +80,10 @@ def export(
             otherwise than the trainer's; nothing is left of the export then.
     """
     choose("format", format, FORMATS)
-    check(not with_runtime or format == "npz", "with_runtime", with_runtime, "only with the format npz, which it reads")
     check(steps > 0, "steps", steps, "give a number above 0")
     if format == "onnx":
         load_onnx()
-        _load_onnxruntime()
+        _require_onnxruntime()
     use_cores()
     found = opened(run)
     networks = team_networks(seed_arrays(found, seed), found.spec, found.config)
@@ -133,15 +133,15 @@ def _compared(network: Network, contract: dict[str, Any], seen: list[Slice], for
         warn(f"{name}: the environment itself leaves the bounds of {', '.join(lost[:4])}; there they are not checked.")
     data, about = _onnx(network, contract) if format == "onnx" else (_npz(network), {})
     parity: dict[str, Any] = {"tie": TIE}
-    runtimes = ("numpy", "onnx") if format == "onnx" else ("numpy",)
-    for runtime in runtimes:
+    acting: dict[str, Network | OnnxNetwork]
+    if format == "onnx":
+        acting = {"numpy": network, "onnx": OnnxNetwork(data)}
+    else:
+        acting = {"numpy": unpacked(np.load(io.BytesIO(data), allow_pickle=False))}
+    for runtime, stored in acting.items():
         total = Compared()
-        stored = network if format == "onnx" else unpacked(np.load(io.BytesIO(data), allow_pickle=False))
-        session = _session(data) if runtime == "onnx" else None
         for part in seen:
-            batch = part.obs.shape[1]
-            step = onnx_step(session, batch) if session else numpy_step(_quiet_agent(stored, contract), batch)
-            total = total.plus(compared(part, step))
+            total = total.plus(compared(part, step_of(_quiet_agent(stored, contract), part.obs.shape[1])))
         _refuse(name, runtime, total)
         parity[runtime] = {key: value for key, value in total._asdict().items() if key != "flagged"}
     file = {"file": "", "format": format, "sha256": hashlib.sha256(data).hexdigest(), **about}
@@ -158,7 +158,7 @@ def _refuse(name: str, runtime: str, total: Compared) -> None:
     check(np.isfinite(total.largest_q_difference), "export", name, told)
 
 
-def _quiet_agent(network: Network, contract: dict[str, Any]) -> Agent:
+def _quiet_agent(network: Network | OnnxNetwork, contract: dict[str, Any]) -> Agent:
     """Return an agent whose watchdog sleeps: the comparison is no control loop."""
     return Agent(network, {**contract, "safety": {**contract["safety"], "late_seconds": None}})
 
@@ -175,16 +175,11 @@ def _onnx(network: Network, contract: dict[str, Any]) -> tuple[bytes, dict[str, 
     return model.SerializeToString(), {"opset": OPSET, "ir": IR, "inputs": inputs, "outputs": outputs}
 
 
-def _load_onnxruntime() -> Any:
+def _require_onnxruntime() -> None:
     try:
-        import onnxruntime
+        import onnxruntime  # noqa: F401
     except ImportError:
         raise UserError('onnxruntime: the package is missing; pip install "drigm[onnx]".') from None
-    return onnxruntime
-
-
-def _session(data: bytes) -> Any:
-    return _load_onnxruntime().InferenceSession(data, providers=["CPUExecutionProvider"])
 
 
 def _write(folder: Path, agents: list[Exported], with_runtime: bool) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 from drigm.agents.numpy_network import Network
 from drigm.deployment.agent import Agent, Team, check_safety
 from drigm.deployment.guard import Flag
+from drigm.deployment.step import OnnxNetwork
 
 SCHEMA = "drigm-agent/1"  # of the contract; a reader refuses what it does not know
 FLAGS = {"kept", "velocity"}  # fields of `Network` that are no arrays
@@ -39,7 +40,7 @@ def load_agent(
     clock: Callable[[], float] = time.monotonic,
     on_flag: Callable[[Flag], Any] | None = None,
 ) -> Agent:
-    """Return an agent that ``drigm export --format npz`` wrote.
+    """Return an agent that ``drigm export`` wrote; one in ONNX needs ONNX Runtime beside NumPy.
 
     Args:
         path: the folder of the export, or one of the agent's two files.
@@ -76,7 +77,7 @@ def load_agent(
 
 
 def load_team(path: str | Path, *, safety: Mapping[str, Any] | None = None) -> Team:
-    """Return the team that ``drigm export --format npz`` wrote into the folder ``path``; see `load_agent`."""
+    """Return the team that ``drigm export`` wrote into the folder ``path``; see `load_agent`."""
     return Team({name: load_agent(file, name, safety=safety) for name, file in contracts(Path(path)).items()})
 
 
@@ -116,12 +117,10 @@ def with_safety(contract: Mapping[str, Any], changes: Mapping[str, Any], where: 
     return {**contract, "safety": safety}
 
 
-def read_network(file: Path, contract: Mapping[str, Any]) -> Network:
-    """Return the weights beside the contract ``file``; `LoadError` if they are not those of the contract."""
+def read_network(file: Path, contract: Mapping[str, Any]) -> Network | OnnxNetwork:
+    """Return the network beside the contract ``file``; `LoadError` if it is not that of the contract."""
     said = contract["network"]
     weights = file.with_name(said["file"])
-    if said["format"] != "npz":
-        raise LoadError(f"{weights}: is for ONNX Runtime; NumPy reads what --format npz writes.")
     try:
         data = weights.read_bytes()
     except OSError as error:
@@ -129,8 +128,13 @@ def read_network(file: Path, contract: Mapping[str, Any]) -> Network:
     if hashlib.sha256(data).hexdigest() != said["sha256"]:
         raise LoadError(f"{weights}: is damaged, or not the file that the contract was written for.")
     try:
+        if said["format"] == "onnx":
+            return OnnxNetwork(data)
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
             return unpacked(arrays)
+    except ImportError:
+        told = "needs ONNX Runtime, which is missing; pip install onnxruntime, or export with --format npz"
+        raise LoadError(f"{weights}: {told}.") from None
     except (ValueError, KeyError, TypeError, OSError, zipfile.BadZipFile) as error:
         raise LoadError(f"{weights}: cannot be read ({' '.join(str(error).split())[:200]}).") from None
 

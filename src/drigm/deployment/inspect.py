@@ -82,7 +82,10 @@ def _readings(contract: Mapping[str, Any]) -> str:
 def _actions(contract: Mapping[str, Any]) -> str:
     actions = contract["actions"]
     last = actions["first"] + actions["count"] - 1
-    lines = [f"actions     {actions['first']} to {last}, idle {actions['idle']}" + ("; masked" * actions["masked"])]
+    lines = [
+        f"actions     {actions['first']} to {last}, idle {actions['idle']}"
+        + ("; some may be masked" * actions["masked"])
+    ]
     if actions["values"] is not None:
         lines.append(f"            levels {actions['values'][0]:g} to {actions['values'][-1]:g}")
     if actions["meaning"]:

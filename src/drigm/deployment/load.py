@@ -46,7 +46,7 @@ def load_team(
     Each agent has its own memory, in NumPy; nothing is compiled and nothing passes between them.
 
     Args:
-        run: a finished run, its path, or a folder that ``drigm export --format npz`` wrote.
+        run: a finished run, its path, or a folder that ``drigm export`` wrote.
         seed: of the run; by default its first.
         trust, env, env_python: whose environment may be imported or started, see `drigm.load_run`.
         safety: what to do on bad input, where that is not the default: ``hold_steps``, ``stale_steps``,

@@ -3,7 +3,8 @@
 Version ``drigm-log/1``. The header::
 
     {"schema": "drigm-log/1", "drigm": "0.1.0", "started": "2026-01-31T12:00:00Z", "env": "building:OfficeSmall/Tucson",
-     "team": "runs/mine", "seed": 0, "controller": null, "rate": null, "step_seconds": 300.0, "has_wins": false,
+     "team": "runs/mine", "seed": 0, "controller": null, "rate": null, "perturb": {"obs_noise": 0.1},
+     "step_seconds": 300.0, "has_wins": false,
      "agents": [{"name": "CORE_ZN", "readings": [{"name": ..., "unit": ...}], "actions": {...},
                  "setpoint": {"reading": 0, "value": 22.0}}]}
 
@@ -25,6 +26,7 @@ import time
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
+from types import MappingProxyType
 from typing import IO, Any, NamedTuple, Self
 
 from drigm.core.errors import UserError, check
@@ -51,6 +53,7 @@ def header_of(
     team: str,
     controller: str | None = None,
     rate: float | None = None,
+    perturb: Mapping[str, float] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """Return the first line of a log of the agents of ``contracts``, in the environment's order."""
     agents = [contracts[name] for name in env.spec.agents]
@@ -63,6 +66,7 @@ def header_of(
         "seed": agents[0]["trained"]["seed"],
         "controller": controller,
         "rate": rate,
+        "perturb": dict(perturb),
         "step_seconds": agents[0]["step"]["seconds"],
         "has_wins": env.spec.has_wins,
         "agents": [
@@ -194,6 +198,8 @@ def _check_header(header: Mapping[str, Any]) -> None:
         _require(actions, "first", "count", "names", "values", "meaning")
         for name in ("first", "count"):
             int(actions[name])
+    for strength in header.get("perturb", {}).values():  # which the first logs did not have
+        float(strength)
     if header["step_seconds"] is not None:
         float(header["step_seconds"])
 

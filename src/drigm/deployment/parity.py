@@ -91,7 +91,7 @@ def compared(seen: Slice, step: Step) -> Compared:
     return total
 
 
-def numpy_step(agent: Agent, batch: int) -> Step:
+def step_of(agent: Agent, batch: int) -> Step:
     """Return the step of an agent as a device takes it, with all that watches over its readings."""
     agent.reset(batch)
 
@@ -101,22 +101,5 @@ def numpy_step(agent: Agent, batch: int) -> Step:
         flagged = np.zeros(batch, bool)
         flagged[[flag.row for flag in decision.flags]] = True
         return decision.action - agent.first, agent.q_values(), flagged
-
-    return step
-
-
-def onnx_step(session: Any, batch: int) -> Step:
-    """Return the step of an ONNX Runtime session, whose memory this keeps."""
-    names = [one.name for one in session.get_outputs()]
-    shapes = {one.name: one.shape for one in session.get_inputs()}
-    memory = {name: np.zeros((batch, shapes[name][1]), np.float32) for name in shapes if f"{name}_next" in names}
-    count = shapes["available"][1]
-
-    def step(obs: np.ndarray, avail: np.ndarray | None, last: np.ndarray) -> Any:
-        mask = np.ones((batch, count), bool) if avail is None else avail
-        feeds = {"observation": obs, "available": mask, "last_action": last.astype(np.int64), **memory}
-        found = dict(zip(names, session.run(None, feeds), strict=True))
-        memory.update({name: found[f"{name}_next"] for name in memory})
-        return found["action"], found["q_values"], np.zeros(batch, bool)
 
     return step

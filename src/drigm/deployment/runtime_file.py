@@ -1,4 +1,4 @@
-"""The runtime of exported agents as one file, made of the modules that need nothing but NumPy."""
+"""The runtime of exported agents as one file, made of the modules that import nothing but NumPy."""
 
 from __future__ import annotations
 
@@ -7,8 +7,14 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1]
 NAME = "drigm_runtime.py"
-MODULES = ("agents/numpy_network.py", "deployment/guard.py", "deployment/agent.py", "deployment/files.py")
-HEADER = '''"""Acts with agents that ``drigm export --format npz`` wrote; it needs Python 3.11 and NumPy, nothing else.
+MODULES = (
+    "agents/numpy_network.py",
+    "deployment/guard.py",
+    "deployment/step.py",
+    "deployment/agent.py",
+    "deployment/files.py",
+)
+HEADER = '''"""Acts with agents that ``drigm export`` wrote; it needs Python 3.11 and NumPy (ONNX files: ONNX Runtime).
 
     from drigm_runtime import load_agent
 

@@ -29,7 +29,7 @@ def serve(
     """Serve the agents of a team until the process is asked to end.
 
     Args:
-        source: a finished run, or the folder that ``drigm export --format npz`` wrote.
+        source: a finished run, or the folder that ``drigm export`` wrote.
         seed: of the run; by default its first.
         host: the address to listen on; 127.0.0.1 is heard on this machine alone. There is no password and no
             encryption: on another address, put a proxy in front of it.

@@ -9,10 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from drigm.core.types import Array, PyTree, TimeStep
-from drigm.envs.api import Environment, reset_all
+from drigm.agents.subprocess_acting import Perturber, before_reset, time_steps
+from drigm.core.types import Array, PyTree, TimeStep, map_tree
+from drigm.envs.api import Environment, Shift, reset_all
 from drigm.envs.subprocess.vector import SubprocessSteps
-from drigm.evaluation.subprocess_play import episode_seeds
+from drigm.evaluation.subprocess_play import episode_seeds, source_of
 
 
 class Seen(NamedTuple):
@@ -84,18 +85,31 @@ class _Pure:
 
 
 class _InProcess:
-    """An environment in another process."""
+    """An environment in another process; what perturbs it draws anew in every episode."""
 
     def __init__(self, env: Environment) -> None:
-        assert env.subprocess is not None
-        self.env, self.vector = env, env.subprocess.open([_seed(env, 0)])
+        self.env, self.perturber = env, Perturber(env.spec)
+        self.strengths = getattr(env.params, "strengths", {})
+        self.vector = source_of(env, Shift("", env.params)).open([_seed(env, 0)])
 
     def reset(self, episode: int) -> Seen:
-        return _seen(self.env, self.vector.reset([_seed(self.env, episode)]))
+        self.keys, self.tick = jax.random.key(episode)[None], -1
+        self.perturbed = before_reset(self.env.spec, self.strengths, (), (1, 1)).env_state
+        return self._arrive(self.vector.reset([_seed(self.env, episode)]), first=True)
 
     def step(self, action: np.ndarray) -> Seen:
-        self.vector.send(np.asarray(action, np.int32)[None])
-        return _seen(self.env, self.vector.receive())
+        orders = np.asarray(action, np.int32)[None, None]
+        self.perturbed, orders = self.perturber.act(self.strengths, self.keys, self.tick, self.perturbed, orders)
+        self.vector.send(np.asarray(orders)[0])
+        return self._arrive(self.vector.receive(), first=False)
+
+    def _arrive(self, steps: SubprocessSteps, *, first: bool) -> Seen:
+        """Return the time-step as the agents see it."""
+        step = time_steps(self.env.spec, steps, 1)
+        last = np.full((1, 1), first)
+        self.perturbed, step = self.perturber.show(self.strengths, self.keys, self.tick, self.perturbed, step, last)
+        self.tick += 1
+        return _seen(self.env, map_tree(lambda x: np.asarray(x)[0], step))
 
     def close(self) -> None:
         self.vector.close()
@@ -106,7 +120,7 @@ def _seed(env: Environment, episode: int) -> int:
     return next(itertools.islice(episode_seeds(env), episode, None))
 
 
-def _seen(env: Environment, step: TimeStep | SubprocessSteps) -> Seen:
+def _seen(env: Environment, step: TimeStep) -> Seen:
     spec = env.spec
     alive: Any = step.alive if spec.agents_die else None
     won: Any = step.won if spec.has_wins else None

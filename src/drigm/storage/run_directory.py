@@ -156,7 +156,7 @@ class RunDirectory:
 
     def load_system(self) -> dict[str, Any]:
         """Return what system.json holds of what drigm writes there; no result depends on it, so damage is no error."""
-        kinds = {"versions": dict, "devices": list, "environment": dict}
+        kinds = {"versions": dict, "devices": list, "environment": dict, "plugins": dict}
         try:
             found = read_object(self.system_file)
         except UserError:

@@ -17,9 +17,9 @@ from drigm.algorithms.learner import Learner, make_learner
 from drigm.algorithms.value_bounds import make_robustness
 from drigm.algorithms.worst_world import no_returns
 from drigm.core.config import TrainConfig
-from drigm.core.errors import UserError, check
+from drigm.core.errors import UserError
 from drigm.core.presets import LEAKY_PRESETS
-from drigm.core.strengths import parse_grid
+from drigm.core.strengths import parse_strengths
 from drigm.core.types import Array, PyTree
 from drigm.envs.api import Environment
 from drigm.envs.episodes import RolloutState, stored_step
@@ -87,7 +87,7 @@ def make_train(
     learner = make_learner(config, env.spec)
     baseline = learner.method.baseline
     envs = config.num_envs // config.shards
-    nominal, strengths = split(env, training_strengths(config.perturb))
+    nominal, strengths = split(env, parse_strengths(config.perturb))
     if config.worlds:
         env = persistent(nominal, parse_ranges(config.worlds), config.world_count, strengths)
     else:
@@ -178,11 +178,3 @@ def compiled_start(
     options = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
     start = jax.jit(init, out_shardings=sharding, compiler_options=options)
     return start, functools.partial(jax.eval_shape, init)
-
-
-def training_strengths(text: str) -> dict[str, float]:
-    """Return the strengths of the setting ``perturb``; `UserError` where a name has more than one."""
-    grid = parse_grid(text)
-    for name, strengths in grid.items():
-        check(len(strengths) == 1, f"perturb {name}", strengths, "training takes one strength of each")
-    return {name: strengths[0] for name, strengths in grid.items()}

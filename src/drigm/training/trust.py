@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from drigm.core.config import TrainConfig
-from drigm.core.errors import UserError, check, warn
-from drigm.core.plugins import SESSION, origins
+from drigm.core.errors import UserError, check, one_line, warn
+from drigm.core.plugins import SESSION, load_plugins, origins
 from drigm.envs import SUBPROCESS_KINDS
 from drigm.envs.imported import IMPORTED, is_given
 from drigm.envs.subprocess.source import SOURCE_KINDS, installed, located, origin, root_of, source_file
@@ -53,9 +53,7 @@ def provenance(config: TrainConfig) -> dict[str, Any]:
     Raises:
         UserError: a file cannot be read.
     """
-    kind = config.env.partition(":")[0]
-    names = [("env", kind), *((field, getattr(config, field)) for field in METHOD)]
-    brought = {name: origins()[field, name] for field, name in names if (field, name) in origins()}
+    brought = {name: origins()[field, name] for field, name in _names(config) if (field, name) in origins()}
     brought = {name: package for name, package in brought.items() if package != SESSION}
     found = {"plugins": brought} if brought else {}
     if not _asks(config):
@@ -64,6 +62,26 @@ def provenance(config: TrainConfig) -> dict[str, Any]:
     record |= {field: source for field in METHOD if (source := _source(getattr(config, field)))}
     key = _key(create=True)
     return {**found, "environment": record if key is None else {**record, "signature": _signature(key, config, record)}}
+
+
+def _names(config: TrainConfig) -> list[tuple[str, str]]:
+    """Return the names that plug-ins may have brought, each with its setting."""
+    return [("env", config.env.partition(":")[0]), *((field, getattr(config, field)) for field in METHOD)]
+
+
+def _check_plugins(config: TrainConfig, facts: Any) -> None:
+    """Refuse a run whose plug-ins are not here, and say it where they are of another version."""
+    brought = facts.get("plugins") if isinstance(facts, dict) else None
+    found: dict[str, Any] = brought if isinstance(brought, dict) else {}
+    for field, name in _names(config):
+        if name not in found:
+            continue
+        load_plugins()
+        package, here = one_line(found[name]), origins().get((field, name))
+        told = f"the run has it from the plug-in {package}, which is not installed here, or fails"
+        check(here is not None, field, name, told)
+        if here not in (package, SESSION):
+            warn(f"{field}: {name!r} was of {package} when this run was trained, and is of {here} now.")
 
 
 def _source(name: str, python: str = "") -> dict[str, str]:
@@ -86,6 +104,7 @@ def open_environment(path: Path, config: TrainConfig, facts: Any, named: Named, 
     Raises:
         UserError: the run is somebody else's and its environment has not been named; the source is not there.
     """
+    _check_plugins(config, facts)
     record = facts.get("environment") if isinstance(facts, dict) else None
     record = record if isinstance(record, dict) else {}
     check(

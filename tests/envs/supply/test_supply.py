@@ -211,6 +211,7 @@ def test_any_base_stock_is_an_action_to_half_a_step():
     assert np.asarray(nearest(units, np.array([-99.0, 99.0]))).tolist() == [0, len(units) - 1]
 
 
+@pytest.mark.slow
 def test_the_search_finds_the_optimum_and_follows_the_world():
     env = make_env("supply:newsvendor?weeks=200&start=0")
     search = jax.jit(lambda params: best_levels(env, params))

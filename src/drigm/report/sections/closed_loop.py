@@ -166,7 +166,9 @@ def _rounded(x: float | None) -> float | None:
 def _about(log: Log) -> Html:
     header, sums = log.header, episode_sums(log.steps)
     driver = header["controller"]
-    who = f"The team of {header['team']} (seed {header['seed']}) in {header['env']}, {header['started']}."
+    under = " ".join(f"{name}={float(strength):g}" for name, strength in header.get("perturb", {}).items())
+    where = f"{header['env']}{' under ' if under else ''}{under}"
+    who = f"The team of {header['team']} (seed {header['seed']}) in {where}, {header['started']}."
     drove = "It drove." if driver is None else f"{driver} drove, and what the team would have done was noted beside it."
     rows: list[Row] = [
         {
