@@ -10,6 +10,7 @@ import drigm
 from drigm.core.errors import UserError
 from drigm.core.strengths import grid_of, perturb_text
 from drigm.evaluation.listing import found_below
+from drigm.report.study import collect
 
 CONFIG = SMALL.replace(env="probe:levels", factorization="vdn", seeds=2, steps=400, shards=1)
 
@@ -80,6 +81,17 @@ def test_paths_runs_and_several(stopped, monkeypatch):
     assert_one_sentence(str(error.value))
     (alignment,) = drigm.verify([run.path])
     assert alignment.agreement == 1.0
+
+
+def test_a_report_takes_strengths_and_knows_how_far_a_run_came(stopped):
+    run, _ = stopped
+    (study,) = collect([run], perturb={"obs_noise": [0.0, 0.1]})
+    assert (study.worlds, study.nominal) == (["obs_noise=0", "obs_noise=0.1"], "obs_noise=0")
+    (method,) = study.methods
+    assert method.config.steps == 200  # another method than a run with all its steps
+    assert method.scores.shape == (2, 2)
+    (listed,) = found_below(run.path.parent)
+    assert list(listed.scores) == ["nominal-obs_noise=0,0.1"]
 
 
 def test_strengths_are_written_in_one_way_everywhere(tmp_path):
