@@ -29,7 +29,7 @@ from drigm.runtime.devices import usable_cores
 from drigm.runtime.system import system_facts
 from drigm.training.loop import axes
 from drigm.training.programs import Train, make_train
-from drigm.training.tick import first_update, row_ticks
+from drigm.training.tick import row_ticks
 
 ROOT = Path(__file__).parents[1]
 CONFIG = TrainConfig(factorization="qmix", uncertainty="tv", rho=0.2)  # what most parts measure
@@ -89,7 +89,7 @@ class Training:
 
     def warm(self) -> Training:
         """Advance to where learning begins."""
-        self(first_update(self.config))
+        self(self.config.first_update)
         return self
 
     def __call__(self, ticks: int) -> None:
@@ -154,7 +154,7 @@ def last_slope(sizes: Sequence[float], seconds: Sequence[float]) -> float:
 
 def number_of_updates(config: TrainConfig) -> int:
     """Return the updates in a run, by the rule of `drigm.training.programs`."""
-    starts = first_update(config)
+    starts = config.first_update
     return config.updates * sum(tick + 1 >= starts and tick % config.update_every == 0 for tick in range(config.ticks))
 
 

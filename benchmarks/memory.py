@@ -14,7 +14,6 @@ from benchmarks.drivers.peak import peak_bytes
 from benchmarks.measure import CONFIG, Table, Training, own_process, say
 from drigm.core.config import TrainConfig, from_dict
 from drigm.runtime.devices import cache_compilations, use_cores
-from drigm.training.tick import first_update
 
 MANY = 10
 TICKS = 20  # with an update
@@ -64,7 +63,7 @@ def train(config: TrainConfig) -> dict[str, float]:
     use_cores(config.shards)
     cache_compilations()
     training = Training(config)
-    training(first_update(config) + TICKS)
+    training(config.first_update + TICKS)
     program = training.chunk.memory_analysis()  # of one device
     return {
         "peak": peak_bytes(),

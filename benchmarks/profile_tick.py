@@ -31,7 +31,6 @@ from drigm.runtime.devices import use_cores
 from drigm.training.loop import axes
 from drigm.training.programs import make_train
 from drigm.training.settings import settle
-from drigm.training.tick import first_update
 
 TICKS = 10
 MIN_EVENTS = 1000  # of a thread that runs the program; others only wait for it
@@ -71,7 +70,7 @@ def profile(config: TrainConfig, top: int) -> None:
     use_cores(config.shards)
     programs = make_train(config, make_env(config.env))
     state = programs.place(programs.init(*axes([config])))
-    warm = first_update(config) + TICKS
+    warm = config.first_update + TICKS
     tick = jax.ShapeDtypeStruct((), jnp.int32)
     chunk = programs.chunk.lower(state, tick, tick).compile()
     state, sums = chunk(state, jnp.int32(0), jnp.int32(warm))

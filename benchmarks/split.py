@@ -25,7 +25,7 @@ from drigm.storage.run_directory import RunDirectory
 from drigm.training.loop import axes, train_session
 from drigm.training.programs import make_train
 from drigm.training.session import Member, Session
-from drigm.training.tick import ROWS, RunState, decide, first_update
+from drigm.training.tick import ROWS, RunState, decide
 
 One = Callable[[RunState, Array], RunState]  # one shard of one seed
 
@@ -125,7 +125,7 @@ def _ticks(programs: Any, config: TrainConfig) -> Work:
         jax.block_until_ready(sums)
         held[1] += ticks
 
-    work(first_update(config))
+    work(config.first_update)
     return work
 
 

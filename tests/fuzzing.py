@@ -16,16 +16,11 @@ from hypothesis import strategies as st
 from small import SMALL, assert_one_sentence
 
 import drigm.report.figures.learning_curve  # noqa: F401 (its import takes a second, which is no command line's fault)
-from drigm.cli import check_env as check_env_command
 from drigm.cli import list as list_command
 from drigm.cli import main as cli
-from drigm.cli import reproduce
-from drigm.cli import sweep as sweep_command
-from drigm.cli import train as train_command
-from drigm.cli import verify as verify_command
 from drigm.core.config import FIELDS, validate
 from drigm.core.errors import UserError, as_path
-from drigm.envs.perturbations import parse_grid
+from drigm.core.strengths import parse_grid
 from drigm.envs.subprocess.source import located
 from drigm.envs.subprocess.worker.factory import _value
 from drigm.experiments.sweep.spec import read_sweep
@@ -197,12 +192,13 @@ def try_line(arguments: list[str]) -> bool:
     """Whether the command line was taken: everything up to where the command's work would begin."""
     out, err = io.StringIO(), io.StringIO()
     stubs = [
-        mock.patch.object(train_command, "train_run", _train),
-        mock.patch.object(verify_command, "verify", _stop),
-        mock.patch.object(check_env_command, "check_env", _check),
+        mock.patch("drigm.training.runs.train_run", _train),
+        mock.patch("drigm.verification.verify.verify", _stop),
+        mock.patch("drigm.envs.subprocess.check_env.check_env", _check),
         mock.patch.object(list_command, "_list", _stop),
-        mock.patch.multiple(reproduce, reproduce_paper=_stop, reproduce_authors=_stop),
-        mock.patch.object(sweep_command, "sweep", _sweep),
+        mock.patch("drigm.experiments.reproduce.reproduce_paper", _stop),
+        mock.patch("drigm.experiments.reproduce.authors.reproduce_authors", _stop),
+        mock.patch("drigm.experiments.sweep.sweep", _sweep),
     ]
     with contextlib.ExitStack() as stack:
         for stub in (*stubs, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err)):

@@ -36,9 +36,12 @@ if TYPE_CHECKING:
         KullbackLeibler,
         Nominal,
         TotalVariation,
+        resume,
         train,
     )
-    from drigm.training.runs import Run, load_run
+    from drigm.report.report import write_report
+    from drigm.training.runs import Run, load_run, train_together
+    from drigm.training.session import StopTraining
     from drigm.verification.greedy_alignment import verify_run
     from drigm.verification.verify import verify
 
@@ -53,6 +56,7 @@ __all__ = [
     "KullbackLeibler",
     "Nominal",
     "Run",
+    "StopTraining",
     "TotalVariation",
     "UserError",
     "check_env",
@@ -68,11 +72,14 @@ __all__ = [
     "register_factorization",
     "register_perturbation",
     "register_uncertainty",
+    "resume",
     "statistics",
     "sweep",
     "train",
+    "train_together",
     "verify",
     "verify_run",
+    "write_report",
 ]
 # Where the public names are, for `__getattr__`; a test holds this against the imports above.
 _PLACES = {
@@ -96,9 +103,12 @@ _PLACES = {
         "KullbackLeibler",
         "Nominal",
         "TotalVariation",
+        "resume",
         "train",
     ),
-    "training.runs": ("Run", "load_run"),
+    "report.report": ("write_report",),
+    "training.runs": ("Run", "load_run", "train_together"),
+    "training.session": ("StopTraining",),
     "verification.greedy_alignment": ("verify_run",),
     "verification.verify": ("verify",),
 }

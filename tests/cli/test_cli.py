@@ -1,12 +1,15 @@
 """The command line: what it prints, and how it says no: exit code 2, one line, nothing written, no traceback."""
 
 import json
+import subprocess
+import sys
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from small import SMALL, assert_one_sentence, flags
 
+import drigm
 from drigm.algorithms.baselines import BASELINES
 from drigm.algorithms.factorizations import FACTORIZATIONS
 from drigm.algorithms.optimizer import OPTIMIZERS
@@ -15,6 +18,7 @@ from drigm.cli import main as cli
 from drigm.core.config import FIELDS, TrainConfig, validate
 from drigm.core.presets import PAPER_RHO, PRESETS
 from drigm.envs.toy.probe import RULES
+from drigm.evaluation.scores import Evaluation, ShiftScore
 from drigm.training.runs import Run
 
 CONFIG = SMALL.replace(env="probe:levels", factorization="vdn", seeds=3, steps=160, shards=1)
@@ -125,7 +129,7 @@ def asked(monkeypatch):
         def stop(config, path, *, quiet, log):
             raise AskedError(config, path)
 
-        monkeypatch.setattr(cli.train, "train_run", stop)
+        monkeypatch.setattr("drigm.training.runs.train_run", stop)
         with pytest.raises(AskedError) as asked:
             cli.main(["train", *arguments])
         return asked.value.args
@@ -293,16 +297,84 @@ def test_resume_takes_no_other_settings(finished, tmp_path, capsys):
     assert "not a run directory" in refused(capsys, "train", "--resume", tmp_path)
 
 
-def test_a_command_is_needed(capsys):
-    assert "COMMAND" in refused(capsys)
-    assert "dance" in refused(capsys, "dance")
+def test_without_a_command_there_is_help(capsys):
+    assert run() == 0
+    assert capsys.readouterr().out.startswith("usage: drigm")
+    assert run("--version") == 0
+    assert capsys.readouterr().out == f"drigm {drigm.__version__}\n"
+
+
+def test_help_does_not_wait_for_jax():
+    """In a process of its own: this one has JAX already."""
+    code = (
+        "import sys\nfrom drigm.cli import main\n"
+        "main.parser()\nfor line in ([], ['train', '--env', 'smax:3m', '--help']): main.main(line)\n"
+        "assert not {'jax', 'numpy'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "(default: 0.99; elsewhere 0.997)" in done.stdout  # gamma of battles
+    assert "(default: 2000000; elsewhere 172800)" in done.stdout
+
+
+# what is typed: the program that answers, and what it says
+TYPED = {
+    ("trian",): ("drigm", "(did you mean train?)"),
+    ("train", "--factorisation", "qmix"): ("drigm train", "is no flag of it (did you mean --factorization?)"),
+    ("train", "--factorization", "qmx"): ("drigm", "(did you mean qmix?)"),
+    ("train", "--env", "buildings:x"): ("drigm", "(did you mean building?)"),
+    ("train", "--preset", "papers"): ("drigm", "(did you mean paper?)"),
+    ("train", "--seeds"): ("drigm train", "--seeds: give a value."),
+    ("evaluate",): ("drigm evaluate", "DIR: is missing; see drigm evaluate --help."),
+    ("reproduce", "paper", "--sedes", "2"): ("drigm reproduce paper", "(did you mean --seeds?)"),
+    ("export", "x", "--seed", "b"): ("drigm export", "--seed: 'b' is not allowed; give a whole number."),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("typed", TYPED)
+def test_what_is_mistyped_gets_the_nearest_name(typed, capsys):
+    program, said = TYPED[typed]
+    message = refused(capsys, *typed)
+    assert message.startswith(f"{program}: ")
+    assert message.endswith(said if said.endswith(".") else f"{said}.")
+
+
+def test_a_dry_run_says_everything_and_writes_nothing(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert run("train", "--dry-run", *flags(CONFIG.replace(batch=128))) == 0
+    lines = capsys.readouterr().out.splitlines()
+    shown = dict(line.split(" = ", 1) for line in lines if not line.startswith("#"))
+    assert {name: json.loads(value) for name, value in shown.items()} == vars(CONFIG.replace(batch=128))
+    assert "# 3 seeds, 35 updates of each; about " in "\n".join(lines)
+    assert any("it sees the same steps several times" in line for line in lines)
+    assert not list(tmp_path.iterdir())
+    assert "steps: 20 is not allowed; above 24," in refused(
+        capsys, "train", "--dry-run", *flags(CONFIG.replace(steps=20))
+    )
+
+
+def test_runs_are_listed_with_what_is_stored(finished, tmp_path, capsys):
+    parent = finished.parent
+    assert run("evaluate", finished, "--shifts", "nominal", "--json") == 0
+    (score,) = json.loads(capsys.readouterr().out)
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "config.json").write_text("{")
+    assert run("runs", parent, "--json") == 0
+    (found,) = json.loads(capsys.readouterr().out)
+    assert found["path"] == str(finished)
+    assert (found["method"], found["state"], found["step"], found["steps"]) == ("VDN", "finished", 160, 160)
+    assert found["scores"] == {"nominal": {"nominal": score["mean"]}}
+    assert run("runs", parent) == 0
+    assert f"nominal {score['mean']:.3f}" in capsys.readouterr().out
+    assert run("runs", tmp_path) == 0
+    assert "unreadable" in capsys.readouterr().out
+    refused(capsys, "runs", tmp_path / "nowhere")
 
 
 def test_interrupted(monkeypatch, out, capsys):
     def interrupted(config, path, *, quiet, log):
         raise KeyboardInterrupt(f"stopped; continue with drigm train --resume {path}")
 
-    monkeypatch.setattr(cli.train, "train_run", interrupted)
+    monkeypatch.setattr("drigm.training.runs.train_run", interrupted)
     assert run("train", "--out", out) == 130
     assert capsys.readouterr().err == f"drigm: stopped; continue with drigm train --resume {out}\n"
 
@@ -323,3 +395,15 @@ def test_a_finished_run_says_what_it_is(finished):
     assert isinstance(loaded, Run)
     assert str(loaded) == f"VDN on probe:levels, 3 seeds of 160 steps, in {finished}"
     assert loaded.seeds == [0, 1, 2]
+
+
+def test_an_evaluation_says_what_is_better_than_the_team():
+    """One seed says nothing about others, and a team below PI is no success."""
+    scores = [ShiftScore("a", 0.5, np.nan, [0.5]), ShiftScore("b", 0.9, np.nan, [0.9])]
+    found = Evaluation("x", scores, {"do_nothing": [0.4, 0.8], "pi": [0.7, 0.8], "pi_tuned": [0.6, 0.7]})
+    assert found.warnings() == ["the team is worse than PI in a."]
+    worse = found._replace(controllers={"do_nothing": [0.6, 1.0], "pi": [0.1, 0.1]})
+    assert worse.warnings() == ["the team is worse than doing nothing in every world."]
+    assert found._replace(controllers={}).warnings() == []
+    assert str(found).splitlines()[1].split()[:4] == ["a", "0.500", "+-", "-"]
+    assert json.loads(found.to_json())[0]["se"] is None

@@ -13,18 +13,11 @@ from small import make_spec
 from drigm.cli.main import main
 from drigm.core.config import TrainConfig
 from drigm.core.errors import UserError
+from drigm.core.strengths import parse_grid, parse_strengths
 from drigm.core.types import TimeStep
 from drigm.envs import make_env
 from drigm.envs.api import Environment
-from drigm.envs.perturbations import (
-    MAX_DELAY,
-    PERTURBATIONS,
-    check_strength,
-    parse_grid,
-    parse_strengths,
-    perturbed,
-    wrap,
-)
+from drigm.envs.perturbations import MAX_DELAY, PERTURBATIONS, check_strength, perturbed, wrap
 from drigm.envs.shifts import default_suite, stack_params, suite_names, worlds
 from drigm.training.programs import make_train
 

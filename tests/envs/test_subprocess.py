@@ -20,6 +20,7 @@ from small import PARALLEL_ENVS as FILE
 from small import SUBPROCESS, SUBPROCESS_SETTINGS
 
 import drigm
+from drigm.agents import subprocess_episodes
 from drigm.agents.recurrent import make_agents
 from drigm.cli.main import main
 from drigm.core.errors import UserError
@@ -28,7 +29,6 @@ from drigm.envs.subprocess.environment import name_of, spec_of, subprocess_env
 from drigm.envs.subprocess.vector import SubprocessSource, SubprocessVector
 from drigm.envs.subprocess.worker.errors import EnvError
 from drigm.envs.subprocess.worker.parallel_env import ParallelAdapter
-from drigm.evaluation import subprocess_play
 from drigm.evaluation.players import teams
 from drigm.evaluation.subprocess_play import subprocess_outcomes
 from drigm.training.subprocess_loop import make_subprocess_train
@@ -349,8 +349,8 @@ def test_greedy_episodes_are_played_until_they_end(monkeypatch):
     agents = jax.tree.map(lambda x: x[None], make_agents(jax.random.key(0), env.spec, 8, **HEAD))
     played = subprocess_outcomes(env, teams(agents), [Shift("nominal", ())]).episode_return
     assert (played >= 0.0).all()
-    monkeypatch.setattr(subprocess_play, "SHORTEST", 2)
-    monkeypatch.setattr(subprocess_play, "PATIENCE", 1)
+    monkeypatch.setattr(subprocess_episodes, "SHORTEST", 2)
+    monkeypatch.setattr(subprocess_episodes, "PATIENCE", 1)
     with pytest.raises(UserError, match="greedy episode 0 has not ended after 4 steps, where evaluation gives up"):
         subprocess_outcomes(env, teams(agents), [Shift("nominal", ())])
 
@@ -366,6 +366,9 @@ def test_training_evaluation_and_resume(tmp_path, capsys, monkeypatch):
     scores = drigm.evaluate(run, perturb={"obs_noise": [0.0, 0.5], "action_noise": [0.0, 1.0]}).scores
     assert [s.name for s in scores] == [f"obs_noise={a}, action_noise={b}" for a in ("0", "0.5") for b in "01"]
     assert all(0.0 <= s.mean <= 8.0 for s in scores)
+    alignment = drigm.verify_run(run)  # a sum is aligned, at every joint history that four episodes have
+    assert (alignment.agreement, len(alignment.per_seed)) == (1.0, 2)
+    assert 0 < alignment.points <= 2 * 64
 
     training_meets_the_fault_first(monkeypatch)
     file = tmp_path / "mine.py"

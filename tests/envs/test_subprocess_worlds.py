@@ -6,8 +6,8 @@ import pytest
 from drigm.core.errors import UserError
 from drigm.envs import make_env
 from drigm.envs.persistent import check_ranges, parse_ranges
-from drigm.envs.shifts import shift_suite, worlds
-from drigm.envs.subprocess.worker.declarations import parameters_of
+from drigm.envs.shifts import default_suite, shift_suite, suite_names, worlds
+from drigm.envs.subprocess.worker.declarations import parameters_of, suites_of
 from drigm.envs.subprocess.worker.factory import factory, with_options
 from drigm.envs.subprocess.worker.parallel_env import ParallelAdapter
 from drigm.envs.subprocess.worker.worlds import InWorlds
@@ -40,8 +40,30 @@ def test_a_name_keeps_its_other_options():
 
 
 class Says:
-    def __init__(self, parameters):
-        self.parameters = parameters
+    def __init__(self, parameters, suites=None):
+        self.parameters, self.suites = parameters, suites
+
+
+def test_suites_that_an_environment_declares(tank):
+    """Worlds told in strengths, of its options and of perturbations; crossed with --perturb like any suite."""
+    told = {"weather": {"dry": {"leak": 0}, "storm": {"leak": 0.1, "obs_noise": 0.2}}}
+    assert suites_of(Says(None, told)).value == told
+    assert suites_of(Says(None)).value == {}
+    for wrong in ([1], {"weather": 3}, {"weather": {}}, {"weather": {"dry": {"leak": "much"}}}):
+        said = suites_of(Says(None, wrong))
+        assert said.value == {}
+        assert "its suites are" in said.odd
+    declared = tank._replace(suites=told)
+    assert default_suite(declared) == "weather"
+    assert "weather" in suite_names(declared)
+    played, tried = worlds(declared, "weather")
+    assert [world.name for world in tried] == ["dry", "storm"]
+    assert [source_of(played, world).name.partition("?")[2] for world in tried] == ["leak=0.0", "leak=0.1"]
+    assert [float(world.params.strengths["obs_noise"]) for world in tried] == pytest.approx([0.0, 0.2])
+    names = [world.name for world in worlds(declared, "weather", {"action_delay": [0, 1]}).shifts]
+    assert names == ["dry, action_delay=0", "dry, action_delay=1", "storm, action_delay=0", "storm, action_delay=1"]
+    with pytest.raises(UserError, match="gust"):
+        worlds(tank._replace(suites={"weather": {"storm": {"gust": 1.0}}}), "weather")
 
 
 def test_what_an_environment_declares_counts():

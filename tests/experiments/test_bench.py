@@ -14,7 +14,6 @@ from benchmarks import bench, compile_time, flops, gpu, growth, measure, memory,
 from drigm.core.config import TrainConfig
 from drigm.envs import make_env
 from drigm.runtime import devices
-from drigm.training.tick import first_update
 
 MACHINE = {
     "cores": 2,
@@ -101,7 +100,7 @@ def test_works_take_turns_and_the_best_one_counts():
 
 def test_updates_are_counted_by_the_rule_of_the_loop():
     config = SMALL.replace(steps=400, num_envs=4, learning_starts=40, update_every=3, updates=2)
-    assert first_update(config) == 10
+    assert config.first_update == 10
     assert measure.number_of_updates(config) == 2 * len([t for t in range(100) if t >= 9 and t % 3 == 0])
     assert measure.number_of_updates(config.replace(update_every=measure.NEVER)) == 0
 

@@ -45,7 +45,18 @@ def test_the_page(tmp_path, monkeypatch, capsys, learnt):
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     monkeypatch.chdir(tmp_path)
     found, seeds = commands(), seeds_to_learn(1)
-    assert [line[0] for line in found] == ["check-env", "train", "train", *["evaluate"] * 4, "train"]
+    assert [line[0] for line in found] == [
+        "check-env",
+        "train",
+        "train",
+        "evaluate",
+        "evaluate",
+        "evaluate",
+        "report",
+        "evaluate",
+        "evaluate",
+        "train",
+    ]
     for line in found:
         short = [{"60000": "16000", "3": str(len(seeds))}.get(word, word) for word in line]
         more = ["--first-seed", str(seeds[0]), "--quiet"] if line[0] == "train" else []

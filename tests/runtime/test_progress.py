@@ -51,8 +51,8 @@ def test_plain_lines_parse(clock):
         progress.update(172800, loss=0.01)
     assert out.getvalue().splitlines() == [
         "# train: 172800 steps",
-        "step=51200/172800 return=-812.3 loss=0.01234 epsilon=0.05 steps_per_s=5120 eta_s=24",
-        "step=172800/172800 return=-812.3 loss=0.01 epsilon=0.05 steps_per_s=15709 elapsed_s=11.0",
+        "step=51200/172800 return=-812.3 loss=0.01234 epsilon=0.05",
+        "step=172800/172800 return=-812.3 loss=0.01 epsilon=0.05 steps_per_s=121600 elapsed_s=11.0",
     ]
 
 
@@ -70,7 +70,10 @@ def test_resumed_run_counts_only_its_own_steps(clock):
     out = io.StringIO()
     with Progress("train", 2000, stream=out, start=1000, clock=clock) as progress:
         assert math.isnan(progress.steps_per_s)
-        clock.now += 10
+        clock.now += 60  # compilation
+        progress.update(1050)
+        assert math.isnan(progress.eta_s)
+        clock.now += 5
         progress.update(1100)
         assert progress.steps_per_s == 10
         assert progress.eta_s == 90
@@ -87,6 +90,16 @@ def test_rate_forgets_a_slow_first_chunk(clock):
             progress.update(10 + 100 * step)
         assert progress.steps_per_s == 100
         assert progress.eta_s == pytest.approx((10_000 - 4010) / 100)
+
+
+def test_what_is_counted_has_its_name(clock):
+    out = io.StringIO()
+    with Progress("climate", 6, stream=out, clock=clock, unit="worlds") as progress:
+        for world in range(1, 7):
+            clock.now += 10
+            progress.update(world)
+    lines = out.getvalue().splitlines()
+    assert lines[:3] == ["# climate: 6 worlds", "world=1/6", "world=2/6 worlds_per_s=0.1 eta_s=40"]
 
 
 def test_last_line_is_printed_when_the_run_fails(clock):
@@ -131,13 +144,16 @@ def test_terminal_shows_bar_metrics_and_notes(terminal, clock):
     with Progress("train qmix", 200, stream=terminal, clock=clock) as progress:
         clock.now += 2
         progress.note("resumed [from] x")
-        progress.update(200, loss=0.5)
+        progress.update(100, loss=0.5)
+        assert "starting" in terminal.getvalue()
+        clock.now += 2
+        progress.update(200)
     text = terminal.getvalue()
     assert "resumed [from] x" in text
     last = text[text.rindex("train qmix") :]
     assert "100%" in last
-    assert "2 s in all" in last
-    assert "200/200  loss 0.5  100 steps/s" in last
+    assert "4 s in all" in last
+    assert "200/200  loss 0.5  50 steps/s" in last
     assert "step=" not in text
 
 
@@ -191,6 +207,8 @@ def test_a_failing_stream_never_stops_the_run(make, clock):
     with Progress("train", 10, stream=make(), clock=clock) as progress:
         clock.now += 60
         progress.note("note")
+        progress.update(5)
+        clock.now += 30
         progress.update(10, loss=1.0)
     assert progress.steps_per_s == pytest.approx(10 / 60)
 

@@ -135,7 +135,7 @@ def test_chunks_end_with_rows_and_before_learning():
         tick += ticks
         ends.append(tick)
     assert set(range(3, 301, 3)) <= set(ends)
-    assert training.first_update(LONG) - 1 in ends
+    assert LONG.first_update - 1 in ends
     chunking.size = 50
     chunking.note(50, 10.0)
     assert chunking.size == 5

@@ -22,7 +22,6 @@ from drigm.core.errors import check
 from drigm.core.types import NO_ACTION, EnvSpec, PyTree, StoredStep
 
 HAND_PICKED = (0.2, 0.05)  # kp per unit of error, ki per unit of error and step, of zones in C and powers in [-1, 1]
-TRIM = 0.03  # ki of a trim that is not given
 
 
 class Loop(NamedTuple):

@@ -7,7 +7,6 @@ import json
 from typing import Any
 
 from drigm.core.errors import check
-from drigm.envs.subprocess.check_env import check_env
 
 
 def add(commands: Any) -> None:
@@ -24,6 +23,8 @@ def add(commands: Any) -> None:
 
 def _check_env(options: argparse.Namespace) -> int:
     """Exit code 1 where an error was found; what is only odd does not keep a team from training."""
+    from drigm.envs.subprocess.check_env import check_env
+
     check(options.episodes >= 1, "episodes", options.episodes, "a whole number from 1")
     found = check_env(options.env, episodes=options.episodes, python=options.env_python, timeout=options.env_timeout)
     errors = sum(one.level == "error" for one in found)

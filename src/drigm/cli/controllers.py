@@ -5,14 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from drigm.cli.open_run import prepare
 from drigm.core.errors import as_path
-from drigm.envs import make_env
-from drigm.envs.perturbations import parse_grid
-from drigm.evaluation.controllers import score_controllers, write_controllers
-from drigm.evaluation.tuning import tune
-from drigm.report.tables import format_table
-from drigm.runtime.devices import cache_compilations, use_cores
-from drigm.storage.results import to_json
 
 
 def add(commands: Any) -> None:
@@ -31,8 +25,13 @@ def add(commands: Any) -> None:
 
 
 def _controllers(options: argparse.Namespace) -> int:
-    use_cores()
-    cache_compilations()
+    prepare()
+    from drigm.core.strengths import parse_grid
+    from drigm.envs import make_env
+    from drigm.evaluation.controllers import score_controllers, write_controllers
+    from drigm.report.tables import format_table
+    from drigm.storage.results import to_json
+
     out = None if options.csv is None else as_path("csv", options.csv)
     found = score_controllers(make_env(options.env), options.shifts, parse_grid(" ".join(options.perturb)))
     if out is not None:
@@ -44,8 +43,12 @@ def _controllers(options: argparse.Namespace) -> int:
 
 
 def _tune(options: argparse.Namespace) -> int:
-    use_cores()
-    cache_compilations()
+    prepare()
+    from drigm.envs import make_env
+    from drigm.evaluation.tuning import tune
+    from drigm.report.tables import format_table
+    from drigm.storage.results import to_json
+
     rows = [one._asdict() for one in tune(make_env(options.env))]
     columns = {
         "agent": "agent",

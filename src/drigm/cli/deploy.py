@@ -7,19 +7,15 @@ import contextlib
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from drigm.cli import open_run
+from drigm.core.defaults import HOST, PORT
 from drigm.core.errors import as_path, check
-from drigm.deployment.closed_loop import Result, run_loop
-from drigm.deployment.serving import HOST, PORT, serve
-from drigm.deployment.summary import difference_line, episode_line, mean_score
-from drigm.envs import make_env
-from drigm.envs.perturbations import parse_strengths
-from drigm.envs.subprocess.source import located
-from drigm.evaluation.controllers import TITLES
-from drigm.runtime.devices import cache_compilations, use_cores
-from drigm.training.runs import Run
+
+if TYPE_CHECKING:
+    from drigm.deployment.closed_loop import Result
+    from drigm.training.runs import Run
 
 
 def add(commands: Any) -> None:
@@ -33,7 +29,7 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--log", metavar="FILE", help="a new file (default: deploy-DATE-TIME.jsonl); drigm report reads it"
     )
-    told = f"this controller drives, and what the team would do is noted beside it ({', '.join(TITLES)})"
+    told = "this controller drives, and what the team would do is noted beside it (see drigm controllers ENV)"
     parser.add_argument("--shadow", default="", metavar="CONTROLLER", help=told)
     told = "play the environment under this, as in evaluate: obs_noise=0.1; repeat it for more"
     parser.add_argument("--perturb", action="append", default=[], metavar="NAME=STRENGTH", help=told)
@@ -50,12 +46,18 @@ def add(commands: Any) -> None:
 
 
 def _deploy(options: argparse.Namespace) -> int:
+    from drigm.core.strengths import parse_strengths
+    from drigm.deployment.closed_loop import run_loop
+    from drigm.deployment.summary import episode_line
+    from drigm.envs import make_env
+    from drigm.envs.subprocess.source import located
+    from drigm.training.runs import Run
+
     path = as_path("source", options.source)
     is_run = (path / "config.json").exists() or not path.exists()
     if options.serve:
         return _serve(options, open_run.opened(path, options) if is_run else path)
-    use_cores()
-    cache_compilations()
+    open_run.prepare()
     if is_run:
         run, other = open_run.elsewhere(path, options)
         source, env, home = run, other or run.env, run.env
@@ -102,6 +104,8 @@ def _python(options: argparse.Namespace) -> dict[str, str]:
 
 def _print(found: Result, shadow: str) -> None:
     """Say what has not been said: an episode that was broken off, the comparison, and where the log is."""
+    from drigm.deployment.summary import difference_line, episode_line, mean_score
+
     if found.episodes and found.episodes[-1].score is None:
         print(episode_line(found.episodes[-1]))
     for one in found.shadow:
@@ -118,6 +122,9 @@ def _print(found: Result, shadow: str) -> None:
 
 
 def _serve(options: argparse.Namespace, source: Run | Path) -> int:
+    from drigm.deployment.serving import serve
+    from drigm.training.runs import Run
+
     for name in ("steps", "rate", "log", "shadow", "perturb"):
         given = getattr(options, name)
         check(given in (None, "", []), name, given, "with --serve there is no environment; leave it out")

@@ -5,11 +5,9 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from drigm.agents.pi import TRIM
 from drigm.cli import open_run
-from drigm.envs.perturbations import parse_grid
-from drigm.evaluation.evaluate import evaluate
-from drigm.runtime.devices import cache_compilations, use_cores
+from drigm.core.defaults import TRIM
+from drigm.core.errors import warn
 
 
 def add(commands: Any) -> None:
@@ -47,17 +45,25 @@ def add(commands: Any) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
-    use_cores()
-    cache_compilations()
+    open_run.prepare()
+    from drigm.core.strengths import parse_grid
+    from drigm.evaluation.cache import store_evaluation
+    from drigm.evaluation.evaluate import evaluate, trim_gain
+
+    strengths = parse_grid(" ".join(options.perturb))
     run, env = open_run.elsewhere(options.directory, options)
     result = evaluate(
         run,
         options.shifts,
-        parse_grid(" ".join(options.perturb)),
+        strengths,
         env=env,
         trim=options.trim,
         worlds=options.worlds,
         controllers=not options.no_controllers,
     )
+    if env is None and not options.worlds:
+        store_evaluation(run, result, strengths, trim_gain(options.trim))
+    for sentence in result.warnings():
+        warn(sentence)
     print(result.to_json() if options.json else result)
     return 0

@@ -6,11 +6,8 @@ import argparse
 from typing import Any
 
 from drigm.cli import open_run
+from drigm.core.defaults import FORMATS, HOLD_STEPS, PARITY_STEPS, STALE_STEPS
 from drigm.core.errors import as_path
-from drigm.deployment.contract import HOLD_STEPS, STALE_STEPS, parse_fallback
-from drigm.deployment.export import FORMATS, STEPS, export
-from drigm.evaluation.cache import cached_evaluation
-from drigm.runtime.devices import cache_compilations, use_cores
 
 
 def add(commands: Any) -> None:
@@ -24,8 +21,8 @@ def add(commands: Any) -> None:
     parser.add_argument("--with-runtime", action="store_true", help=told)
     told = "suite whose scores the contract shows too; scores that the run has stored are in it anyway"
     parser.add_argument("--shifts", metavar="SUITE", help=told)
-    told = f"environment steps to compare with the trainer's agents, at least (default: {STEPS:,})"
-    parser.add_argument("--steps", type=int, default=STEPS, help=told)
+    told = f"environment steps to compare with the trainer's agents, at least (default: {PARITY_STEPS:,})"
+    parser.add_argument("--steps", type=int, default=PARITY_STEPS, help=told)
     told = f"on bad input: how long a reading's last good value stands in for it (default: {HOLD_STEPS})"
     parser.add_argument("--hold", type=int, default=HOLD_STEPS, metavar="STEPS", help=told)
     told = f"a reading without a new value for so many steps is bad (default: {STALE_STEPS}; 0: never)"
@@ -40,8 +37,11 @@ def add(commands: Any) -> None:
 
 
 def _export(options: argparse.Namespace) -> int:
-    use_cores()
-    cache_compilations()
+    open_run.prepare()
+    from drigm.deployment.contract import parse_fallback
+    from drigm.deployment.export import export
+    from drigm.evaluation.cache import cached_evaluation
+
     out = None if options.out is None else as_path("out", options.out)
     safety = {"hold_steps": options.hold, "stale_steps": options.stale, "fallback": parse_fallback(options.fallback)}
     safety |= {} if options.late is None else {"late_seconds": options.late}

@@ -6,8 +6,6 @@ import argparse
 from typing import Any
 
 from drigm.core.errors import as_path
-from drigm.deployment.inspect import contracts_in, described
-from drigm.storage.results import to_json
 
 
 def add(commands: Any) -> None:
@@ -19,6 +17,9 @@ def add(commands: Any) -> None:
 
 
 def _inspect(options: argparse.Namespace) -> int:
+    from drigm.deployment.inspect import contracts_in, described
+    from drigm.storage.results import to_json
+
     found = contracts_in(as_path("path", options.path))
     print(to_json(found) if options.json else "\n\n\n".join(described(contract) for contract in found))
     return 0

@@ -4,20 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from drigm.algorithms.baselines import BASELINES
-from drigm.algorithms.factorizations import FACTORIZATIONS
-from drigm.algorithms.uncertainty import SETS
 from drigm.core.errors import UserError
 from drigm.core.plugins import load_plugins, origins
 from drigm.core.presets import PRESETS
-from drigm.envs import KINDS, Kind, make_env
-from drigm.envs.jaxmarl import smax
-from drigm.envs.perturbations import PERTURBATIONS
-from drigm.envs.shifts import suite_names
-from drigm.envs.supply.options import PARAMETERS as SUPPLY
-from drigm.storage.loggers import LOGGERS
+
+if TYPE_CHECKING:
+    from drigm.envs import Kind
 
 DEFAULT_ENV = "building:OfficeSmall/Tucson"
 
@@ -33,6 +27,16 @@ def add(commands: Any) -> None:
 
 def _list(options: argparse.Namespace) -> int:
     """Everything that can be named. Environments whose package is missing say how to install it."""
+    from drigm.algorithms.baselines import BASELINES
+    from drigm.algorithms.factorizations import FACTORIZATIONS
+    from drigm.algorithms.uncertainty import SETS
+    from drigm.envs import KINDS, make_env
+    from drigm.envs.jaxmarl import smax
+    from drigm.envs.perturbations import PERTURBATIONS
+    from drigm.envs.shifts import suite_names
+    from drigm.envs.supply.options import PARAMETERS as SUPPLY
+    from drigm.storage.loggers import LOGGERS
+
     load_plugins()
     kinds = {name: {"pattern": kind.pattern, "parts": _parts(kind)} for name, kind in KINDS.items()}
     building, chain = make_env(DEFAULT_ENV), make_env("supply:serial4")

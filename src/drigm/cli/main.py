@@ -5,12 +5,9 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-import re
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
-
-import jax
+from importlib.metadata import version
 
 from drigm.cli import (
     check_env,
@@ -21,18 +18,21 @@ from drigm.cli import (
     inspect,
     report,
     reproduce,
+    runs,
     sweep,
     train,
     verify,
 )
 from drigm.cli import list as listing
-from drigm.core.errors import UserError, one_line
+from drigm.cli.parser import Parser, with_values
+from drigm.core.errors import UserError
 from drigm.runtime import interrupts
 
 TOO_LARGE = "memory: there is not enough of it; give a smaller replay_size, num_envs, batch or seeds."
 COMMANDS = (  # in the order of `drigm --help`
     train,
     evaluate,
+    runs,
     controllers,
     export,
     inspect,
@@ -46,13 +46,6 @@ COMMANDS = (  # in the order of `drigm --help`
 )
 
 
-class _Parser(argparse.ArgumentParser):
-    """argparse that says what is wrong in one sentence and exits with 2."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {one_line(message)}\n")
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code.
 
@@ -61,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     for stream in (sys.stdout, sys.stderr):  # a path may hold what the terminal's encoding does not
         getattr(stream, "reconfigure", lambda **_: None)(errors="backslashreplace")
-    options = _parser().parse_args(_with_values(sys.argv[1:] if arguments is None else arguments))
+    options = parser().parse_args(with_values(sys.argv[1:] if arguments is None else arguments))
     if arguments is None:
         interrupts.leave_in_time()
     try:
@@ -82,8 +75,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _failed(f"{what}{error.strerror or error}.")
     except MemoryError:
         return _failed(TOO_LARGE)
-    except jax.errors.JaxRuntimeError as error:
-        if "RESOURCE_EXHAUSTED" not in str(error) and "out of memory" not in str(error).lower():
+    except RuntimeError as error:
+        full = "RESOURCE_EXHAUSTED" in str(error) or "out of memory" in str(error).lower()
+        if type(error).__name__ != "JaxRuntimeError" or not full:  # by its name: help must not wait for JAX
             raise
         return _failed(TOO_LARGE)
 
@@ -99,22 +93,14 @@ def _failed(sentence: str) -> int:
     return 2
 
 
-def _with_values(arguments: Sequence[str]) -> list[str]:
-    """Join a flag and the negative number after it, as in ``--fail-value -1e3``: argparse takes that for a flag."""
-    joined: list[str] = []
-    for argument in arguments:
-        if joined and re.fullmatch(r"--[a-z-]+", joined[-1]) and re.match(r"-(\d|\.\d|inf|nan)", argument):
-            joined[-1] += f"={argument}"
-        else:
-            joined.append(argument)
-    return joined
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands; nothing that it imports loads JAX or NumPy."""
+    whole = Parser(
         prog="drigm", description="Train cooperating agents so that the team still works when the world differs."
     )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
+    whole.add_argument("--version", action="version", version=f"drigm {version('drigm')}")
+    whole.set_defaults(run=lambda options: whole.print_help() or 0)  # without a command
+    commands = whole.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
     for command in COMMANDS:
         command.add(commands)
-    return parser
+    return whole

@@ -1,20 +1,27 @@
-"""The flags of every command that opens a run: whose environment may be imported or started."""
+"""What commands that open a run share: their flags (whose environment may be imported or started), and the run."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from drigm.core.errors import as_path
-from drigm.envs import make_env
-from drigm.envs.api import Environment
-from drigm.envs.subprocess.source import located, origin
-from drigm.storage.run_directory import RunDirectory
-from drigm.training.runs import Run, load_run
-from drigm.training.trust import Named
+
+if TYPE_CHECKING:
+    from drigm.envs.api import Environment
+    from drigm.training.runs import Run
+    from drigm.training.trust import Named
 
 AGAIN = "the run's environment, named again where it lies"
+
+
+def prepare() -> None:
+    """Import JAX with this machine's cores and the cache of compiled programs."""
+    from drigm.runtime.devices import cache_compilations, use_cores
+
+    use_cores()
+    cache_compilations()
 
 
 def add_flags(parser: Any, *, again: bool = True, env: str = AGAIN) -> None:
@@ -28,6 +35,8 @@ def add_flags(parser: Any, *, again: bool = True, env: str = AGAIN) -> None:
 
 def named(options: argparse.Namespace) -> Named:
     """Return what the flags say."""
+    from drigm.training.trust import Named
+
     return Named(options.trust, getattr(options, "env", ""), getattr(options, "env_python", ""))
 
 
@@ -36,6 +45,11 @@ def elsewhere(directory: str | Path, options: argparse.Namespace) -> tuple[Run, 
 
     The run's own is named again by its id, or by the same module and factory in another folder.
     """
+    from drigm.envs import make_env
+    from drigm.envs.subprocess.source import located, origin
+    from drigm.storage.run_directory import RunDirectory
+    from drigm.training.runs import load_run
+
     config = RunDirectory(as_path("run", directory)).load_config()
     ours, theirs = (origin(located(env, config.env_python)) for env in (options.env, config.env))
     if options.env in ("", config.env) or (ours and theirs and ours[1:] == theirs[1:]):
@@ -46,4 +60,6 @@ def elsewhere(directory: str | Path, options: argparse.Namespace) -> tuple[Run, 
 
 def opened(directory: str | Path, options: argparse.Namespace) -> Run:
     """Return the run in ``directory``."""
+    from drigm.training.runs import load_run
+
     return load_run(as_path("run", directory), **named(options)._asdict())

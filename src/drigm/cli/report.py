@@ -7,8 +7,6 @@ from typing import Any
 
 from drigm.cli import open_run
 from drigm.core.errors import as_path, check
-from drigm.deployment.log import is_log
-from drigm.runtime.devices import cache_compilations, use_cores
 
 
 def add(commands: Any) -> None:
@@ -18,6 +16,8 @@ def add(commands: Any) -> None:
     page.add_argument("directories", metavar="RUN_OR_LOG", nargs="+", help=told)
     page.add_argument("-o", "--out", default="report.html", metavar="FILE", help="the page (default: report.html)")
     page.add_argument("--shifts", help="suite of worlds (default: climate or demand, else noise), see drigm list")
+    told = "play each world under each strength, as in leak=0,0.1,0.2: a curve over it; see drigm evaluate"
+    page.add_argument("--perturb", action="append", default=[], metavar="NAME=STRENGTH,...", help=told)
     page.add_argument("--trim", action="store_true", help="each team once more with a slow integral of its own error")
     page.add_argument("--figures", metavar="DIR", help="write every figure there too, as SVG and PNG")
     open_run.add_flags(page)
@@ -25,13 +25,10 @@ def add(commands: Any) -> None:
 
 
 def _report(options: argparse.Namespace) -> int:
-    from drigm.report.report import (  # matplotlib: a second that other commands need not take
-        write_log_report,
-        write_report,
-    )
+    open_run.prepare()
+    from drigm.deployment.log import is_log
+    from drigm.report.report import write_log_report, write_report
 
-    use_cores()
-    cache_compilations()
     out = as_path("out", options.out)
     logs = [path for path in (as_path("run", one) for one in options.directories) if is_log(path)]
     if logs:
@@ -42,5 +39,5 @@ def _report(options: argparse.Namespace) -> int:
         return 0
     figures = None if options.figures is None else as_path("figures", options.figures)
     runs = [open_run.opened(directory, options) for directory in options.directories]
-    print(write_report(runs, out, options.shifts, figures, options.trim))
+    print(write_report(runs, out, options.shifts, figures, options.trim, " ".join(options.perturb)))
     return 0

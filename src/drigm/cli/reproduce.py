@@ -7,12 +7,7 @@ import json
 import sys
 from typing import Any
 
-import numpy as np
-
 from drigm.core.errors import UserError, as_path, shown
-from drigm.experiments.reproduce import PARTS, SCALES, plan, plan_text, reproduce_paper, reproduce_tables
-from drigm.experiments.reproduce.authors import grouped, reproduce_authors
-from drigm.report.tables import Score, format_table
 
 
 def add(commands: Any) -> None:
@@ -20,9 +15,10 @@ def add(commands: Any) -> None:
     reproduce = commands.add_parser("reproduce", help="the paper's tables and figures, or its authors' networks")
     what = reproduce.add_subparsers(dest="what", required=True, metavar="WHAT", parser_class=type(reproduce))
     paper = what.add_parser("paper", help="train and score everything the paper did, beside its numbers")
-    paper.add_argument("--scale", default="paper", help=f"{' or '.join(SCALES)} (default: paper)")
+    paper.add_argument("--scale", default="paper", help="smoke or paper (default: paper)")
     paper.add_argument("--seeds", type=int, help="of every method (default: what the scale says)")
-    paper.add_argument("--parts", default=",".join(PARTS), help=f"some of {','.join(PARTS)} (default: all)")
+    parts = "table,radii,battles,counterexample"
+    paper.add_argument("--parts", default=parts, help=f"some of {parts} (default: all)")
     paper.add_argument("--out", metavar="DIR", help="default: runs/reproduce-SCALE; call it again to go on there")
     paper.add_argument("--plan", action="store_true", help="only say what would be trained and how long it takes")
     paper.set_defaults(run=_paper)
@@ -37,7 +33,7 @@ def add(commands: Any) -> None:
     tables = what.add_parser("tables", help="a finished study's page, tables and figures anew, from its scores.csv")
     held = "holds scores.csv and timing.csv; page, table.md and figures are overwritten"
     tables.add_argument("directory", metavar="DIR", help=held)
-    tables.add_argument("--scale", default="paper", help=f"of the study: {' or '.join(SCALES)} (default: paper)")
+    tables.add_argument("--scale", default="paper", help="of the study: smoke or paper (default: paper)")
     tables.set_defaults(run=_tables)
     authors = what.add_parser("authors", help="convert and score the networks that the paper's authors released")
     authors.add_argument("directory", metavar="DIR", help="is searched for .npz, .pt, .pth and .th files")
@@ -48,6 +44,8 @@ def add(commands: Any) -> None:
 
 
 def _paper(options: argparse.Namespace) -> int:
+    from drigm.experiments.reproduce import PARTS, SCALES, plan, plan_text, reproduce_paper
+
     out = as_path("out", f"runs/reproduce-{options.scale}" if options.out is None else options.out)
     parts = [part.strip() for part in options.parts.split(",") if part.strip()]
     if not parts:
@@ -76,12 +74,19 @@ def _transfer(options: argparse.Namespace) -> int:
 
 
 def _tables(options: argparse.Namespace) -> int:
+    from drigm.experiments.reproduce import reproduce_tables
+
     for path in reproduce_tables(as_path("directory", options.directory), options.scale):
         print(path)
     return 0
 
 
 def _authors(options: argparse.Namespace) -> int:
+    import numpy as np
+
+    from drigm.experiments.reproduce.authors import grouped, reproduce_authors
+    from drigm.report.tables import Score, format_table
+
     out = None if options.out is None else as_path("out", options.out)
     found = reproduce_authors(as_path("directory", options.directory), out, torch_python=options.torch_python)
     if options.json:

@@ -3,49 +3,66 @@
 from __future__ import annotations
 
 import argparse
+import json
+from pathlib import Path
 from typing import Any
 
 from drigm.cli import open_run
-from drigm.core.config import FIELDS, RUNNING
+from drigm.core.config import FIELDS, GROUPS, RUNNING, TrainConfig
 from drigm.core.errors import UserError, as_path, check, shown
-from drigm.runtime.devices import cache_compilations, use_cores
-from drigm.training.runs import resume_run, train_run
-from drigm.training.settings import settle
+from drigm.core.plugins import load_plugins
+from drigm.core.presets import KIND_SETTINGS, kind_of, with_preset
+
+USAGE = "drigm train [--env ENV] [--SETTING VALUE ...] [--out DIR], or drigm train --resume DIR"
+TOLD = "Train a team. Defaults depend on --env and --preset: name them beside --help to see theirs."
+DECISIVE = ("env", "preset", "factorization", "uncertainty")  # settings that the defaults of others depend on
 
 
 def add(commands: Any) -> None:
     """Add the command to the subparsers ``commands``."""
-    train = commands.add_parser("train", help="train a team", formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    train.add_argument(
-        "--out", metavar="DIR", help="run directory (default: a new one under runs/)", default=argparse.SUPPRESS
-    )
-    train.add_argument("--resume", metavar="DIR", help="continue the unfinished run in DIR", default=argparse.SUPPRESS)
-    train.add_argument("--quiet", action="store_true", help="show no progress")
-    train.add_argument(
-        "--log",
-        metavar="NAME,...",
-        help="loggers besides metrics/*.csv: tensorboard, wandb",
-        default="",
-    )
-    for name, field in FIELDS.items():
-        _add_setting(train, name, field.default, field.metadata["doc"])
-    open_run.add_flags(train, again=False)
+    train = commands.add_parser("train", help="train a team", description=TOLD, add_help=False, usage=USAGE)
+    _add_flags(train, {})
     train.set_defaults(run=_train)
 
 
-def _add_setting(parser: argparse.ArgumentParser, name: str, default: Any, doc: str) -> None:
+def _add_flags(train: argparse.ArgumentParser, defaults: dict[str, Any]) -> None:
+    """Add every flag, in groups; ``defaults`` are those that are not the usual ones."""
+    run = train.add_argument_group("the run")
+    run.add_argument("-h", "--help", action="store_true", help="show this, with the defaults of --env and --preset")
+    run.add_argument("--out", metavar="DIR", help="run directory (default: a new one under runs/)")
+    run.add_argument("--resume", metavar="DIR", help="continue the unfinished run in DIR")
+    told = "check every setting and show them all, with an estimate of time and memory; train and write nothing"
+    run.add_argument("--dry-run", action="store_true", help=told)
+    run.add_argument("--quiet", action="store_true", help="show no progress")
+    told = "loggers besides metrics/*.csv: tensorboard, wandb (default: none)"
+    run.add_argument("--log", metavar="NAME,...", help=told, default="")
+    open_run.add_flags(run, again=False)
+    for title, names in GROUPS.items():
+        group = train.add_argument_group(title)
+        for name in names:
+            _add_setting(group, name, defaults.get(name, FIELDS[name].default))
+
+
+def _add_setting(group: Any, name: str, default: Any) -> None:
     """One flag for one field of `TrainConfig`; only flags that were given end up in the namespace."""
-    flag = "--" + name.replace("_", "-")
-    common: dict[str, Any] = {"dest": name, "default": argparse.SUPPRESS, "help": f"{doc} [{default}]"}
-    if isinstance(default, bool):
-        parser.add_argument(flag, action=argparse.BooleanOptionalAction, **common)
+    field = FIELDS[name]
+    flag, usual = "--" + name.replace("_", "-"), field.default
+    told = "none" if default == "" else str(default).lower() if isinstance(default, bool) else str(default)
+    told += "" if default == usual else f"; elsewhere {usual}"
+    doc = f"{field.metadata['doc']} (default: {told})".replace("%", "%%")
+    common: dict[str, Any] = {"dest": name, "default": argparse.SUPPRESS, "help": doc}
+    if isinstance(usual, bool):
+        group.add_argument(flag, action=argparse.BooleanOptionalAction, **common)
     else:
-        parser.add_argument(flag, metavar=name.upper(), **common)
+        # As in `drigm evaluate`, perturbations may be named one after the other.
+        action = "append" if name == "perturb" else "store"
+        group.add_argument(flag, metavar=name.upper(), action=action, **common)
 
 
 def _settings(options: argparse.Namespace) -> dict[str, Any]:
     """The given settings with numbers as numbers; ranges are checked later, by `config.validate`."""
     given = {name: getattr(options, name) for name in FIELDS if hasattr(options, name)}
+    given |= {"perturb": " ".join(given["perturb"])} if "perturb" in given else {}
     return {name: _number(name, value) for name, value in given.items()}
 
 
@@ -62,29 +79,59 @@ def _number(name: str, value: Any) -> Any:
             raise UserError(f"{name}: {shown(value)} is not allowed; give a number.") from None
 
 
-def _train(options: argparse.Namespace) -> int:
-    from drigm.report.figures.learning_curve import (
-        draw_learning_curve,  # matplotlib: a second that other commands need not take
-    )
+def _help(settings: dict[str, Any]) -> int:
+    """Print every flag with the defaults of the environment, the preset and the method that were named."""
+    if kind_of(settings) not in KIND_SETTINGS:
+        load_plugins()
+    said = {name: settings[name] for name in DECISIVE if name in settings}
+    named = " ".join(f"--{name} {value}" for name, value in said.items())
+    told = f"Train a team. Defaults are those of {named}." if said else TOLD
+    parser = argparse.ArgumentParser("drigm train", description=told, add_help=False, usage=USAGE)
+    _add_flags(parser, {name: value for name, value in with_preset(said).items() if name not in said})
+    parser.print_help()
+    return 0
 
+
+def _dry_run(config: TrainConfig, path: Path | None) -> int:
+    """Print the settings of a run, what it would take, and what about it is odd."""
+    from drigm.training.estimate import estimate, remarks
+    from drigm.training.runs import checked_run
+
+    config, env = checked_run(config, path)
+    for title, names in GROUPS.items():
+        print(f"# {title}")
+        for name in names:
+            print(f"{name} = {json.dumps(getattr(config, name))}")
+    cost = estimate(config, env)
+    print(f"# {config.seeds} seeds, {cost.updates:,} updates of each; {cost}")
+    for note in (*env.notes, *remarks(config, env)):
+        print(f"# {note}")
+    return 0
+
+
+def _train(options: argparse.Namespace) -> int:
     settings = _settings(options)
-    use_cores()
-    cache_compilations()
-    if hasattr(options, "resume"):
+    if options.help:
+        return _help(settings)
+    open_run.prepare()
+    from drigm.report.figures.learning_curve import draw_learning_curve
+    from drigm.training.runs import resume_run, train_run
+    from drigm.training.settings import settle
+
+    if options.resume is not None:
+        check(not options.dry_run, "resume", options.resume, "leave out --dry-run: its settings stand in config.json")
         others = [f"--{name.replace('_', '-')}" for name in settings if name not in ("env", *RUNNING)]
-        others += ["--out"] if hasattr(options, "out") else []
-        check(
-            not others,
-            "resume",
-            options.resume,
-            f"it continues with the run's own settings, so leave out {', '.join(others)}",
-        )
+        others += ["--out"] if options.out is not None else []
+        told = f"it continues with the run's own settings, so leave out {', '.join(others)}"
+        check(not others, "resume", options.resume, told)
         named = open_run.named(options)
         running = {name: value for name, value in settings.items() if name in RUNNING and name != "env_python"}
         path = as_path("resume", options.resume)
         run = resume_run(path, quiet=options.quiet, log=options.log, named=named, running=running)
     else:
-        path = as_path("out", options.out) if hasattr(options, "out") else None
+        path = None if options.out is None else as_path("out", options.out)
+        if options.dry_run:
+            return _dry_run(settle(settings), path)
         run = train_run(settle(settings), path, quiet=options.quiet, log=options.log)
     draw_learning_curve(run)
     print(run.path)

@@ -6,10 +6,6 @@ import argparse
 from typing import Any
 
 from drigm.cli import open_run
-from drigm.runtime.devices import cache_compilations, use_cores
-from drigm.storage.results import to_json
-from drigm.verification.greedy_alignment import verify_run
-from drigm.verification.verify import verify
 
 
 def add(commands: Any) -> None:
@@ -26,8 +22,11 @@ def add(commands: Any) -> None:
 
 def _verify(options: argparse.Namespace) -> int:
     """Exit code 1 where something does not hold that the theory promises; a run's alignment is only reported."""
-    use_cores()
-    cache_compilations()
+    open_run.prepare()
+    from drigm.storage.results import to_json
+    from drigm.verification.greedy_alignment import verify_run
+    from drigm.verification.verify import verify
+
     if options.directory is not None:
         alignment = verify_run(open_run.opened(options.directory, options))
         print(to_json(alignment._asdict()) if options.json else alignment)

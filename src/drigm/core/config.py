@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from drigm.core.errors import check
+from drigm.core.errors import check, choose, nearest
 
 LAST_SEED = TICKS = 2**31 - 1  # int32, as the compiled programs count
 WIDEST, MOST = 16_384, 1_000_000  # of a layer; of environments, windows and updates at a time
@@ -89,7 +89,9 @@ class TrainConfig:
     window: int = _setting(4, "transitions in a training window, burn-in included", 1, 1000)
     burn_in: int = _setting(1, "first steps of a window that only warm the LSTM", 0, 1000)
     batch: int = _setting(64, "windows per update", 1, MOST)
-    learning_starts: int = _setting(3200, "environment steps before the first update", 0, TICKS)
+    learning_starts: int = _setting(
+        3200, "environment steps before the first update; at most a tenth of the steps unless said", 0, TICKS
+    )
     update_every: int = _setting(1, "ticks (one step of all parallel environments) between updates", 1, TICKS)
     updates: int = _setting(1, "updates each time", 1, MOST)
     optimizer: str = _setting("adam", "optimiser of agents and mixer: adam or rmsprop", choices=("adam", "rmsprop"))
@@ -124,13 +126,41 @@ class TrainConfig:
         return json.dumps(dataclasses.asdict(self), indent=2)
 
     @property
+    def first_update(self) -> int:
+        """Ticks after which learning starts: there is a window, and ``learning_starts`` steps have been taken."""
+        return max(-(-self.learning_starts // self.num_envs), self.window + 1)
+
+    @property
+    def updates_in_all(self) -> int:
+        """Updates of the whole run, per seed."""
+        due = (self.ticks - 1) // self.update_every - (max(0, self.first_update - 2)) // self.update_every
+        return max(0, due) * self.updates
+
+    @property
     def ticks(self) -> int:
         """Ticks in the run: each is one step (or reset) of all ``num_envs`` environments."""
         return -(-self.steps // self.num_envs)
 
 
 FIELDS = {f.name: f for f in dataclasses.fields(TrainConfig)}
+FIRST = {  # of each group of settings, in the order in which they are shown
+    "task and method": "env",
+    "agents and networks": "hidden",
+    "acting": "num_envs",
+    "learning": "replay_size",
+    "environments in other processes, and cores": "env_workers",
+}
 RUNNING = ("env_workers", "env_python", "env_timeout")  # what a run may be continued with others of: no result depends
+
+
+def _groups() -> dict[str, tuple[str, ...]]:
+    names = list(FIELDS)
+    starts = [names.index(first) for first in FIRST.values()]
+    parts = zip(FIRST, starts, [*starts[1:], len(names)], strict=True)
+    return {title: tuple(names[start:end]) for title, start, end in parts}
+
+
+GROUPS = _groups()  # names of settings by the title of their group
 
 
 def essential(config: TrainConfig) -> dict[str, Any]:
@@ -142,7 +172,9 @@ def essential(config: TrainConfig) -> dict[str, Any]:
 def refuse_unknown(settings: dict[str, Any]) -> None:
     """Raise `UserError` if a key of ``settings`` is not a field of `TrainConfig`."""
     for name in settings:
-        check(name in FIELDS, "setting", name, f"known settings are {', '.join(FIELDS)}")
+        if name not in FIELDS:
+            told = f"known settings are {', '.join(FIELDS)}{nearest(str(name), FIELDS)}"
+            check(False, "setting", name, told)
 
 
 def from_dict(settings: dict[str, Any]) -> TrainConfig:
@@ -191,13 +223,7 @@ def checked(name: str, value: Any) -> Any:
         check(isinstance(value, str), name, value, "a text")
         check(len(value) <= LONGEST_TEXT, name, value, f"a text of at most {LONGEST_TEXT:,} characters")
         check(CONTROL.search(value) is None, name, value, "a text without control characters")
-        check(
-            "choices" not in spec or value in spec["choices"],
-            name,
-            value,
-            f"choose one of {', '.join(spec.get('choices', ()))}",
-        )
-        return value
+        return choose(name, value, spec["choices"]) if "choices" in spec else value
     whole = isinstance(default, int)
     kind = "a whole number" if whole else "a number"
     limits = " ".join(

@@ -1,8 +1,10 @@
 """The one exception that drigm raises for bad input, and the checks that every input goes through."""
 
 import contextlib
+import difflib
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 MAX_SHOWN = 200  # characters of what was given
@@ -23,9 +25,18 @@ def check(ok: bool, field: str, given: object, allowed: str) -> None:
 
 
 def choose(field: str, given: str, allowed: "list[str] | tuple[str, ...]") -> str:
-    """Return ``given`` if it is one of ``allowed``, else raise `UserError` listing them."""
-    check(given in allowed, field, given, f"choose one of {', '.join(map(str, allowed))}")
+    """Return ``given`` if it is one of ``allowed``, else raise `UserError` listing them, and the nearest."""
+    if given not in allowed:
+        names = [str(name) for name in allowed]
+        check(False, field, given, f"choose one of {', '.join(names)}{nearest(str(given), names)}")
     return given
+
+
+def nearest(given: str, names: Iterable[str]) -> str:
+    """Return `` (did you mean NAME?)`` for the one of ``names`` that is spelt most like ``given``; "" if none is."""
+    spelt = {name.lower(): name for name in names}
+    found = difflib.get_close_matches(given.lower(), spelt, n=1, cutoff=0.6)
+    return f" (did you mean {spelt[found[0]]}?)" if found else ""
 
 
 def shown(given: object) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from drigm.core.config import checked
+from drigm.core.config import FIELDS, checked
 from drigm.core.errors import check, choose, shown
 
 # The radii of the paper's table, for (factorization, uncertainty).
@@ -105,6 +105,11 @@ KIND_SETTINGS: dict[str, Mapping[str, Any]] = {
 }
 
 
+def kind_of(settings: Mapping[str, Any]) -> str:
+    """Return the kind of the environment that ``settings`` name."""
+    return str(settings.get("env", "building:")).partition(":")[0]
+
+
 def with_preset(settings: dict[str, Any]) -> dict[str, Any]:
     """Return ``settings`` with what their ``preset`` and the kind of their environment add; what is given stays.
 
@@ -116,7 +121,7 @@ def with_preset(settings: dict[str, Any]) -> dict[str, Any]:
     """
     name = settings.get("preset", "default")
     choose("preset", name, tuple(PRESETS))
-    of_kind = KIND_SETTINGS.get(str(settings.get("env", "")).partition(":")[0], {})
+    of_kind = KIND_SETTINGS.get(kind_of(settings), {})
     kind, env = PRESET_KINDS.get(name, ""), str(settings.get("env", "building:"))
     told = f"its settings are those of a {kind}: give --env {kind}:..., or leave the preset out with {shown(env)}"
     check(not kind or env.startswith(f"{kind}:"), "preset", name, told)
@@ -124,7 +129,15 @@ def with_preset(settings: dict[str, Any]) -> dict[str, Any]:
     key = str(settings.get("factorization", "qmix")).removesuffix("-alt"), settings.get("uncertainty", "nominal")
     if name == "paper" and "rho" not in settings and key in PAPER_RHO:
         filled["rho"] = PAPER_RHO[key]
-    return {**_paper_schedule(filled, key), **filled} if name == "paper" else filled
+    filled = {**_paper_schedule(filled, key), **filled} if name == "paper" else filled
+    return filled if "learning_starts" in settings else _learning_in_time(filled)
+
+
+def _learning_in_time(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return ``settings`` in which learning starts after a tenth of the steps, where it would start later."""
+    usual = settings.get("learning_starts", FIELDS["learning_starts"].default)
+    tenth = checked("steps", settings.get("steps", FIELDS["steps"].default)) // 10
+    return settings if tenth >= usual else settings | {"learning_starts": tenth}
 
 
 def _paper_schedule(settings: dict[str, Any], method: tuple[str, str]) -> dict[str, Any]:

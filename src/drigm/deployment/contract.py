@@ -16,6 +16,7 @@ import numpy as np
 from drigm.agents.numpy_network import NO_ACTION, Network
 from drigm.agents.pi import HAND_PICKED
 from drigm.core.config import TrainConfig
+from drigm.core.defaults import HOLD_STEPS, STALE_STEPS
 from drigm.core.errors import UserError, check, shown
 from drigm.core.naming import method_name
 from drigm.core.types import Described, EnvSpec
@@ -24,7 +25,7 @@ from drigm.deployment.files import SCHEMA, digest
 from drigm.deployment.networks import own_readings
 from drigm.envs.subprocess.source import SOURCE_KINDS
 
-HOLD_STEPS, STALE_STEPS, LATE_STEPS = 3, 12, 2  # where the user says nothing else
+LATE_STEPS = 2  # where the user says nothing else
 NOTHING = Described()
 HELD = "The last good value stands in for it for hold_steps steps; then, or where there was none, the fallback decides."
 RULES = {

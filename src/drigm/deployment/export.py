@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from drigm.agents.numpy_network import Network
+from drigm.core.defaults import FORMATS, PARITY_STEPS
 from drigm.core.errors import UserError, check, choose, warn
 from drigm.deployment.agent import Agent
 from drigm.deployment.contract import lost_bounds, make_contract, sealed, with_play
@@ -37,8 +38,6 @@ from drigm.runtime.files import file_errors, make_folder, write_text
 from drigm.runtime.progress import Progress
 from drigm.training.runs import Run
 
-FORMATS = ("npz", "onnx")
-STEPS = 10_000  # environment steps of the comparison, at least
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -57,7 +56,7 @@ def export(
     out: str | Path | None = None,
     *,
     with_runtime: bool = False,
-    steps: int = STEPS,
+    steps: int = PARITY_STEPS,
     safety: Mapping[str, Any] = NOTHING,
     quiet: bool = False,
 ) -> Path:

@@ -6,12 +6,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from drigm.core.defaults import HOST, PORT
 from drigm.core.errors import UserError, check, warn
 from drigm.deployment.agent_files import agent_files
 from drigm.deployment.processes import AgentProcess, close_all
 from drigm.training.runs import Run
 
-HOST, PORT = "127.0.0.1", 8421
 LOOK_SECONDS = 0.5  # between two looks at the processes
 SHORTEST_LIFE = 10.0  # seconds; a process that dies sooner is not started again
 

@@ -101,6 +101,9 @@ class Environment(NamedTuple):
         shifts: the shift suites this environment knows, by name; each value builds its worlds when called,
             all with the tree structure and shapes of ``params`` (see `drigm.envs.shifts.shift_suite`). The suite
             ``sources`` holds the worlds that training may know: the nominal one, and others that no test uses.
+        suites: shift suites that are told in strengths: by their names the worlds, by theirs the strength of each
+            parameter or perturbation, as in ``{"weather": {"dry": {"leak": 0.0}, "storm": {"leak": 0.1}}}``. The first
+            is the suite that an evaluation plays where it is given none.
         parameters: physical parameters that can be perturbed, by name.
         vary: ``vary({name: strength}) -> Environment``, the same environment with those parameters changed; all its
             worlds have the structure and shapes of this one's.
@@ -122,6 +125,7 @@ class Environment(NamedTuple):
     num_eval_episodes: int = 32
     score: Callable[[Array], Array] = lambda episode_return: episode_return
     shifts: Mapping[str, Callable[[], list[Shift]]] = MappingProxyType({})
+    suites: Mapping[str, Mapping[str, Mapping[str, float]]] = MappingProxyType({})
     parameters: Mapping[str, Parameter] = MappingProxyType({})
     vary: Callable[[Mapping[str, Strength]], Environment] | None = None
     possible: Callable[[PyTree], Array] | None = None

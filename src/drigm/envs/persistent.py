@@ -252,6 +252,7 @@ def persistent(
         step=step,
         persistent=PersistentSet(lambda state: state.world, weigh, possible),
         shifts={},
+        suites={},
         parameters={},
         vary=None,
     )

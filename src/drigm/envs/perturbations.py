@@ -31,7 +31,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from drigm.core.errors import UserError, check, choose, shown
+from drigm.core.errors import check, choose
 from drigm.core.plugins import load_plugins
 from drigm.core.types import Array, EnvSpec, PyTree, TimeStep
 from drigm.envs.api import Environment, Held, Strength
@@ -321,6 +321,7 @@ def wrap(env: Environment, strengths: Mapping[str, float]) -> Environment:
         step=step if env.subprocess is None else env.step,
         episode=lambda params, i: params._replace(world=env.episode(params.world, i)),
         shifts={},
+        suites={},
         parameters={},
         vary=None,
     )
@@ -352,30 +353,6 @@ def check_strength(env: Environment, name: str, strength: Strength) -> None:
     ok = 0.0 <= number <= highest and (not kind.whole or float(number).is_integer())
     whole = "a whole number" if kind.whole else "a number"
     check(ok, f"perturb {name}", strength, f"{whole} from 0 to {highest:g}")
-
-
-def parse_grid(text: str) -> dict[str, list[float]]:
-    """Return the strengths that ``name=0,0.1 other=0.2`` names; `UserError` where it cannot be read."""
-    grid: dict[str, list[float]] = {}
-    for part in text.split():
-        name, equals, values = part.partition("=")
-        try:
-            numbers = [float(value) for value in values.split(",")]
-        except ValueError:
-            numbers = []
-        if not equals or not numbers or not all(abs(x) < float("inf") for x in numbers):
-            raise UserError(f"perturb: {shown(part)} is not allowed; give name=strength,strength,... (see drigm list).")
-        check(name not in grid, "perturb", text, f"give {name} once")
-        grid[name] = numbers
-    return grid
-
-
-def parse_strengths(text: str) -> dict[str, float]:
-    """Return the strengths that ``name=0.1 other=2`` names; `UserError` where a name has more than one."""
-    grid = parse_grid(text)
-    for name, strengths in grid.items():
-        check(len(strengths) == 1, f"perturb {name}", strengths, "give one strength of each")
-    return {name: strengths[0] for name, strengths in grid.items()}
 
 
 def split(env: Environment, strengths: Mapping[str, Strength]) -> tuple[Environment, dict[str, Any]]:

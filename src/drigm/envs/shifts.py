@@ -61,14 +61,14 @@ def shift_suite(env: Environment, name: str) -> list[Shift]:
 def suite_names(env: Environment) -> list[str]:
     """Every suite that `worlds` takes for ``env``."""
     grids = [name for name in GRIDS if name != "parameters" or env.parameters]
-    return sorted({*SUITES, *grids, *env.shifts})
+    return sorted({*SUITES, *grids, *env.shifts, *env.suites})
 
 
 def default_suite(env: Environment, perturb: Grid | None = None) -> str:
-    """The suite of an evaluation that names none: one of `DEFAULTS`, else noise; one world if perturbed."""
+    """The suite of an evaluation that names none: one of `DEFAULTS`, a declared one, or noise; nominal if perturbed."""
     if perturb:
         return "nominal"
-    return next((name for name in DEFAULTS if name in env.shifts), "noise")
+    return next((name for name in DEFAULTS if name in env.shifts), next(iter(env.suites), "noise"))
 
 
 def worlds(
@@ -98,18 +98,25 @@ def worlds(
         for strength in strengths:
             check_strength(env, name, strength)
     combinations = [dict(zip(grid, point, strict=True)) for point in itertools.product(*grid.values())]
+    titles: list[str] = []
+    if suite in env.suites:
+        told, suite = env.suites[suite], "nominal"
+        for name, strength in (pair for point in told.values() for pair in point.items()):
+            check_strength(env, name, strength)
+        titles = [_title(world, point) for world in told for point in combinations]
+        combinations = [{**point, **more} for point in told.values() for more in combinations]
     if suite in GRIDS:
         points, suite = GRIDS[suite](env), "nominal"
         combinations = [{**point, **more} for point in points for more in combinations]
     unperturbed = {name: 0.0 for point in combinations for name in point if name not in env.parameters}
     played, shifts = perturbed(env, unperturbed), []
-    for point in combinations:
+    for number, point in enumerate(combinations):
         physical = {name: strength for name, strength in point.items() if name in env.parameters}
         world = perturbed(env, physical)
         strengths = {name: point.get(name, 0.0) for name in unperturbed}
         for shift in shift_suite(world, suite):
             params = perturbed(world._replace(params=shift.params), strengths).params
-            shifts.append(Shift(_title(shift.name, point), params))
+            shifts.append(Shift(titles[number] if titles else _title(shift.name, point), params))
     return Worlds(played, shifts)
 
 

@@ -17,7 +17,7 @@ from drigm.evaluation.evaluate import evaluate_together, with_controllers
 from drigm.evaluation.scores import Evaluation, ShiftScore
 from drigm.runtime.files import FileError, file_digest
 from drigm.storage.results import load_result, store_result
-from drigm.storage.run_directory import RunDirectory
+from drigm.storage.run_directory import RunDirectory, seeds_of
 from drigm.training.runs import Run
 
 
@@ -54,22 +54,36 @@ def cached_evaluations(
         return found
     found = evaluate_together(runs, suite, perturb, quiet, trim=trim)
     for run, result in zip(runs, found, strict=True):
-        file, key = _stored(run.directory, run.config, suite, perturb, opened_id(run), trim)
-        if not store_result(file, key, [score._asdict() for score in result.scores]) and not quiet:
+        file = store_evaluation(run, result, perturb, trim)
+        if file is not None and not quiet:
             warn(f"{file}: cannot be written; the scores are computed again the next time.")
     return found
 
 
-def cached_controllers(run: Run, suite: str) -> Mapping[str, list[float]]:
+def store_evaluation(run: Run, found: Evaluation, perturb: Grid | None = None, trim: float = 0.0) -> Path | None:
+    """Keep the scores of ``run`` in its own environment; returns the file where it cannot be written, else None."""
+    file, key = _stored(run.directory, run.config, found.suite, perturb, opened_id(run), trim)
+    return None if store_result(file, key, [score._asdict() for score in found.scores]) else file
+
+
+def cached_controllers(run: Run, suite: str, perturb: Grid | None = None) -> Mapping[str, list[float]]:
     """Return what controllers that do not learn score in each world of ``suite``, from ``scores/`` if it is there.
+
+    ``perturb``: see `evaluate`.
 
     {} where the run's environment says nothing that they could hold.
     """
-    file = run.directory.path / "scores" / f"controllers-{suite}.json"
-    key = {"suite": suite, "version": version("drigm"), **_source(run.config, opened_id(run))}
+    named, strengths = _named(perturb)
+    file = run.directory.path / "scores" / f"controllers-{suite}{strengths}.json"
+    key = {
+        "suite": suite,
+        **({"perturb": named} if named else {}),
+        "version": version("drigm"),
+        **_source(run.config, opened_id(run)),
+    }
     found = load_result(file, key)
     if found is None:
-        found = dict(with_controllers(Evaluation(suite, []), run, None).controllers)
+        found = dict(with_controllers(Evaluation(suite, []), run, perturb).controllers)
         store_result(file, key, found)
     return found
 
@@ -94,7 +108,7 @@ def stored_evaluation(
         )
     except (FileError, TypeError, ValueError, OverflowError):  # no weights, or not ours
         return None
-    return Evaluation(suite, scores) if ours else None
+    return Evaluation(suite, scores, seeds=tuple(seeds_of(config))) if ours else None
 
 
 def opened_id(run: Run) -> str:
@@ -106,14 +120,19 @@ def _stored(
     directory: RunDirectory, config: TrainConfig, suite: str, perturb: Grid | None, env_id: str, trim: float
 ) -> tuple[Path, dict[str, object]]:
     """The file that scores are kept in, and what must stand in it."""
-    named = {name: [float(x) for x in strengths] for name, strengths in (perturb or {}).items()}
-    strengths = "".join(f"-{name}={','.join(f'{x:g}' for x in values)}" for name, values in named.items())
+    named, strengths = _named(perturb)
     weights = directory.weights_digest(config)
     key: dict[str, object] = {"suite": suite, "perturb": named, "version": version("drigm"), "weights": weights}
     key |= _source(config, env_id)
     if trim:
         key["trim"], strengths = trim, f"{strengths}-trim={trim:g}"
     return directory.path / "scores" / f"{suite}{strengths}.json", key
+
+
+def _named(perturb: Grid | None) -> tuple[dict[str, list[float]], str]:
+    """Return the strengths as JSON holds them, and as they stand in a file's name."""
+    named = {name: [float(x) for x in strengths] for name, strengths in (perturb or {}).items()}
+    return named, "".join(f"-{name}={','.join(f'{x:g}' for x in values)}" for name, values in named.items())
 
 
 def _source(config: TrainConfig, env_id: str) -> dict[str, object]:

@@ -27,9 +27,10 @@ import numpy as np
 
 from drigm.agents.policies import Policy
 from drigm.core.errors import choose
+from drigm.core.strengths import Perturb, grid_of
 from drigm.envs import make_env
 from drigm.envs.api import Environment, Shift
-from drigm.envs.shifts import Grid, default_suite, worlds
+from drigm.envs.shifts import default_suite, worlds
 from drigm.evaluation.families.api import Family
 from drigm.evaluation.families.buildings import BUILDINGS
 from drigm.evaluation.families.idle import IDLE
@@ -89,7 +90,7 @@ def evaluate_controller(
     name: str,
     env: str | Environment,
     shifts: str | None = None,
-    perturb: Grid | None = None,
+    perturb: Perturb | None = None,
     *,
     trained_in: str | Environment | None = None,
 ) -> Evaluation:
@@ -109,20 +110,22 @@ def evaluate_controller(
     use_cores()
     home = make_env(env) if isinstance(env, str) else env
     tuned_in = make_env(trained_in) if isinstance(trained_in, str) else trained_in or home
-    suite = shifts or default_suite(home, perturb)
-    played, tried = worlds(home, suite, perturb)
+    grid = grid_of(perturb)
+    suite = shifts or default_suite(home, grid)
+    played, tried = worlds(home, suite, grid)
     scores = controller_scores(played, tried, [choose("controller", name, tuple(TITLES))], tuned_in)[name]
     return Evaluation(suite, [shift_score(world.name, scores[i : i + 1]) for i, world in enumerate(tried)])
 
 
 def score_controllers(
-    env: Environment, shifts: str | None = None, perturb: Grid | None = None
+    env: Environment, shifts: str | None = None, perturb: Perturb | None = None
 ) -> dict[str, dict[str, float]]:
     """Return the score of every controller that ``env`` has in every world of a suite, by name of the world.
 
     Arguments and errors as `evaluate_controller`; PI is tuned in ``env`` as it is.
     """
-    played, tried = worlds(env, shifts or default_suite(env, perturb), perturb)
+    grid = grid_of(perturb)
+    played, tried = worlds(env, shifts or default_suite(env, grid), grid)
     found = controller_scores(played, tried, controllers_of(played, env), env)
     names = [world.name for world in tried]
     return {name: dict(zip(names, map(float, scores), strict=True)) for name, scores in found.items()}

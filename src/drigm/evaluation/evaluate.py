@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
+from typing import TypedDict, Unpack, overload
 
 import jax.numpy as jnp
 import numpy as np
 
-from drigm.agents.pi import TRIM
+from drigm.core.defaults import TRIM
 from drigm.core.errors import check
+from drigm.core.strengths import Perturb, grid_of
 from drigm.core.types import EnvSpec, join_trees
 from drigm.envs import make_env
 from drigm.envs.api import Environment
@@ -19,31 +22,52 @@ from drigm.evaluation.players import teams, wrapped
 from drigm.evaluation.scores import Evaluation, episode_scores, shift_score
 from drigm.runtime.devices import use_cores
 from drigm.runtime.progress import Progress
-from drigm.training.runs import Run
+from drigm.training.runs import Run, as_runs
 
 
+class Options(TypedDict, total=False):
+    """What `evaluate` takes by name."""
+
+    env: str | Environment | None
+    trim: bool | float
+    worlds: str
+    controllers: bool
+    quiet: bool
+
+
+@overload
 def evaluate(
-    run: Run,
+    run: Run | str | Path, shifts: str | None = None, perturb: Perturb | None = None, **options: Unpack[Options]
+) -> Evaluation: ...
+@overload
+def evaluate(
+    run: Sequence[Run | str | Path],
     shifts: str | None = None,
-    perturb: Grid | None = None,
+    perturb: Perturb | None = None,
+    **options: Unpack[Options],
+) -> list[Evaluation]: ...
+def evaluate(
+    run: Run | str | Path | Sequence[Run | str | Path],
+    shifts: str | None = None,
+    perturb: Perturb | None = None,
     *,
     env: str | Environment | None = None,
     trim: bool | float = False,
     worlds: str = "",
     controllers: bool = True,
     quiet: bool = False,
-) -> Evaluation:
+) -> Evaluation | list[Evaluation]:
     """Return the scores of ``run`` over the worlds of a suite under the environment's evaluation protocol.
 
     Every seed plays the protocol's episodes greedily, each agent on its own history, in every world; a score is
     the mean over episodes of the environment's published score (of battles: the win rate).
 
     Args:
-        run: a finished run.
+        run: a finished run or its directory; or several, for each of which there is an evaluation then.
         shifts: a suite (see ``drigm list``); by default ``climate`` or ``demand`` or, where there is none, ``noise``,
             and ``nominal`` where ``perturb`` is given.
-        perturb: strengths of perturbations, as in ``{"obs_noise": [0, 0.1, 0.4]}``: every world is played under each
-            (under every combination, if there are several).
+        perturb: strengths of perturbations, as in ``{"obs_noise": [0, 0.1, 0.4]}``, ``{"obs_noise": 0.1}`` or
+            ``"obs_noise=0,0.1,0.4"``: every world is played under each (under every combination, if there are several).
         env: play in this environment, or the one of this id, instead of the run's own. Its agents are the run's of the
             same names, all of them or some; observations and actions must be as many. The networks keep their own
             standardisation.
@@ -59,12 +83,15 @@ def evaluate(
         UserError: the environment has no such suite or perturbation, or the run is unfinished; the environment does
             not fit the run, or a trim does not fit it.
     """
-    gain = trim_gain(trim)
-    here = here_of(run, env)
+    gain, grid = trim_gain(trim), grid_of(perturb)
     check(not (worlds and shifts), "worlds", worlds, f"leave it out with the suite {shifts}")
-    suite = "worlds" if worlds else shifts or default_suite(here, perturb)
-    (found,) = evaluate_together([run], suite, perturb, quiet, here, gain, worlds)
-    return with_controllers(found, run, perturb, here, worlds) if controllers else found
+    results = list[Evaluation]()
+    for one in as_runs(run):
+        here = here_of(one, env)
+        suite = "worlds" if worlds else shifts or default_suite(here, grid)
+        (found,) = evaluate_together([one], suite, grid, quiet, here, gain, worlds)
+        results.append(with_controllers(found, one, grid, here, worlds) if controllers else found)
+    return results[0] if isinstance(run, Run | str | Path) else results
 
 
 def with_controllers(
@@ -122,10 +149,14 @@ def evaluate_together(
     env, tried = worlds_of(env or runs[0].env, suite, perturb, ranges)
     agents = join_trees(jnp.concatenate, [run.weights().agents for run in runs])
     players = teams(agents, wrapped(env.spec, runs[0].env.spec.agents, trim))
-    with Progress(f"{suite}, {len(tried)} worlds", len(tried), quiet=quiet) as progress:
+    with Progress(f"{suite} of {env.spec.name}", len(tried), quiet=quiet, unit="worlds") as progress:
         scores = episode_scores(env, players, tried, progress.update).mean(axis=-1)  # [W, K of all runs]
     ends = np.cumsum([len(run.seeds) for run in runs])
     return [
-        Evaluation(suite, [shift_score(world.name, row) for world, row in zip(tried, part, strict=True)])
-        for part in np.split(scores, ends[:-1], axis=1)
+        Evaluation(
+            suite,
+            [shift_score(world.name, row) for world, row in zip(tried, part, strict=True)],
+            seeds=tuple(run.seeds),
+        )
+        for run, part in zip(runs, np.split(scores, ends[:-1], axis=1), strict=True)
     ]

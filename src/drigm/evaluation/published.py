@@ -12,7 +12,7 @@ from importlib import resources
 from typing import NamedTuple
 
 from drigm.core.config import TrainConfig
-from drigm.core.errors import check, choose
+from drigm.core.errors import choose
 
 PAPER_CITIES = {"Tucson": "seasonal", "NewYork": "climate+season"}  # what the paper's table calls them
 PAPER_METHODS = {"nominal": "nonrobust", "contamination": "contamination", "tv": "tv", "groupdr": "groupdr"}
@@ -87,7 +87,7 @@ def controller_score(city: str, controller: str) -> float:
     """
     choose("controller", controller, CONTROLLERS)
     scores = {row["world"]: float(row[controller]) for row in _table("controllers.csv")}
-    check(city in scores, "city", city, f"choose one of {', '.join(scores)}")
+    choose("city", city, tuple(scores))
     return scores[city]
 
 

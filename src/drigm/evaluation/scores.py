@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
+from importlib import import_module
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +14,7 @@ import numpy as np
 
 from drigm.agents import rollout
 from drigm.agents.rollout import Outcome
+from drigm.core.errors import UserError
 from drigm.core.types import Array, PyTree, jit, join_trees, map_tree
 from drigm.envs.api import Environment, Shift
 from drigm.evaluation.players import Players
@@ -22,7 +25,10 @@ MANY = 8  # worlds beyond which an evaluation prints their mean and the worst to
 
 
 class ShiftScore(NamedTuple):
-    """The score in one shifted world; ``se`` is the population standard deviation over seeds / sqrt(seeds)."""
+    """The score in one shifted world; ``se`` is the population standard deviation over seeds / sqrt(seeds).
+
+    One seed says nothing about others: its ``se`` is nan.
+    """
 
     name: str
     mean: float
@@ -37,11 +43,13 @@ class Evaluation(NamedTuple):
         suite: its name.
         scores: of the run, in each world.
         controllers: of controllers that do not learn, in the same worlds, by name.
+        seeds: whose scores ``per_seed`` holds, where that is known.
     """
 
     suite: str
     scores: list[ShiftScore]
     controllers: Mapping[str, list[float]] = MappingProxyType({})
+    seeds: tuple[int, ...] = ()
 
     def to_json(self) -> str:
         """Return one object per world; null where there is no score."""
@@ -51,13 +59,57 @@ class Evaluation(NamedTuple):
                 row["controllers"] = {name: scores[i] for name, scores in self.controllers.items()}
         return to_json(rows)
 
+    def rows(self) -> list[dict[str, Any]]:
+        """Return a row for each world and player: ``suite``, ``world``, ``player``, ``seed`` and ``score``.
+
+        Players are ``team``, once for each seed, and the controllers, whose seed is None.
+        """
+        found = list[dict[str, Any]]()
+        for i, world in enumerate(self.scores):
+            seeds = self.seeds or range(len(world.per_seed))
+            played = [("team", seed, x) for seed, x in zip(seeds, world.per_seed, strict=True)]
+            played += [(name, None, scores[i]) for name, scores in self.controllers.items()]
+            found += [
+                {"suite": self.suite, "world": world.name, "player": player, "seed": seed, "score": score}
+                for player, seed, score in played
+            ]
+        return found
+
+    def to_dataframe(self) -> Any:
+        """Return `rows` as a data frame: pandas', or polars' where only that is installed.
+
+        Raises:
+            UserError: neither is installed.
+        """
+        for package in ("pandas", "polars"):
+            try:
+                return import_module(package).DataFrame(self.rows())
+            except ModuleNotFoundError as error:
+                if error.name != package:
+                    raise
+        raise UserError("to_dataframe: it needs pandas or polars; install one of them, or use rows().")
+
+    def warnings(self) -> list[str]:
+        """Return a sentence for doing nothing and for PI, where they are better than the team in some world."""
+        found = list[str]()
+        for beaten, names in (("doing nothing", ("do_nothing",)), ("PI", ("pi_tuned", "pi"))):
+            name = next((name for name in names if name in self.controllers), "")
+            scores = self.controllers.get(name, ())
+            lost = [s.name for s, other in zip(self.scores, scores) if s.mean < other]  # noqa: B905 (none at all)
+            if lost:
+                where = "every world" if len(lost) == len(self.scores) else ", ".join(lost[:4])
+                more = f" and {len(lost) - 4} more" if len(lost) > 4 and where != "every world" else ""
+                found.append(f"the team is worse than {beaten} in {where}{more}.")
+        return found
+
     def __str__(self) -> str:
         width = max(len(score.name) for score in self.scores)
         heads = "".join(f"  {name:>7}" for name in self.controllers)
         lines = [f"{self.suite:<{width}}     score{' ' * 9 + heads if heads else ''}"]
         for i, s in enumerate(self.scores):
             row = [scores[i] for scores in self.controllers.values()]
-            lines.append(f"{s.name:<{width}}  {s.mean:8.3f} +- {s.se:.3f}{self._row(row)}")
+            error = "-" if math.isnan(s.se) else f"{s.se:.3f}"
+            lines.append(f"{s.name:<{width}}  {s.mean:8.3f} +- {error:<5}{self._row(row)}".rstrip())
         if len(self.scores) > MANY:  # too many to take in
             means = [s.mean for s in self.scores]
             for name, summed in (("mean", np.mean), ("worst", np.min)):
@@ -115,5 +167,6 @@ def _play(env: Environment, players: Players) -> Callable[[PyTree, PyTree], Outc
 
 def shift_score(name: str, per_seed: np.ndarray) -> ShiftScore:
     """Return the score of the seeds [K] in the world ``name``."""
-    se = float(per_seed.std() / np.sqrt(len(per_seed)))  # the paper's error: population std over seeds
+    known = len(per_seed) > 1
+    se = float(per_seed.std() / np.sqrt(len(per_seed))) if known else math.nan  # the paper's: population std
     return ShiftScore(name, float(per_seed.mean()), se, [float(x) for x in per_seed])

@@ -13,6 +13,7 @@ import itertools
 import json
 import math
 import os
+import shlex
 import shutil
 import sys
 import time
@@ -128,7 +129,10 @@ def run_demo(out: Path, *, smoke: bool = False) -> Files:
         (files.bars, "the scores"),
         (files.day, "the coldest of the 50 days in the worst city, with that heat, both teams"),
         (files.scores, "the table as JSON"),
-        *((out / team.folder, f"the {team.label} run; drigm evaluate {out / team.folder}") for team in TEAMS),
+        *(
+            (out / team.folder, f"the {team.label} run; drigm evaluate {shlex.quote(str(out / team.folder))}")
+            for team in TEAMS
+        ),
     ):
         print(f"  {path.name:<12} {what}")
     print(f"Done in {duration(time.monotonic() - began)}.")

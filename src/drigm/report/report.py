@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from drigm.core.errors import check
+from drigm.core.strengths import Perturb, grid_of
 from drigm.deployment.log import read_log
 from drigm.evaluation.evaluate import trim_gain
 from drigm.report.html import Section, save_figures, write_page
@@ -19,7 +20,7 @@ from drigm.report.sections.robustness import radius_section, shifts_section
 from drigm.report.sections.supply_chain import supply_section
 from drigm.report.study import Study, collect
 from drigm.runtime.devices import use_cores
-from drigm.training.runs import Run
+from drigm.training.runs import Run, as_runs
 
 # Of each environment, in this order; one that has nothing to say about it returns None.
 PER_STUDY = (
@@ -34,7 +35,9 @@ PER_STUDY = (
 )
 
 
-def report_sections(runs: Sequence[Run], shifts: str | None = None, trim: float = 0.0) -> list[Section]:
+def report_sections(
+    runs: Sequence[Run], shifts: str | None = None, trim: float = 0.0, perturb: Perturb | None = None
+) -> list[Section]:
     """Return everything that a report says about ``runs``, to be written by `drigm.report.html.write_page`.
 
     Scores and alignment are kept in the runs' directories, so that they are computed once.
@@ -43,12 +46,13 @@ def report_sections(runs: Sequence[Run], shifts: str | None = None, trim: float 
         runs: finished runs; those that differ in their seeds only are one method.
         shifts: the suite of worlds; by default that of `drigm.evaluation.evaluate.evaluate`.
         trim: show every team once more with a trim of this gain.
+        perturb: strengths that every world is played under, as in `drigm.evaluate`: a curve over one of them.
 
     Raises:
         UserError: as `drigm.report.study.collect`.
     """
     use_cores()
-    studies = collect(runs, shifts, trim)
+    studies = collect(runs, shifts, trim, grid_of(perturb))
     sections = [runs_section(studies)]
     for study in studies:
         made = (make(study, id_suffix(study, studies)) for make in PER_STUDY)
@@ -57,26 +61,29 @@ def report_sections(runs: Sequence[Run], shifts: str | None = None, trim: float 
 
 
 def write_report(
-    runs: Sequence[Run],
-    path: str | Path,
+    runs: Run | str | Path | Sequence[Run | str | Path],
+    path: str | Path = "report.html",
     shifts: str | None = None,
     figures: str | Path | None = None,
     trim: bool | float = False,
+    perturb: Perturb | None = None,
 ) -> Path:
     """Write the report on ``runs`` as one HTML file and return its path.
 
     Args:
-        runs: see `report_sections`.
+        runs: a finished run or its directory, or several; see `report_sections`.
         path: the page; its suffix must be .html.
         shifts: see `report_sections`.
         figures: a folder that every figure is written to as SVG and PNG.
         trim: show every team once more with a trim, as in `drigm.evaluate`.
+        perturb: see `report_sections`.
 
     Raises:
         UserError: as `report_sections`; or a file cannot be written.
     """
     _check_suffix(path)
-    sections = report_sections(runs, shifts, trim_gain(trim))
+    runs = as_runs(runs)
+    sections = report_sections(runs, shifts, trim_gain(trim), perturb)
     if figures is not None:
         save_figures(sections, figures)
     return write_page(path, _heading(runs), _lead(runs), sections)

@@ -15,7 +15,7 @@ from drigm.core.errors import UserError
 from drigm.core.naming import method_name
 from drigm.envs.api import Environment
 from drigm.envs.persistent import parse_ranges
-from drigm.envs.shifts import worlds
+from drigm.envs.shifts import Grid, worlds
 from drigm.evaluation.cache import cached_controllers, cached_evaluation
 from drigm.evaluation.scores import Evaluation
 from drigm.training.runs import Run
@@ -124,23 +124,28 @@ def changed(config: TrainConfig, but: Sequence[str] = NAMED) -> dict[str, object
     return {n: getattr(config, n) for n in FIELDS if n not in but and getattr(config, n) != getattr(default, n)}
 
 
-def collect(runs: Sequence[Run], shifts: str | None = None, trim: float = 0.0) -> list[Study]:
+def collect(
+    runs: Sequence[Run], shifts: str | None = None, trim: float = 0.0, perturb: Grid | None = None
+) -> list[Study]:
     """Return one study per environment, every method scored in the worlds of the suite ``shifts``.
 
     Args:
         runs: finished runs.
         shifts: a suite; by default that of `evaluate`.
         trim: score every team once more with a trim of this gain, where its environment says what it holds.
+        perturb: strengths that every world is played under, as in `evaluate`.
 
     Raises:
         UserError: there are no runs, one is unfinished or cannot be pooled, or an environment has no such suite.
     """
     if not runs:
         raise UserError("runs: none given; name at least one run directory.")
+    # A run that was ended early is another method than those with all their steps.
+    runs = [run._replace(config=run.config.replace(steps=run.steps_trained)) for run in runs]
     by_env: dict[str, list[list[Run]]] = {}
     for pool in pooled(runs):
         by_env.setdefault(pool[0].config.env, []).append(pool)
-    return [_study(name, ordered(pools), shifts, trim) for name, pools in by_env.items()]
+    return [_study(name, ordered(pools), shifts, trim, perturb or {}) for name, pools in by_env.items()]
 
 
 def ordered(pools: Sequence[list[Run]]) -> list[list[Run]]:
@@ -160,34 +165,40 @@ def family(config: TrainConfig) -> str:
     return _without(config, *RUNNING, "seeds", "first_seed", "rho")
 
 
-def _study(name: str, pools: list[list[Run]], shifts: str | None, trim: float) -> Study:
+def _study(name: str, pools: list[list[Run]], shifts: str | None, trim: float, perturb: Grid) -> Study:
     env = pools[0][0].env
-    found = [[cached_evaluation(run, shifts) for run in pool] for pool in pools]
+    found = [[cached_evaluation(run, shifts, perturb) for run in pool] for pool in pools]
     suite = found[0][0].suite
     names = [score.name for score in found[0][0].scores]
-    nominal = nominal_world(env, suite)
+    nominal = nominal_world(env, suite, perturb)
     titles = labels([pool[0].config for pool in pools])
     methods = []
     for title, pool, evaluations in zip(titles, pools, found, strict=True):
         scores = np.concatenate([_scores(e) for e in evaluations])
         unshifted = scores[:, names.index(nominal)] if nominal in names else _unshifted(pool)
         methods.append(Method(title, pool[0].config, pool, scores, unshifted))
-    controllers = cached_controllers(pools[0][0], suite)
-    trimmed = [_trimmed(method, suite, trim) for method in methods] if trim and env.spec.regulated is not None else []
+    controllers = cached_controllers(pools[0][0], suite, perturb)
+    trimmed = (
+        [_trimmed(method, suite, trim, perturb) for method in methods]
+        if trim and env.spec.regulated is not None
+        else []
+    )
     return Study(env, name, suite, names, nominal or "nominal", methods, controllers, trimmed)
 
 
-def _trimmed(method: Method, suite: str, trim: float) -> Method:
-    found = [_scores(cached_evaluation(run, suite, trim=trim)) for run in method.runs]
+def _trimmed(method: Method, suite: str, trim: float, perturb: Grid) -> Method:
+    found = [_scores(cached_evaluation(run, suite, perturb, trim=trim)) for run in method.runs]
     return method._replace(label=f"{method.label} + trim", scores=np.concatenate(found))
 
 
-def nominal_world(env: Environment, suite: str) -> str | None:
+def nominal_world(env: Environment, suite: str, perturb: Grid | None = None) -> str | None:
     """Return the name of the world of ``suite`` where nothing shifts, or None where it has none."""
-    played, shifts = worlds(env, suite)
+    played, shifts = worlds(env, suite, perturb)
 
     def same(params: object) -> bool:
         leaves, nominal = jax.tree.leaves(params), jax.tree.leaves(played.params)
+        if len(leaves) != len(nominal):  # another environment in another process
+            return False
         return all(np.array_equal(x, y) for x, y in zip(leaves, nominal, strict=True))
 
     return next((shift.name for shift in shifts if same(shift.params)), None)

@@ -18,8 +18,7 @@ from rich.text import Text
 
 from drigm.core.naming import duration
 
-# The rate is that of the last half minute, so that the first chunk's compilation does not weigh on the time left.
-RATE_WINDOW_S = 30.0
+RATE_WINDOW_S = 30.0  # the rate is that of the last half minute
 
 
 class Progress:
@@ -29,14 +28,16 @@ class Progress:
 
         step=51200/172800 return=-812.3 loss=0.0123 epsilon=0.05 steps_per_s=4321 eta_s=28
 
-    and a last line with ``elapsed_s`` when the block is left, by its end or by an exception. Trouble with the
-    stream (closed, full, unable to encode) never reaches the caller: a display is not worth a training run.
+    with a rate from the second update on: before the first, programs are compiled, which says nothing about the rest.
+    There is a last line with ``elapsed_s`` when the block is left, by its end or an exception. Trouble with the stream
+    (closed, full, unable to encode) never reaches the caller: a display is not worth a training run.
 
     Args:
         label: what is running, in a few words.
         total: the number of steps at which the run is complete.
         quiet: show nothing at all.
         stream: where to write; standard error by default.
+        unit: what is counted, in the plural.
         start: the steps that were done before this process, for a resumed run; rates leave them out.
         interval: seconds between plain lines.
         clock: seconds from any origin; an argument so that a test needs no waiting.
@@ -49,16 +50,17 @@ class Progress:
         quiet: bool = False,
         stream: TextIO | None = None,
         *,
+        unit: str = "steps",
         start: int = 0,
         interval: float = 5.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._label, self._total, self._quiet = label, total, quiet
+        self._label, self._total, self._quiet, self._unit = label, total, quiet, unit
         self._stream = _Unfailing(sys.stderr if stream is None else stream)
         self._interval, self._clock = interval, clock
         self._start = self._done = start
         self._began = self._last_line = clock()
-        self._recent = deque([(self._began, start)])
+        self._recent = deque[tuple[float, int]]()
         self._metrics: dict[str, float] = {}
         self._live: Live | None = None
 
@@ -67,7 +69,8 @@ class Progress:
             self._live = _start_live(self._stream, self._render)
             if self._live is None:
                 resumed = f", from step {self._start}" if self._start else ""
-                self._write(f"# {self._label}: {self._total} steps{resumed}")
+                unit = self._unit.removesuffix("s") if self._total == 1 else self._unit
+                self._write(f"# {self._label}: {self._total} {unit}{resumed}")
         return self
 
     def __exit__(
@@ -88,7 +91,7 @@ class Progress:
             self._recent.popleft()
         if not self._quiet and self._live is None and now - self._last_line >= self._interval:
             self._last_line = now
-            self._write(self._line(f"eta_s={self.eta_s:.0f}"))
+            self._write(self._line("" if math.isnan(self.eta_s) else f"eta_s={self.eta_s:.0f}"))
 
     def note(self, text: str) -> None:
         """Print one line of ``text`` without disturbing the bar."""
@@ -99,7 +102,9 @@ class Progress:
 
     @property
     def steps_per_s(self) -> float:
-        """Steps per second over the last half minute, of this process only; ``nan`` before the first update."""
+        """Steps per second over the last half minute, of this process only; ``nan`` before the second update."""
+        if not self._recent:
+            return math.nan
         (t0, done0), (t1, done1) = self._recent[0], self._recent[-1]
         return (done1 - done0) / (t1 - t0) if t1 > t0 else math.nan
 
@@ -110,10 +115,9 @@ class Progress:
         return max(0, self._total - self._done) / rate if rate > 0 else math.nan
 
     def _line(self, last: str) -> str:
-        values = {**self._metrics, "steps_per_s": self.steps_per_s}
-        return " ".join(
-            [f"step={self._done}/{self._total}", *(f"{name}={_short(x)}" for name, x in values.items()), last]
-        )
+        rate = {} if math.isnan(self.steps_per_s) else {f"{self._unit}_per_s": self.steps_per_s}
+        shown = [f"{name}={_short(x)}" for name, x in (self._metrics | rate).items()]
+        return " ".join([f"{self._unit.removesuffix('s')}={self._done}/{self._total}", *shown, *filter(None, [last])])
 
     def _write(self, line: str) -> None:
         self._stream.write(line + "\n")
@@ -124,6 +128,7 @@ class Progress:
         complete = self._done >= self._total
         elapsed = self._clock() - self._began
         left = f"{duration(elapsed)} in all" if complete else f"{duration(self.eta_s)} left"
+        left = f"{duration(elapsed)}, starting" if math.isnan(self.eta_s) and not complete else left
         bar = Table.grid(padding=(0, 1), expand=False)
         bar.add_row(
             Text(self._label, style="bold", no_wrap=True, overflow="ellipsis"),
@@ -135,11 +140,12 @@ class Progress:
                 finished_style="green",
             ),
             Text(f"{self._done / max(1, self._total):4.0%}"),
-            Text(left if self._metrics or self._done > self._start else f"{duration(elapsed)}, starting", style="dim"),
+            Text(left, style="dim"),
         )
-        fields = [f"{self._done}/{self._total}", *(f"{name} {_short(value)}" for name, value in self._metrics.items())]
+        shown = (f"{name} {_short(value)}" for name, value in self._metrics.items())
+        fields = [f"{self._done}/{self._total}", *shown]
         if not math.isnan(self.steps_per_s):
-            fields.append(f"{_short(self.steps_per_s)} steps/s")
+            fields.append(f"{_short(self.steps_per_s)} {self._unit}/s")
         return Group(bar, Text("  " + "  ".join(fields), style="dim", no_wrap=True, overflow="ellipsis"))
 
 

@@ -9,6 +9,7 @@
     DIR/weights/seed_K.safetensors       agents, mixer and dual network of a finished seed
     DIR/checksums.json                   SHA-256 of all of these, once the run has finished
     DIR/diverged.json                    the seeds whose training diverged: by which step, and why
+    DIR/stopped.json                     the steps that were trained, where a callback ended the run early
     DIR/checkpoint.safetensors           the whole training state, while the run is unfinished
     DIR/checkpoint.previous.safetensors  the one before, in case that one is damaged
     DIR/.lock                            held by the process that trains
@@ -23,6 +24,7 @@ import io
 import json
 import math
 import re
+import shlex
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -71,6 +73,7 @@ class RunDirectory:
         self.curve_file = self.path / "learning_curve.png"
         self.checksums_file = self.path / "checksums.json"
         self.diverged_file = self.path / "diverged.json"
+        self.stopped_file = self.path / "stopped.json"
 
     def __repr__(self) -> str:
         return f"RunDirectory({str(self.path)!r})"
@@ -89,7 +92,7 @@ class RunDirectory:
         Empty folders and half-written files are nothing: a run that was killed before its config stood begins anew.
         """
         if self.is_taken():
-            hint = f"continue it with --resume {self.path}, or " if self.config_file.exists() else ""
+            hint = f"continue it with --resume {shlex.quote(str(self.path))}, or " if self.config_file.exists() else ""
             raise UserError(f"out: {str(self.path)!r} is not empty; {hint}give another directory.")
 
     def is_taken(self) -> bool:
@@ -240,9 +243,8 @@ class RunDirectory:
             if (diverged := self.diverged().get(seed)) is not None:
                 raise UserError(divergence({seed: diverged}))
             if self.checkpoint_file.exists():
-                raise UserError(
-                    f"run: {str(self.path)!r} is unfinished; continue it with drigm train --resume {self.path}."
-                )
+                command = f"drigm train --resume {shlex.quote(str(self.path))}"
+                raise UserError(f"run: {str(self.path)!r} is unfinished; continue it with {command}.")
             raise UserError(f"run: {str(self.path)!r} has no weights of seed {seed}.")
         self._check_weights(seed)
 
@@ -285,7 +287,7 @@ class RunDirectory:
 
     def finish(self, config: TrainConfig) -> None:
         """Write down what the finished run's files hold, and drop its checkpoints."""
-        files = [self.config_file, self.system_file, self.scales_file, self.diverged_file]
+        files = [self.config_file, self.system_file, self.scales_file, self.diverged_file, self.stopped_file]
         files += [file for seed in seeds_of(config) for file in (self.metrics_file(seed), self.weights_file(seed))]
         sums = {file.relative_to(self.path).as_posix(): file_digest(file) for file in files if file.exists()}
         write_text(self.checksums_file, json.dumps(sums, indent=2))
@@ -321,6 +323,22 @@ class RunDirectory:
             write_text(self.diverged_file, json.dumps(content, indent=2))
         else:
             remove(self.diverged_file)
+
+    def steps_trained(self, config: TrainConfig) -> int:
+        """Return the environment steps of a finished run's seeds: fewer than it was to have if a callback ended it."""
+        if not self.stopped_file.exists():
+            return config.steps
+        step = parse_object(self._checked(self.stopped_file), self.stopped_file).get("step")
+        if not isinstance(step, int) or not 0 < step < config.steps:
+            raise UserError(f"{self.stopped_file}: is damaged; it must hold a step below {config.steps}.")
+        return step
+
+    def record_stop(self, step: int | None) -> None:
+        """Write down that the run has finished at ``step``, or, with None, that it has all its steps."""
+        if step is None:
+            remove(self.stopped_file)
+        else:
+            write_text(self.stopped_file, json.dumps({"step": step}))
 
 
 def divergence(found: dict[int, Diverged], others: str = "") -> str:

@@ -31,8 +31,8 @@ from drigm.storage.loggers import Slot, Write, open_logs
 from drigm.storage.run_directory import Diverged, divergence, metrics_row, seeds_of
 from drigm.training.checkpointing import Saver, Snapshot, finite_slots, restore
 from drigm.training.programs import StoppedError
-from drigm.training.session import Member, Session
-from drigm.training.tick import ChunkSums, RunState, first_update, row_ticks
+from drigm.training.session import Member, Reached, Session, StopTraining
+from drigm.training.tick import ChunkSums, RunState, row_ticks
 
 __all__ = ["Member", "Session", "Weights", "axes", "check_together", "train_session"]
 
@@ -126,7 +126,7 @@ def _start(session: Session) -> RunState:
     if BASELINES[config.baseline].reward_models is None:
         return session.programs.init(*both)
     runs = len(session.slots)
-    with Progress(f"{config.baseline}: fitting reward estimators", runs, quiet=session.quiet) as progress:
+    with Progress(f"{config.baseline}: fitting reward estimators", runs, quiet=session.quiet, unit="seeds") as progress:
         state = jax.block_until_ready(session.programs.init(*both))
         progress.update(runs)
     return state
@@ -143,7 +143,7 @@ class Chunking:
 
     def ticks(self, tick: int) -> int:
         """Return the length of the chunk that begins with ``tick``."""
-        row, learning = row_ticks(self.config), first_update(self.config) - 1
+        row, learning = row_ticks(self.config), self.config.first_update - 1
         if tick == learning:  # from here on a tick takes much longer
             self.size = 1
         end = min(self.config.ticks, (tick // row + 1) * row, learning if tick < learning else self.config.ticks)
@@ -165,7 +165,8 @@ class _Training:
         _record(session, self.diverged)  # what came later in another attempt comes again
         self.chunking = Chunking(self.config)
         self.row_ticks, self.row_seconds = 0, 0.0  # of the row of metrics under way, in this process
-        self.failure = ""
+        self.failure, self.is_stopped = "", False
+        self.latest: dict[int, dict[str, float]] = {}
 
     @property
     def snapshot(self) -> Snapshot:
@@ -174,8 +175,8 @@ class _Training:
 
     @property
     def is_over(self) -> bool:
-        """Whether no tick is left, or no seed to train."""
-        return self.tick >= self.config.ticks or len(self.diverged) == len(self.session.slots)
+        """Whether no tick is left, no seed to train, or the callback has ended it."""
+        return self.is_stopped or self.tick >= self.config.ticks or len(self.diverged) == len(self.session.slots)
 
     def advance(self) -> ChunkSums:
         """Run one chunk, or as much of it as the environments allow, and return the sums since the row began."""
@@ -207,7 +208,22 @@ class _Training:
             ]
             shown = _shown(found)
             self.note_divergence(sums)
+            seeds = enumerate(self.session.slots)
+            self.latest = {seed: found[k] for k, (_, seed) in seeds if k not in self.diverged}
         self.progress.update(step, **shown)
+
+    def consult(self, saver: Saver) -> None:
+        """Tell the callback about a new row; what it raises besides `StopTraining` is raised once all is saved."""
+        if self.session.callback is None or not self.latest:
+            return
+        reached, self.latest = Reached(_step(self.config, self.tick), self.config.steps, self.latest), {}
+        try:
+            self.is_stopped = self.session.callback(reached) is False
+        except StopTraining:
+            self.is_stopped = True
+        except Exception:
+            saver.save(self.session, self.snapshot)
+            raise
 
     def save_if_due(self, saver: Saver, request: interrupts.Request) -> None:
         """Save when it is time, when the user wants to stop and when an environment failed; raise for these two."""
@@ -238,17 +254,18 @@ def _train(session: Session, snapshot: Snapshot) -> Snapshot:
         open_logs(session.log, slots, progress.note) as write,
     ):
         training = _Training(session, snapshot, progress, write)
-        if start == 0:
-            for note in (*session.env.notes, "compiling"):
-                progress.note(note)
+        for note in (*session.notes, *(session.env.notes if start == 0 else ()), "compiling"):
+            progress.note(note)
         if not training.is_over:
             sums = training.advance()  # compiles, which a signal may break off
             saver = Saver()
             with interrupts.deferred() as request:
                 training.report(sums)
+                training.consult(saver)
                 while training.failure or not training.is_over:
                     training.save_if_due(saver, request)
                     training.report(training.advance())
+                    training.consult(saver)
     return training.snapshot._replace(state=session.programs.settle(training.state))
 
 
@@ -349,8 +366,11 @@ def _finish(session: Session, snapshot: Snapshot) -> None:
         if int(k) not in diverged:
             ring = jax.tree.map(lambda x, k=k: x[:, k], snapshot.state.ring)
             diverged[int(k)] = Diverged(_step(session.config, snapshot.tick), _blamed(session, ring))
+    step = _step(session.config, snapshot.tick)
     with interrupts.finishing():
         _record(session, diverged)
+        for member in session.members:
+            member.directory.record_stop(step if step < session.config.steps and len(diverged) < len(fine) else None)
         for k, (member, seed) in enumerate(session.slots):
             if k in diverged:
                 remove(member.directory.weights_file(seed))

@@ -19,11 +19,12 @@ from drigm.algorithms.worst_world import no_returns
 from drigm.core.config import TrainConfig
 from drigm.core.errors import UserError
 from drigm.core.presets import LEAKY_PRESETS
+from drigm.core.strengths import parse_strengths
 from drigm.core.types import Array, PyTree
 from drigm.envs.api import Environment
 from drigm.envs.episodes import RolloutState, stored_step
 from drigm.envs.persistent import parse_ranges, persistent
-from drigm.envs.perturbations import parse_strengths, split, wrap
+from drigm.envs.perturbations import split, wrap
 from drigm.runtime import devices
 from drigm.runtime.sharding import Layout, layout_of
 from drigm.training.tick import ChunkSums, RunState, advance_all, no_sums

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -26,6 +27,7 @@ from drigm.storage.checkpoint import drop
 from drigm.storage.loggers import parse_log
 from drigm.storage.run_directory import RunDirectory, default_path, seeds_of
 from drigm.training.checkpointing import recorded_members
+from drigm.training.estimate import estimate, remarks
 from drigm.training.loop import (
     DivergedError,
     Weights,
@@ -36,7 +38,7 @@ from drigm.training.loop import (
     weights_of,
 )
 from drigm.training.programs import Train, make_train
-from drigm.training.session import Member, Session
+from drigm.training.session import Callback, Member, Session
 from drigm.training.settings import check_replay, make_run_env, named_object, resolve
 from drigm.training.subprocess_loop import make_subprocess_train
 from drigm.training.trust import Named, check_unchanged, open_environment, provenance
@@ -69,9 +71,23 @@ class Run(NamedTuple):
         seeds = [self.directory.load_weights(seed, like) for seed in self.seeds]
         return jax.tree.map(lambda *leaves: jnp.stack([jnp.asarray(x) for x in leaves]), *seeds)
 
+    def metrics(self) -> list[dict[str, float]]:
+        """Return every row of metrics of every seed, with its ``seed``; `pandas.DataFrame` takes it as it is.
+
+        Raises:
+            UserError: a file of metrics is damaged.
+        """
+        return [{"seed": seed, **row} for seed in self.seeds for row in self.directory.read_metrics(seed)]
+
+    @property
+    def steps_trained(self) -> int:
+        """Environment steps of every seed: the config's, or fewer where a callback ended the training."""
+        return self.directory.steps_trained(self.config)
+
     def __str__(self) -> str:
-        c = self.config
-        return f"{method_name(c)} on {c.env}, {c.seeds} seeds of {c.steps} steps, in {self.path}"
+        c, done = self.config, self.steps_trained
+        steps = str(done) if done == c.steps else f"{done} of {c.steps}"
+        return f"{method_name(c)} on {c.env}, {c.seeds} seeds of {steps} steps, in {self.path}"
 
 
 def with_known_scales(runs: Sequence[Run], quiet: bool = False) -> list[Run]:
@@ -119,33 +135,50 @@ def programs_together(configs: Sequence[TrainConfig], env: Environment) -> Train
     return programs_of(configs[0], env, sum(config.seeds for config in configs))
 
 
-def train_run(config: TrainConfig, path: Path | None, *, quiet: bool = False, log: Log = ()) -> Run:
-    """Train ``config`` into a new run directory at ``path`` (None: a new one under ``runs/``).
+def checked_run(config: TrainConfig, path: Path | None) -> tuple[TrainConfig, Environment]:
+    """Return what `train_run` of these would train, as `resolve`; `UserError` where it would be refused.
 
-    ``log`` names loggers (`drigm.storage.loggers`) besides the CSV.
-
-    Raises:
-        UserError: a setting is out of range, a name unknown, the directory taken, or training diverged.
+    Nothing is compiled or written.
     """
     use_cores(validate(config).shards)  # before `resolve`, which makes arrays
     require_backend()
-    log = parse_log(log)
     if path is not None:
         RunDirectory(path).refuse_taken()
     config, env = resolve(config)
     check_replay([config], env)
+    return config, env
+
+
+def train_run(
+    config: TrainConfig, path: Path | None, *, quiet: bool = False, log: Log = (), callback: Callback | None = None
+) -> Run:
+    """Train ``config`` into a new run directory at ``path`` (None: a new one under ``runs/``).
+
+    ``log`` names loggers (`drigm.storage.loggers`) besides the CSV; ``callback``: see `drigm.training.session`.
+
+    Raises:
+        UserError: a setting is out of range, a name unknown, the directory taken, or training diverged.
+    """
+    log = parse_log(log)
+    config, env = checked_run(config, path)
     env = calibrated(env, config.gamma, most=config.num_envs, quiet=quiet)
     programs = programs_of(config, env)  # before anything is written: it may refuse
     run = Run(RunDirectory(default_path(config) if path is None else path), config, env)
     with run.directory.locked():
         run.directory.create(config, provenance(config))
         run.directory.save_scales(scales_of(env.spec))
-        train_session(_alone(run, programs, quiet, log))
+        train_session(_alone(run, programs, quiet, log, callback))
     return run
 
 
 def resume_run(
-    path: Path, *, quiet: bool = False, log: Log = (), named: Named = NOBODY, running: Mapping[str, Any] = NOTHING
+    path: Path,
+    *,
+    quiet: bool = False,
+    log: Log = (),
+    named: Named = NOBODY,
+    running: Mapping[str, Any] = NOTHING,
+    callback: Callback | None = None,
 ) -> Run:
     """Continue the run at ``path`` from its last checkpoint; a finished run is returned as it is.
 
@@ -170,12 +203,12 @@ def resume_run(
             if directory.is_finished(config):  # perhaps by another process, before it let go of the lock
                 drop(directory.checkpoint_file)
             else:
-                run = _resumed(run, quiet, log)
+                run = _resumed(run, quiet, log, callback)
     refuse_diverged([Member(config, directory)])
     return run
 
 
-def _resumed(run: Run, quiet: bool, log: tuple[str, ...]) -> Run:
+def _resumed(run: Run, quiet: bool, log: tuple[str, ...], callback: Callback | None) -> Run:
     """Train on a run that this process holds."""
     _say_damaged(run)
     [run] = with_known_scales([run], quiet)  # it may have been stopped before it had any
@@ -183,7 +216,7 @@ def _resumed(run: Run, quiet: bool, log: tuple[str, ...]) -> Run:
     if run.directory.load_config() != run.config:
         remove(run.directory.checksums_file)  # the files are about to change
         write_text(run.directory.config_file, run.config.to_json())
-    train_session(_alone(run, programs, quiet, log))
+    train_session(_alone(run, programs, quiet, log, callback))
     return run
 
 
@@ -294,17 +327,30 @@ def load_run(
     return with_stored_scales(Run(directory, config, make_run_env(config, env_id)))
 
 
+def as_run(given: Run | str | Path) -> Run:
+    """Return the run itself, or the one in that directory; errors as `load_run`."""
+    return given if isinstance(given, Run) else load_run(given)
+
+
+def as_runs(given: Run | str | Path | Sequence[Run | str | Path]) -> list[Run]:
+    """Return one run or several as a list; errors as `load_run`."""
+    one = isinstance(given, Run | str | Path)
+    return [as_run(given)] if one else [as_run(run) for run in given]  # pyright: ignore[reportArgumentType]
+
+
 def _say_damaged(run: Run) -> None:
     """Say it where a run is trained again because its weights cannot be used."""
     if damaged := run.directory.damaged_weights(run.config):
         warn(f"{damaged} They are trained again.")
 
 
-def _alone(run: Run, programs: Train, quiet: bool, log: tuple[str, ...]) -> Session:
+def _alone(run: Run, programs: Train, quiet: bool, log: tuple[str, ...], callback: Callback | None) -> Session:
     """A session of one run, which keeps its own checkpoint."""
     member = Member(run.config, run.directory)
-    resume_hint = f"drigm train --resume {run.path}"
-    return Session([member], run.env, programs, run.directory.checkpoint_file, resume_hint, quiet, log)
+    resume_hint = f"drigm train --resume {shlex.quote(str(run.path))}"
+    about = f"environment {run.config.env}; run directory {run.path}"
+    notes = () if quiet else (about, str(estimate(run.config, run.env)), *remarks(run.config, run.env))
+    return Session([member], run.env, programs, run.directory.checkpoint_file, resume_hint, quiet, log, notes, callback)
 
 
 def _together_file(runs: Sequence[Run], folder: Path) -> Path:

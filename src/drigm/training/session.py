@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +19,29 @@ class Member(NamedTuple):
     directory: RunDirectory
 
 
+class Reached(NamedTuple):
+    """How far a training is, as a callback is told after every row of metrics (about a hundred in a run).
+
+    Attributes:
+        step: environment steps of every seed that are done.
+        steps: those of the whole run.
+        metrics: of each seed the row that was written, by the columns of ``metrics/seed_K.csv``; diverged seeds are
+            left out.
+    """
+
+    step: int
+    steps: int
+    metrics: Mapping[int, Mapping[str, float]]
+
+
+Callback = Callable[[Reached], object]
+"""False, or `StopTraining` raised, ends the training: the run has finished with the steps that it has."""
+
+
+class StopTraining(Exception):  # noqa: N818 (no error: a callback's wish)
+    """Raised by a callback to end the training as if it had returned False."""
+
+
 class Session(NamedTuple):
     """Runs that one compiled program trains.
 
@@ -30,6 +53,8 @@ class Session(NamedTuple):
         resume_hint: how a user continues when it is stopped.
         quiet: show no progress.
         log: loggers besides the CSV.
+        notes: what the display says first.
+        callback: is told after every row of metrics, and may end the training.
     """
 
     members: Sequence[Member]
@@ -39,6 +64,8 @@ class Session(NamedTuple):
     resume_hint: str
     quiet: bool = False
     log: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    callback: Callback | None = None
 
     @property
     def config(self) -> TrainConfig:

@@ -26,14 +26,15 @@ from drigm.core.config import TrainConfig, validate
 from drigm.core.errors import check, choose
 from drigm.core.plugins import load_plugins
 from drigm.core.presets import PRESETS, with_preset
+from drigm.core.strengths import parse_grid
 from drigm.envs import KINDS, SUBPROCESS_KINDS, make_env
 from drigm.envs.api import Environment
 from drigm.envs.imported import give
 from drigm.envs.persistent import check_ranges, parse_ranges, with_context
-from drigm.envs.perturbations import parse_grid
 from drigm.envs.shifts import SOURCES
 from drigm.envs.subprocess.source import located
 from drigm.runtime.devices import memory_bytes
+from drigm.training.estimate import replay_bytes
 
 
 def named_object(record: Any) -> tuple[str, str]:
@@ -84,6 +85,9 @@ def resolve(config: TrainConfig) -> tuple[TrainConfig, Environment]:
         config = config.replace(env_python=os.path.abspath(python))
     named = {name: located(getattr(config, name)) for name in ("factorization", "uncertainty")}
     config = config.replace(env=located(config.env, config.env_python), **named)
+    first = config.first_update * config.num_envs
+    told = f"above {first:,}, where the first update is (learning_starts, num_envs, window): nothing would be learnt"
+    check(config.updates_in_all > 0, "steps", config.steps, told)
     return config, make_run_env(config, config.env)
 
 
@@ -168,10 +172,7 @@ def _check_method(config: TrainConfig) -> None:
 
 def check_replay(configs: Sequence[TrainConfig], env: Environment) -> None:
     """Raise `UserError` if the replay of all seeds of ``configs`` is larger than this machine's memory."""
-    spec, config = env.spec, configs[0]
-    n = spec.num_agents
-    step = 4 * (n * spec.obs_size + spec.state_size + n + 1) + n * spec.num_actions * spec.masks_actions + 3
-    needed, there = step * config.replay_size * sum(c.seeds for c in configs), memory_bytes()
+    config, needed, there = configs[0], replay_bytes(configs, env.spec), memory_bytes()
     told = (
         f"that takes {needed / 2**30:,.1f} GiB for all seeds, and this machine has {there / 2**30:,.1f} GiB of memory"
     )

@@ -29,6 +29,7 @@ from drigm.algorithms.learner import Learner, LearnerState, make_learner
 from drigm.core.config import TrainConfig
 from drigm.core.errors import UserError, check
 from drigm.core.metrics import Metrics
+from drigm.core.strengths import parse_strengths
 from drigm.core.types import Array, StoredStep
 from drigm.envs import perturbations
 from drigm.envs.api import Environment
@@ -37,7 +38,7 @@ from drigm.envs.subprocess.vector import SubprocessSteps, SubprocessVector
 from drigm.runtime.sharding import over_shards, shard_mesh, sharding_of
 from drigm.training import subprocess_resume
 from drigm.training.programs import StoppedError, Train, compiled_start, initial_state
-from drigm.training.tick import ChunkSums, RunState, first_update, learn, nothing_learnt, row_ticks
+from drigm.training.tick import ChunkSums, RunState, learn, nothing_learnt, row_ticks
 
 BLOCK = 64  # rows at most that wait for the learning thread
 ACTING, SAMPLING = 0, 1  # what keys of a run are drawn for
@@ -52,7 +53,7 @@ def make_subprocess_train(config: TrainConfig, env: Environment) -> Train:
     learner = make_learner(config, env.spec)
     baseline = learner.method.baseline
     check(not baseline.needs_sources, "baseline", baseline.name, "it needs source worlds")
-    env, strengths = perturbations.split(env, perturbations.parse_strengths(config.perturb))
+    env, strengths = perturbations.split(env, parse_strengths(config.perturb))
     if config.worlds:
         env = in_subprocess_worlds(env, parse_ranges(config.worlds), config.world_count)
     envs = config.num_envs // config.shards
@@ -241,7 +242,7 @@ class SubprocessRun:
         on_time = self.tick % self.config.update_every == 0
         self.tick += 1
         if on_time:
-            self._hand_over(due=self.tick >= first_update(self.config))
+            self._hand_over(due=self.tick >= self.config.first_update)
             self.team = self.latest  # not those that are learnt from now on
         elif self.tick - self.stored == self.programs.rows:
             self._hand_over(due=False)

@@ -76,11 +76,6 @@ def row_ticks(config: TrainConfig) -> int:
     return max(1, config.ticks // ROWS)
 
 
-def first_update(config: TrainConfig) -> int:
-    """The number of rows after which learning starts."""
-    return max(-(-config.learning_starts // config.num_envs), config.window + 1)
-
-
 def nothing_learnt() -> tuple[Metrics, Array]:
     """The metrics and number of updates of a tick without one."""
     return no_metrics(), jnp.float32(0.0)
@@ -158,7 +153,7 @@ def _tick(
     def update() -> tuple[LearnerState, Metrics, Array]:
         return learn(learner, state.learner, ring, decision.sample_key, tick, state.robustness, place)
 
-    due = (tick + 1 >= first_update(config)) & (tick % config.update_every == 0)
+    due = (tick + 1 >= config.first_update) & (tick % config.update_every == 0)
     learnt, metrics, updates = jax.lax.cond(due, update, lambda: (state.learner, *nothing_learnt()))
     state = state._replace(learner=learnt, rollout=carry, ring=ring, key=key, worlds=worlds)
     return state, ChunkSums(episodes, metrics, updates)

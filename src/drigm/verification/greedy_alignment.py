@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from importlib.metadata import version
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -11,16 +12,18 @@ import jax.numpy as jnp
 import numpy as np
 
 from drigm.agents import rollout
-from drigm.agents.recurrent import RecurrentAgents
+from drigm.agents.recurrent import Memory, RecurrentAgents
+from drigm.agents.subprocess_acting import Perturber
+from drigm.agents.subprocess_episodes import episode_seeds, play
 from drigm.algorithms.factorizations import Factorization, Team, factorization_called
 from drigm.algorithms.windows import of_the_living
-from drigm.core.errors import UserError, check
-from drigm.core.types import Array, PyTree, standardise
+from drigm.core.errors import UserError
+from drigm.core.types import Array, PyTree, StoredStep, join_trees, map_tree, standardise
+from drigm.envs import episodes
 from drigm.envs.api import Environment
-from drigm.envs.episodes import play
 from drigm.runtime.devices import use_cores
 from drigm.storage.results import load_result, store_result
-from drigm.training.runs import Run
+from drigm.training.runs import Run, as_run
 
 EXHAUSTIVE = 4096  # joint actions up to which all are compared
 STARTS, SWEEPS = 4, 4  # beyond that: coordinate ascents, from the greedy joint action and from random ones
@@ -64,30 +67,31 @@ class Alignment(NamedTuple):
         )
 
 
-def verify_run(run: Run) -> Alignment:
+def verify_run(run: Run | str | Path) -> Alignment:
     """Return how often the decentralised greedy actions of ``run`` equal the argmax of its own joint value.
 
     All joint actions are compared where there are at most `EXHAUSTIVE`, else a coordinate search looks for a better
     one: from the greedy joint action and from random ones each agent in turn takes its best reply.
     """
     use_cores()
-    check(
-        run.env.subprocess is None,
-        "run",
-        str(run.path),
-        "its environment lives in another process; verify needs one in JAX",
-    )
+    run = as_run(run)
     env, factorization = run.env, factorization_called(run.config.factorization)
     weights = run.weights()
 
-    def one(agents: RecurrentAgents, mixer: PyTree, key: Array) -> tuple[Array, Array]:
-        points = _points(env, agents, key)
+    def gaps_at(agents: RecurrentAgents, mixer: PyTree, key: Array, points: Point) -> tuple[Array, Array]:
         keys = jax.random.split(key, POINTS)
         gaps = jax.lax.map(lambda x: _gap(factorization, agents, mixer, env, *x), (points, keys))
         return gaps, points.inside
 
+    def one(agents: RecurrentAgents, mixer: PyTree, key: Array) -> tuple[Array, Array]:
+        return gaps_at(agents, mixer, key, _points(env, agents, key))
+
     keys = jax.random.split(jax.random.key(0), len(run.seeds))
-    gaps, inside = jax.jit(jax.vmap(one))(weights.agents, weights.mixer, keys)
+    if env.subprocess is None:
+        gaps, inside = jax.jit(jax.vmap(one))(weights.agents, weights.mixer, keys)
+    else:
+        points = _subprocess_points(env, weights.agents, len(run.seeds))
+        gaps, inside = jax.jit(jax.vmap(gaps_at))(weights.agents, weights.mixer, keys, points)
     gaps, inside = np.asarray(gaps, np.float64), np.asarray(inside)
     if not np.all(np.isfinite(gaps[inside])):
         raise UserError(f"run: {str(run.path)!r} has weights whose joint values are not finite; train it again.")
@@ -108,9 +112,6 @@ def cached_alignment(run: Run) -> Alignment:
     """Return `verify_run`'s result, from ``scores/alignment.json`` in the run directory if it stands there already.
 
     What another version of drigm wrote, or is of other weights, is computed anew.
-
-    Raises:
-        UserError: the run's environment lives in another process.
     """
     file = run.path / "scores" / "alignment.json"
     key = {"version": version("drigm"), "weights": run.directory.weights_digest(run.config)}
@@ -136,22 +137,62 @@ def _points(env: Environment, agents: RecurrentAgents, key: Array) -> Point:
         world = env._replace(params=env.episode(env.params, index))
         carry = rollout.start(world, agents, jax.random.fold_in(key, index), 1)
         keys = jax.random.split(jax.random.fold_in(key, 1000 + index), spec.episode_limit)
-        _, played = play(world, rollout.greedy(world, agents), carry, keys)
+        _, played = episodes.play(world, rollout.greedy(world, agents), carry, keys)
         now = jax.tree.map(lambda x: x[:, 0], played.before)
         state = standardise(now.state, spec.state_offset, spec.state_scale)
         alive = now.alive if spec.agents_die else None
         return Point(played.noted, state, now.avail_actions, played.inside[:, 0], alive)
 
-    episodes = max(EPISODES, -(-POINTS // spec.episode_limit))
-    points = jax.lax.map(episode, jnp.arange(episodes, dtype=jnp.int32))
+    count = max(EPISODES, -(-POINTS // spec.episode_limit))
+    points = jax.lax.map(episode, jnp.arange(count, dtype=jnp.int32))
     points = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), points)
     # Those inside an episode first, in order; then evenly spread over them.
     order = jnp.argsort(~points.inside, stable=True)
-    count = jnp.sum(points.inside.astype(jnp.int32))
-    chosen = order[
-        jnp.minimum(jnp.arange(POINTS) * jnp.maximum(count, POINTS) // POINTS, episodes * spec.episode_limit - 1)
-    ]
+    most, count = len(order), jnp.sum(points.inside.astype(jnp.int32))
+    chosen = order[jnp.minimum(jnp.arange(POINTS) * jnp.maximum(count, POINTS) // POINTS, most - 1)]
     return jax.tree.map(lambda x: x[chosen], points)
+
+
+class _Recorder:
+    """Agents as a policy of one environment in another process, that notes every joint history."""
+
+    def __init__(self, env: Environment, agents: RecurrentAgents) -> None:
+        self.spec, self.agents, self.points = env.spec, agents, list[Point]()
+        self.step = jax.jit(rollout.perceive)
+
+    def initial_memory(self, batch: int) -> Memory:
+        return self.agents.initial_memory(batch)
+
+    def act(self, memory: Memory, row: StoredStep) -> tuple[Memory, np.ndarray]:
+        spec, now = self.spec, map_tree(lambda x: np.asarray(x)[0], row)
+        memory, features, action = self.step(self.agents, memory, now)
+        state = np.asarray(standardise(now.state[0], spec.state_offset, spec.state_scale))
+        avail = now.avail_actions
+        avail = np.ones((spec.num_agents, spec.num_actions), bool) if avail is None else np.asarray(avail[0])
+        alive = None if now.alive is None else np.asarray(now.alive[0])
+        self.points.append(Point(np.asarray(features)[0], state, avail, np.bool_(True), alive))  # type: ignore[arg-type]
+        return memory, np.asarray(action)[None]
+
+
+def _subprocess_points(env: Environment, agents: RecurrentAgents, seeds: int) -> Point:
+    """Return what `_points` does for every seed of ``agents``, [K, P, ...]: the evaluation's first episodes."""
+    assert env.subprocess is not None
+    played = list(itertools.islice(episode_seeds(env), EPISODES))
+    perturber, found = Perturber(env.spec), list[Point]()
+    vector = env.subprocess.open(played[:1])
+    try:
+        for k in range(seeds):
+            recorder = _Recorder(env, map_tree(lambda x: x[k], agents))  # noqa: B023 (at once)
+            for seed in played:
+                play(env, vector, perturber, recorder, {}, [seed])
+            count = len(recorder.points)
+            chosen = [recorder.points[i * max(count, POINTS) // POINTS] for i in range(min(count, POINTS))]
+            empty = chosen[0]._replace(inside=np.bool_(False))  # type: ignore[arg-type]
+            chosen += [empty] * (POINTS - len(chosen))
+            found.append(join_trees(np.stack, chosen))
+    finally:
+        vector.close()
+    return join_trees(np.stack, found)
 
 
 def _gap(

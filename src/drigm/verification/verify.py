@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple, overload
 
 from drigm.runtime.progress import Progress
 from drigm.storage.results import to_json
+from drigm.training.runs import Run, as_runs
 from drigm.verification.exact import (
     AgentWiseReport,
     Counterexample,
@@ -20,6 +22,7 @@ from drigm.verification.exact import (
     solve_counterexample,
     solve_static,
 )
+from drigm.verification.greedy_alignment import Alignment, verify_run
 from drigm.verification.learned_vs_exact import Agreement, learned_agreement
 
 HORIZON = 4  # steps of the problem with two persistent worlds
@@ -66,15 +69,34 @@ class Verification(NamedTuple):
         return "\n".join([*lines, "Everything holds." if self.holds else "NOT everything holds."])
 
 
-def verify(*, quiet: bool = False, learned: Sequence[str] = LEARNED, **theorem: Any) -> Verification:
-    """Return the outcome of all five checks; takes about a minute.
+@overload
+def verify(
+    run: None = None, *, quiet: bool = False, learned: Sequence[str] = LEARNED, **theorem: Any
+) -> Verification: ...
+@overload
+def verify(run: Run | str | Path, *, quiet: bool = False) -> Alignment: ...
+@overload
+def verify(run: Sequence[Run | str | Path], *, quiet: bool = False) -> list[Alignment]: ...
+def verify(
+    run: Run | str | Path | Sequence[Run | str | Path] | None = None,
+    *,
+    quiet: bool = False,
+    learned: Sequence[str] = LEARNED,
+    **theorem: Any,
+) -> Verification | Alignment | list[Alignment]:
+    """Return the outcome of all five checks of the theory, which takes about a minute; or the alignment of a run.
 
     Args:
+        run: a finished run or its directory, or several: how often greedy agents are the greedy team
+            (`drigm.verification.greedy_alignment.verify_run`), instead of the theory.
         quiet: show no progress.
         learned: the factorizations that are trained on a problem solved exactly.
         theorem: passed on to `drigm.verification.exact.check_theorem`, such as ``problems=2000``.
     """
-    with Progress("verify", 2 + len(learned), quiet=quiet) as progress:
+    if run is not None:
+        found = [verify_run(one) for one in as_runs(run)]
+        return found[0] if isinstance(run, Run | str | Path) else found
+    with Progress("verify", 2 + len(learned), quiet=quiet, unit="parts") as progress:
         progress.note("counterexample")
         example = solve_counterexample()
         progress.update(1)

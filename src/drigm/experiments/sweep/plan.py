@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 from drigm.core.config import FIELDS, TrainConfig, essential, from_dict
 from drigm.core.errors import UserError
 from drigm.core.json_files import read_object
-from drigm.envs.perturbations import parse_grid
+from drigm.core.strengths import parse_grid
 from drigm.evaluation.cache import stored_evaluation
 from drigm.evaluation.scores import Evaluation
 from drigm.experiments.sweep.spec import Scoring, Sweep

@@ -77,5 +77,14 @@ def _write(swept: Swept) -> None:
     for name, scores in swept.scores.items():
         given = [getattr(swept.points[name], setting) for setting in settings]
         for s in scores:
-            rows.append([name, *given, s.name, repr(s.mean), repr(s.se), " ".join(map(repr, s.per_seed))])
+            rows.append(
+                [
+                    name,
+                    *given,
+                    s.name,
+                    repr(s.mean),
+                    "" if math.isnan(s.se) else repr(s.se),
+                    " ".join(map(repr, s.per_seed)),
+                ]
+            )
     write_csv(swept.path / "scores.csv", rows)

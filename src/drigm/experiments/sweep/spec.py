@@ -34,8 +34,9 @@ from typing import Any, NamedTuple
 from drigm.agents.pi import loop_of
 from drigm.core.config import TrainConfig, checked, refuse_unknown
 from drigm.core.errors import UserError, as_path, check, choose, one_line, shown
+from drigm.core.strengths import parse_grid
 from drigm.envs.api import Environment
-from drigm.envs.perturbations import check_strength, parse_grid
+from drigm.envs.perturbations import check_strength
 from drigm.envs.shifts import default_suite, suite_names
 from drigm.evaluation.evaluate import trim_gain
 from drigm.runtime.devices import use_cores

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from drigm.core.errors import UserError
-from drigm.envs.perturbations import parse_grid
+from drigm.core.strengths import parse_grid
 from drigm.evaluation.cache import cached_evaluations
 from drigm.experiments.sweep.plan import load_plan
 from drigm.runtime.devices import cache_compilations, own_folder

@@ -78,7 +78,7 @@ def battles_of(study: Study) -> list[Battle]:
     """Return the battles that the section shows, of each method's median seed."""
     found = []
     play = player(study.env)
-    with Progress("battles", len(study.methods)) as progress:
+    with Progress("battles", len(study.methods), unit="methods") as progress:
         for done, method in enumerate(study.methods, 1):
             run, place = method.median_seed
             traces = play(jax.tree.map(lambda x, k=place: x[k], run.weights().agents))

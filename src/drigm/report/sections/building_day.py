@@ -82,7 +82,7 @@ def day_html(data: dict[str, Any], suffix: str = "", note: Html = TWO_POLICIES) 
 
 def lived_days(study: Study) -> list[Day]:
     """Return the coldest protocol day of the worst world and the hottest of the nominal one, under every policy."""
-    with Progress("days of the building", 2 * (len(study.methods) + 3)) as progress:
+    with Progress("days of the building", 2 * (len(study.methods) + 3), unit="days") as progress:
         done = 0
 
         def count() -> None:

@@ -69,7 +69,7 @@ def alignment_section(studies: Sequence[Study]) -> Section:
     """Return, for every run, how often the agents' own greedy actions are the team's."""
     runs = [(method, run) for study in studies for method in study.methods for run in method.runs]
     rows = []
-    with Progress("alignment", len(runs)) as progress:
+    with Progress("alignment", len(runs), unit="runs") as progress:
         for done, (method, run) in enumerate(runs, 1):
             rows.append(_alignment_row(method, run))
             progress.update(done)

@@ -92,7 +92,7 @@ def lived_worlds(study: Study) -> list[World]:
     tried = [Shift("the nominal world", study.env.params)]
     tried += [found[worst]] if worst in found and worst != study.nominal else []
     years: list[list[Year]] = [[] for _ in tried]
-    with Progress("a year of the supply chain", len(study.methods) + len(BESIDE)) as progress:
+    with Progress("a year of the supply chain", len(study.methods) + len(BESIDE), unit="players") as progress:
         for done, (label, play, policies) in enumerate(_policies(study, tried), 1):
             for lived, world, policy in zip(years, tried, policies, strict=True):
                 lived.append(_year(study.env, label, *play(policy, world.params)))

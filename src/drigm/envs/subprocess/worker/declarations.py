@@ -123,6 +123,27 @@ def parameters_of(env: Any, options: dict[str, float]) -> Said:
     return Said(found)
 
 
+def suites_of(env: Any) -> Said:
+    """Return {suite: {world: {name: strength}}} of the attribute ``suites`` of ``env``, {} where it has none.
+
+    Strengths are those of its parameters and of drigm's perturbations: ``{"weather": {"dry": {"leak": 0.0}}}``.
+    """
+    _, value = _read(env, ("suites",))
+    if value is None or callable(value):
+        return Said({})
+    odd = f"its suites are {_shown(value)}, not numbers of each parameter, by name, of each world, of each suite"
+    try:
+        found = {
+            str(suite): {str(world): {str(k): _number(x) for k, x in told.items()} for world, told in worlds.items()}
+            for suite, worlds in value.items()
+        }
+    except (TypeError, AttributeError):
+        return Said({}, odd)
+    numbers = [x for worlds in found.values() for told in worlds.values() for x in told.values()]
+    whole = all(found.values()) and all(x is not None and np.isfinite(x) for x in numbers)
+    return Said(found) if whole else Said({}, odd)
+
+
 def _parameter(told: dict[str, Any]) -> list[Any]:
     """Return [about, values, lowest]; raises `ValueError` where something is no number."""
     values, lowest = [_number(x) for x in told["values"]], told.get("lowest")

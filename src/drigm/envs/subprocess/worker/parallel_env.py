@@ -23,6 +23,7 @@ from .declarations import (
     regulated_of,
     reward_range_of,
     state_bounds_of,
+    suites_of,
 )
 from .errors import EnvError, describe
 from .steps import Facts, SubprocessStep
@@ -59,10 +60,15 @@ class ParallelAdapter:
         state, state_oddity = self._state_bounds(bounds)
         stands_in = "" if self.has_state else "it has no state(): all agents' observations together stand in for it"
         odd = {"limit": limit.odd, "reward_range": reward_range_of(self.env).odd, "state_space": state_oddity}
-        parameters = parameters_of(self.env, self.options)
+        parameters, suites = parameters_of(self.env, self.options), suites_of(self.env)
         sizes = [rules.obs_sizes[agent] for agent in rules.agents]
         described = described_of(self.env, rules.agents, sizes, self.actions)
-        odd |= {"regulated": regulated.odd, "parameters": parameters.odd, "described": described.odd}
+        odd |= {
+            "regulated": regulated.odd,
+            "parameters": parameters.odd,
+            "suites": suites.odd,
+            "described": described.odd,
+        }
         self.odd = {name: sentence for name, sentence in odd.items() if sentence}
         notes = (stands_in, *(f"{sentence}: it counts as unknown" for sentence in self.odd.values()))
         return Facts(
@@ -85,6 +91,7 @@ class ParallelAdapter:
             notes=[note for note in notes if note],
             regulated=regulated.value,
             parameters=parameters.value,
+            suites=suites.value,
             own_actions=[rules.actions[agent] for agent in rules.agents],
             first_actions=[rules.first_action[agent] for agent in rules.agents],
             described=described.value,

@@ -32,6 +32,7 @@ class Facts(NamedTuple):
     notes: list[str]  # what a user should know: fallbacks that were taken
     regulated: list[Any] | None = None  # [index of a reading, its setpoint for each agent, what each action stands for]
     parameters: Sequence[list[Any]] = ()  # [name, about, values to try, every value is above] of what can be varied
+    suites: dict[str, Any] | None = None  # of worlds by name, each the strengths of parameters by name
     own_actions: list[int] | None = None  # how many of the actions each agent has; None: all
     first_actions: list[int] | None = None  # what the environment calls each agent's action 0; None: 0
     described: dict[str, Any] | None = None  # names and units, see `declarations.described_of`

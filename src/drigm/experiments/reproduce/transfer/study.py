@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from drigm.agents.pi import TRIM
 from drigm.core.config import TrainConfig
+from drigm.core.defaults import TRIM
 from drigm.core.errors import choose
 from drigm.core.presets import ADAPTING
 from drigm.envs import make_env
