@@ -103,7 +103,8 @@ def _dry_run(config: TrainConfig, path: Path | None) -> int:
         for name in names:
             print(f"{name} = {json.dumps(getattr(config, name))}")
     cost = estimate(config, env)
-    print(f"# {config.seeds} seeds, {cost.updates:,} updates of each; {cost}")
+    seeds = f"{config.seeds} seed{'s' if config.seeds > 1 else ''}"
+    print(f"# {seeds}, {cost.updates:,} updates of each; {cost}")
     for note in (*env.notes, *remarks(config, env)):
         print(f"# {note}")
     return 0
