@@ -150,12 +150,16 @@ def _compared(network: Network, contract: dict[str, Any], seen: list[Slice], for
 
 def _refuse(name: str, runtime: str, total: Compared) -> None:
     """Raise `UserError` unless an agent passes."""
-    told = f"at {total.flagged} of {total.steps} steps it finds fault with the simulator's readings, or its own values"
-    check(total.flagged == 0, "export", name, told)
-    told = f"{total.differing} of its {total.steps} decisions in {runtime} are not those of the trainer's agent"
-    check(total.differing == 0, "export", name, told)
-    told = f"its values in {runtime} are not finite, or differ from the trainer's by {total.largest_q_difference:.3g}"
-    check(np.isfinite(total.largest_q_difference), "export", name, told)
+    message = (
+        f"at {total.flagged} of {total.steps} steps it finds fault with the simulator's readings, or its own values"
+    )
+    check(total.flagged == 0, "export", name, message)
+    message = f"{total.differing} of its {total.steps} decisions in {runtime} are not those of the trainer's agent"
+    check(total.differing == 0, "export", name, message)
+    message = (
+        f"its values in {runtime} are not finite, or differ from the trainer's by {total.largest_q_difference:.3g}"
+    )
+    check(np.isfinite(total.largest_q_difference), "export", name, message)
 
 
 def _quiet_agent(network: Network | OnnxNetwork, contract: dict[str, Any]) -> Agent:

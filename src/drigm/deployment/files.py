@@ -133,8 +133,8 @@ def read_network(file: Path, contract: Mapping[str, Any]) -> Network | OnnxNetwo
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
             return unpacked(arrays)
     except ImportError:
-        told = "needs ONNX Runtime, which is missing; pip install onnxruntime, or export with --format npz"
-        raise LoadError(f"{weights}: {told}.") from None
+        message = "needs ONNX Runtime, which is missing; pip install onnxruntime, or export with --format npz"
+        raise LoadError(f"{weights}: {message}.") from None
     except (ValueError, KeyError, TypeError, OSError, zipfile.BadZipFile) as error:
         raise LoadError(f"{weights}: cannot be read ({' '.join(str(error).split())[:200]}).") from None
 

@@ -25,8 +25,8 @@ def contracts_in(path: Path) -> list[dict[str, Any]]:
         raise UserError(str(error)) from None
     for file, contract in found:
         network = file.with_name(contract["network"]["file"])
-        told = "it is damaged, or not the file that the contract was written for"
-        check(file_digest(network) == contract["network"]["sha256"], "network", str(network), told)
+        message = "it is damaged, or not the file that the contract was written for"
+        check(file_digest(network) == contract["network"]["sha256"], "network", str(network), message)
     return [contract for _, contract in found]
 
 

@@ -69,13 +69,13 @@ def seats(spec: EnvSpec, contracts: Mapping[str, Mapping[str, Any]]) -> list[Sea
     """
     found = list[Seat]()
     for n, name in enumerate(spec.agents):
-        told = f"the team has no agent called {name} (it has {', '.join(list(contracts)[:8])})"
-        check(name in contracts, "env", spec.name, told)
+        message = f"the team has no agent called {name} (it has {', '.join(list(contracts)[:8])})"
+        check(name in contracts, "env", spec.name, message)
         contract, readings, actions = contracts[name], own_readings(spec, n), own_actions(spec, n)
         counts = len(contract["readings"]), contract["actions"]["count"]
-        told = "the team's {} has {} readings and {} actions, its own {} and {}"
+        message = "the team's {} has {} readings and {} actions, its own {} and {}"
         same = counts == (len(readings), actions)
-        check(same, "env", spec.name, told.format(name, *counts, len(readings), actions))
+        check(same, "env", spec.name, message.format(name, *counts, len(readings), actions))
         found.append(Seat(name, readings, actions, contract["actions"]["first"]))
     return found
 

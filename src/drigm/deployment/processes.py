@@ -74,8 +74,8 @@ class AgentProcess:
         try:
             self.ready = self.receive(START_SECONDS) or {}
             if "ready" not in self.ready:
-                told = self.ready.get("fault") or f"its process does not start{self._last_words()}."
-                raise UserError(f"agent {file.stem}: {told}")
+                message = self.ready.get("fault") or f"its process does not start{self._last_words()}."
+                raise UserError(f"agent {file.stem}: {message}")
         except BaseException:
             close_all([self])
             raise

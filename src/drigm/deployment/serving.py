@@ -57,10 +57,10 @@ def serve(
             while not until():
                 time.sleep(LOOK_SECONDS)
                 for name in [name for name, one in processes.items() if not one.alive]:
-                    told = f"agent {name}: its process died {time.monotonic() - begun[name]:.0f} s after it began"
+                    message = f"agent {name}: its process died {time.monotonic() - begun[name]:.0f} s after it began"
                     if time.monotonic() - begun[name] < SHORTEST_LIFE:
-                        raise UserError(f"{told}, too soon to start it again.")
-                    warn(f"{told}; a new one begins, with cleared memory.")
+                        raise UserError(f"{message}, too soon to start it again.")
+                    warn(f"{message}; a new one begins, with cleared memory.")
                     close_all([processes.pop(name)])
                     processes[name] = AgentProcess(files.paths[name], ("--serve", host, str(ports[name])))
                     begun[name] = time.monotonic()
