@@ -12,6 +12,7 @@ from drigm.algorithms.factorizations import FACTORIZATIONS
 from drigm.algorithms.optimizer import OPTIMIZERS
 from drigm.algorithms.uncertainty import SETS
 from drigm.cli import main as cli
+from drigm.cli import train as train_command
 from drigm.core.config import FIELDS, TrainConfig, validate
 from drigm.core.presets import PAPER_RHO, PRESETS
 from drigm.envs.toy.probe import RULES
@@ -125,7 +126,7 @@ def asked(monkeypatch):
         def stop(config, path, *, quiet, log):
             raise AskedError(config, path)
 
-        monkeypatch.setattr(cli.train, "train_run", stop)
+        monkeypatch.setattr(train_command, "train_run", stop)
         with pytest.raises(AskedError) as asked:
             cli.main(["train", *arguments])
         return asked.value.args
@@ -302,7 +303,7 @@ def test_interrupted(monkeypatch, out, capsys):
     def interrupted(config, path, *, quiet, log):
         raise KeyboardInterrupt(f"stopped; continue with drigm train --resume {path}")
 
-    monkeypatch.setattr(cli.train, "train_run", interrupted)
+    monkeypatch.setattr(train_command, "train_run", interrupted)
     assert run("train", "--out", out) == 130
     assert capsys.readouterr().err == f"drigm: stopped; continue with drigm train --resume {out}\n"
 

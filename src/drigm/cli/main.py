@@ -7,42 +7,27 @@ import contextlib
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from importlib import import_module
 from typing import NoReturn
 
-import jax
-
-from drigm.cli import (
-    check_env,
-    controllers,
-    deploy,
-    evaluate,
-    export,
-    inspect,
-    report,
-    reproduce,
-    sweep,
-    train,
-    verify,
-)
-from drigm.cli import list as listing
 from drigm.core.errors import UserError, one_line
 from drigm.runtime import interrupts
 
 TOO_LARGE = "memory: there is not enough of it; give a smaller replay_size, num_envs, batch or seeds."
-COMMANDS = (  # in the order of `drigm --help`
-    train,
-    evaluate,
-    controllers,
-    export,
-    inspect,
-    deploy,
-    verify,
-    reproduce,
-    report,
-    check_env,
-    sweep,
-    listing,
+COMMANDS = (  # in the order of `drigm --help`; each has a module of its name in this folder
+    "train",
+    "evaluate",
+    "controllers",
+    "export",
+    "inspect",
+    "deploy",
+    "verify",
+    "reproduce",
+    "report",
+    "check-env",
+    "sweep",
+    "list",
 )
 
 
@@ -61,7 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     for stream in (sys.stdout, sys.stderr):  # a path may hold what the terminal's encoding does not
         getattr(stream, "reconfigure", lambda **_: None)(errors="backslashreplace")
-    options = _parser().parse_args(_with_values(sys.argv[1:] if arguments is None else arguments))
+    given = _with_values(sys.argv[1:] if arguments is None else arguments)
+    options = _parser(given).parse_args(given)
     if arguments is None:
         interrupts.leave_in_time()
     try:
@@ -82,10 +68,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _failed(f"{what}{error.strerror or error}.")
     except MemoryError:
         return _failed(TOO_LARGE)
-    except jax.errors.JaxRuntimeError as error:
-        if "RESOURCE_EXHAUSTED" not in str(error) and "out of memory" not in str(error).lower():
+    except RuntimeError as error:
+        if not _of_memory(error):
             raise
         return _failed(TOO_LARGE)
+
+
+def _of_memory(error: RuntimeError) -> bool:
+    """Return whether JAX found no memory; `drigm inspect` and the like never import it."""
+    jax = sys.modules.get("jax")
+    if jax is None or not isinstance(error, jax.errors.JaxRuntimeError):
+        return False
+    return "RESOURCE_EXHAUSTED" in str(error) or "out of memory" in str(error).lower()
 
 
 def _failed(sentence: str) -> int:
@@ -110,11 +104,16 @@ def _with_values(arguments: Sequence[str]) -> list[str]:
     return joined
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(given: Sequence[str]) -> argparse.ArgumentParser:
+    """Return the parser of the command that is ``given``; of all commands where it is none, as in ``drigm --help``.
+
+    Most commands import JAX, which takes seconds: one that does not need it does not wait for the others'.
+    """
     parser = _Parser(
         prog="drigm", description="Train cooperating agents so that the team still works when the world differs."
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
-    for command in COMMANDS:
-        command.add(commands)
+    asked: Iterable[str] = given[:1] if given and given[0] in COMMANDS else COMMANDS
+    for command in asked:
+        import_module(f"drigm.cli.{command.replace('-', '_')}").add(commands)
     return parser
