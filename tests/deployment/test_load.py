@@ -1,5 +1,6 @@
 """Acting with a trained team: from runs and from exported files, one by one and in batches, without the trainer."""
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from drigm.agents import rollout
 from drigm.core.errors import UserError
 from drigm.deployment.contract import sealed
 from drigm.deployment.export import export
+from drigm.deployment.inspect import contracts_in, described
 from drigm.evaluation.subprocess_play import FIRST_SEED
 
 DATA = Path(__file__).parents[1] / "data"
@@ -121,6 +123,24 @@ def test_an_agent_that_is_not_there_has_missing_readings(run):
         assert {agent: one.fallback for agent, one in team.step(nothing).items()} == {"left": True, "right": True}
     assert not team.step({"left": [1.0, 0.0]})["left"].fallback
     assert [flag.kind for flag in team.flags["right"]] == ["missing", "fallback"]
+
+
+def test_masks_are_by_name_and_what_is_no_mapping_is_flagged(run):
+    """A mask that is not found must not turn into "everything is allowed"."""
+
+    class Left:
+        def __str__(self):
+            return "left"
+
+    readings = {"right": [1.0, 0.0]}
+    team = drigm.load_team(run)
+    for key in ("left", Left()):
+        for mask in ([True, False], [False, True]):
+            team.reset()
+            assert team.act({key: [1.0, 0.0], **readings}, {"left": mask})[key] == mask.index(True)
+    for odd in ([[True, False]] * 2, "none", 3):
+        found = team.step({"left": [1.0, 0.0], **readings}, odd)
+        assert [[flag.kind for flag in one.flags] for one in found.values()] == [["mask"]] * 2
 
 
 def test_strangers_are_left_out(run, caplog):
@@ -228,6 +248,12 @@ def resealed(folder, name, change):
         (lambda d: (d / "left.npz").unlink(), "cannot be read"),
         (lambda d: resealed(d, "left.json", lambda c: c.pop("readings")), "lacks something"),
         (lambda d: resealed(d, "left.json", lambda c: c["readings"].pop()), "its arrays are not those"),
+        (lambda d: resealed(d, "left.json", lambda c: c.pop("index")), "name and index"),
+        (lambda d: resealed(d, "left.json", lambda c: c.pop("leaves")), "lacks something"),
+        (lambda d: resealed(d, "left.json", lambda c: c["actions"].update(idle=9)), "idle action is 9"),
+        (lambda d: resealed(d, "left.json", lambda c: c["actions"].update(values=[0.5])), "other levels"),
+        (lambda d: resealed(d, "left.json", lambda c: c["network"].update(file="../left.npz")), "no file beside it"),
+        (lambda d: resealed(d, "left.json", lambda c: c["network"].update(file=7)), "no file beside it"),
         (lambda d: resealed(d, "left.json", lambda c: c["actions"].update(count=3)), "its arrays are not those"),
     ],
 )
@@ -237,3 +263,5 @@ def test_damaged_files_are_refused(exported, tmp_path, damage, said):
     folder = shutil.copytree(exported, tmp_path / "copy")
     damage(folder)
     assert said in refused(drigm.load_team, folder)
+    with contextlib.suppress(UserError):  # what it cannot show is one sentence there too
+        assert all(map(described, contracts_in(folder)))
