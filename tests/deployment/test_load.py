@@ -201,7 +201,7 @@ def test_what_cannot_be_loaded_is_said(run, exported, tmp_path):
     [
         ({"stale_steps": 1.5}, "stale_steps is a whole number"),
         ({"late_seconds": 0}, "late_seconds is a number above 0"),
-        ({"fallback": {"kind": "hope"}}, "idle, constant or pi"),
+        ({"fallback": {"kind": "hope"}}, "a mapping whose kind is idle, constant or pi"),
         ({"fallback": {"kind": "constant", "action": 2}}, "from 0 to 1"),
         ({"fallback": {"kind": "pi", "reading": 0, "setpoint": 0.0, "kp": 1.0, "ki": 0.0}}, "levels of one quantity"),
         ({"fallback": "pi"}, "nothing that a PI controller could hold"),
@@ -248,6 +248,8 @@ def resealed(folder, name, change):
         (lambda d: (d / "left.npz").unlink(), "cannot be read"),
         (lambda d: resealed(d, "left.json", lambda c: c.pop("readings")), "lacks something"),
         (lambda d: resealed(d, "left.json", lambda c: c["readings"].pop()), "its arrays are not those"),
+        (lambda d: (d / "old.json").write_text((d / "left.json").read_text()), "both of the agent 'left'"),
+        (lambda d: resealed(d, "left.json", lambda c: c["readings"][0].update(low=10**400)), "lacks something"),
         (lambda d: resealed(d, "left.json", lambda c: c.pop("index")), "name and index"),
         (lambda d: resealed(d, "left.json", lambda c: c.pop("leaves")), "lacks something"),
         (lambda d: resealed(d, "left.json", lambda c: c["actions"].update(idle=9)), "idle action is 9"),

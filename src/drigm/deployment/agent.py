@@ -335,7 +335,7 @@ def check_safety(safety: Mapping[str, Any], contract: Mapping[str, Any]) -> str:
     if late is not None and not (_is_number(late) and late > 0):
         return f"late_seconds is a number above 0, or null, not {late!r}"
     if not isinstance(fallback, Mapping) or fallback.get("kind") not in ("idle", "constant", "pi"):
-        return f"fallback has a kind: idle, constant or pi, not {fallback!r}"
+        return f"fallback is a mapping whose kind is idle, constant or pi, not {fallback!r}"
     numbers = range(actions["first"], actions["first"] + actions["count"])
     if fallback["kind"] == "constant" and (
         type(fallback.get("action")) is not int or fallback["action"] not in numbers

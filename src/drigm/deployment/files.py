@@ -70,7 +70,7 @@ def load_agent(
         found.try_out()
     except LoadError:
         raise
-    except (KeyError, TypeError, AttributeError, IndexError) as error:
+    except (KeyError, TypeError, AttributeError, IndexError, OverflowError) as error:
         raise LoadError(f"{path}: its contract lacks something, or has it in another form ({error!r:.80}).") from None
     except ValueError:
         raise LoadError(f"{path}: its arrays are not those of an agent with these readings and actions.") from None
@@ -88,7 +88,11 @@ def contracts(folder: Path) -> dict[str, Path]:
     found = [(contract["index"], contract["agent"], file) for file in files for contract in [read_contract(file)]]
     if not found:
         raise LoadError(f"{folder}: holds no exported agents; drigm export writes them.")
-    return {name: file for _, name, file in sorted(found)}
+    by_name = {name: file for _, name, file in sorted(found)}
+    for _, name, file in found:
+        if by_name[name] != file:  # whichever was taken, it might be the wrong one
+            raise LoadError(f"{folder}: {file.name} and {by_name[name].name} are both of the agent {name!r}.")
+    return by_name
 
 
 def read_contract(file: Path) -> dict[str, Any]:

@@ -37,7 +37,7 @@ def described(contract: Mapping[str, Any]) -> str:
     parts = (_head, _readings, _actions, _memory, _safety, _parity, _scores)
     try:
         return "\n\n".join(part(contract) for part in parts)
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
         told = f"lacks something, or has it in another form ({error!r:.80})"
         raise UserError(f"contract: that of {contract['agent']!r:.80} {told}.") from None
 
