@@ -9,6 +9,7 @@ from pathlib import Path
 from drigm.core.defaults import HOST, PORT
 from drigm.core.errors import UserError, check, warn
 from drigm.deployment.agent_files import agent_files
+from drigm.deployment.endpoint import is_loopback
 from drigm.deployment.processes import AgentProcess, close_all
 from drigm.training.runs import Run
 
@@ -45,6 +46,8 @@ def serve(
         check(agent in ("", *files.paths), "agent", agent, f"choose one of {', '.join(files.paths)}")
         names = [agent] if agent else list(files.paths)
         last = port + len(names) - 1
+        if host != "localhost" and not is_loopback(host):
+            warn(f"host: other machines may hear {host}, and there is no password; put a proxy with one in front.")
         check(port >= 0 and last <= 65535, "port", port, f"{len(names)} agents need ports up to 65535")
         ports = {name: 0 if port == 0 else port + i for i, name in enumerate(names)}
         processes, begun = dict[str, AgentProcess](), dict[str, float]()
