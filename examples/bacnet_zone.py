@@ -53,8 +53,8 @@ async def play(team, env, steps, port):
             )
             if seen.over:
                 break
+    finally:  # whatever has ended it, no command stays behind
         await asyncio.gather(*(agent.release() for agent in agents))
-    finally:
         for one in (*zones, *(agent.app for agent in agents)):
             one.close()
         world.close()

@@ -10,6 +10,7 @@ from deployed import CONFIGS, VDN, finished_run
 from small import PARALLEL_ENVS, assert_one_sentence
 
 from drigm.core.errors import UserError
+from drigm.core.types import Described
 from drigm.deployment import processes
 from drigm.deployment.agent_files import agent_files, write_agents
 from drigm.deployment.closed_loop import run_loop
@@ -194,6 +195,12 @@ def test_a_process_that_hangs_is_replaced(runs, tmp_path, capsys):
     assert "agent right" in capsys.readouterr().err
 
 
+def test_a_process_that_hangs_reads_no_long_request(team):
+    """A pipe holds 64 KiB: to write more must not wait for ever."""
+    os.kill(team.processes["left"].process.pid, signal.SIGSTOP)
+    assert not team.processes["left"].send({"do": "step", "readings": [0.5] * 50_000}, seconds=0.1)
+
+
 def test_what_dies_again_and_again_is_left_to_its_fallback(team, monkeypatch, capsys):
     monkeypatch.setattr(processes, "RESTARTS", 1)
     for steps in (1, 2, 3, 4):
@@ -351,6 +358,26 @@ def test_a_team_that_does_not_fit_is_refused(runs, tmp_path):
     stranger = run.env._replace(spec=run.env.spec._replace(agents=("left", "middle")))
     with pytest.raises(UserError, match="no agent called middle"):
         run_loop(run, stranger, tmp_path / "log.jsonl", quiet=True)
+
+
+def test_readings_or_levels_of_another_meaning_are_said(runs, capsys):
+    """Counts alone do not tell an environment whose readings stand in another order."""
+    run = runs("ordered")
+    contracts = {name: agent.contract for name, agent in load_team(run).agents.items()}
+    spec = run.env.spec
+    seats(spec, contracts)
+    assert capsys.readouterr().err == ""
+    names = tuple(f"reading {i}" for i in reversed(range(spec.obs_size)))
+    other = spec._replace(
+        described=Described(readings=(names,) * spec.num_agents), action_values=spec.action_values[::-1]
+    )
+    named = {
+        name: {**one, "readings": [{**reading, "name": f"it {i}"} for i, reading in enumerate(one["readings"])]}
+        for name, one in contracts.items()
+    }
+    seats(other, named)
+    said = capsys.readouterr().err
+    assert said.count("what its readings are") == said.count("which levels its actions are") == spec.num_agents
 
 
 def test_a_log_is_not_written_over(runs, tmp_path):

@@ -119,6 +119,8 @@ def test_bad_readings_are_flags_and_no_errors(client):
         ("GET", "/../contract", None, {}, 404, "is not there"),
         ("DELETE", "/act", None, {}, 405, "Unsupported method"),
         ("GET", "/health", None, {"Host": "evil.example"}, 403, "is not this machine"),
+        ("POST", "/reset", None, {"Origin": "https://evil.example"}, 403, "may not ask"),
+        ("POST", "/reset", None, {"Origin": "null"}, 403, "may not ask"),
     ],
 )
 def test_a_bad_request_is_one_sentence(client, method, path, body, headers, status, said):
@@ -129,6 +131,18 @@ def test_a_bad_request_is_one_sentence(client, method, path, body, headers, stat
     assert answer["error"].endswith(".")
     assert "\n" not in answer["error"]
     assert client.ask("GET", "/health")[1]["steps"] == 0  # the agent was not stepped
+
+
+def test_a_page_of_its_own_address_may_ask(client):
+    own = "{}:{}".format(*client.address)
+    assert client.ask("POST", "/reset", headers={"Host": own, "Origin": f"http://{own}"})[0] == 200
+
+
+def test_the_body_of_a_get_is_no_second_request(client):
+    """A proxy in front takes both for one."""
+    second = b"POST /reset HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n"
+    first = b"GET /health HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(second)
+    assert client.raw(first + second).count(b"HTTP/1.1 ") == 1
 
 
 def test_names_of_this_machine_are_answered(client):
@@ -267,9 +281,13 @@ class TestServing:
             with pytest.raises(OSError):  # nobody listens any more
                 socket.create_connection(self.at(url).address, timeout=1)
 
-    def test_one_agent_alone(self, run):
-        urls = self.served(run, lambda urls: None, agent="right")
+    def test_one_agent_alone(self, run, capfd):
+        """On standard error stands what its flags begin with, and on which addresses others hear it."""
+        urls = self.served(run, lambda urls: self.at(urls["right"]).act(readings=None), agent="right", host="0.0.0.0")
         assert list(urls) == ["right"]
+        err = capfd.readouterr().err
+        assert "other machines may hear 0.0.0.0" in err
+        assert "right, step 0: missing" in err
 
     def test_a_process_that_dies_begins_again(self, run, monkeypatch, capsys):
         from drigm.deployment import serving

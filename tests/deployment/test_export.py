@@ -191,6 +191,7 @@ def test_what_cannot_be_exported_is_said(tmp_path):
         ({"format": "pt"}, "npz, onnx"),
         ({"out": tmp_path / "full"}, "not empty"),
         ({"out": tmp_path / "full" / "file"}, "not empty"),
+        ({"out": ".."}, "name a folder"),
         ({"steps": 0}, "above 0"),
         ({"safety": {"hold_steps": -1}}, "hold_steps"),
     ):
@@ -201,7 +202,7 @@ def test_what_cannot_be_exported_is_said(tmp_path):
 
 
 def test_files_have_names_that_any_file_system_takes():
-    assert file_names(["CORE_ZN", "a/b", "a b", "A-B", "..", "", "é" * 3]) == [
+    assert file_names(["CORE_ZN", "a/b", "a b", "A-B", "..", "", "é" * 3, "config"]) == [
         "CORE_ZN",
         "a-b",
         "a-b-2",
@@ -209,6 +210,7 @@ def test_files_have_names_that_any_file_system_takes():
         "agent",
         "agent-2",
         "agent-3",
+        "config-2",  # a folder with config.json is a run
     ]
 
 

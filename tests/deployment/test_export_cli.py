@@ -1,11 +1,15 @@
 """drigm export and drigm inspect."""
 
 import json
+import shutil
+import subprocess
+import sys
 
 import pytest
 from deployed import CONFIGS, finished_run
 
 from drigm.cli.main import main
+from drigm.deployment.contract import sealed
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +77,21 @@ def test_inspect_shows_what_is_in_the_contract(exported, capsys):
 def test_inspect_as_json_is_the_contracts(exported, capsys):
     found = json.loads(told(capsys, "inspect", exported, "--json"))
     assert found == [json.loads((exported / f"{name}.json").read_text()) for name in ("left", "right")]
+
+
+def test_inspect_does_not_wait_for_jax(exported):
+    """Importing it, and what trains, takes seconds."""
+    inspects = f"import sys\nfrom drigm.cli.main import main\nassert main(['inspect', {str(exported)!r}]) == 0\n"
+    inspects += "assert not {'jax', 'scipy', 'drigm.training'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", inspects], check=True, stdout=subprocess.DEVNULL)
+
+
+@pytest.mark.parametrize("change", [{"team": None}, {"readings": [{}]}, {"parity": 3}, {"network": {"file": "/etc/x"}}])
+def test_inspect_refuses_what_it_cannot_show(change, exported, tmp_path, capsys):
+    folder = shutil.copytree(exported, tmp_path / "copy")
+    contract = json.loads((folder / "left.json").read_text())
+    (folder / "left.json").write_text(json.dumps(sealed(contract | change)))
+    assert "contract" in told(capsys, "inspect", folder, code=2) or "file" in change.get("network", {})
 
 
 def test_what_is_refused(run, exported, tmp_path, capsys):

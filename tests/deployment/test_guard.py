@@ -1,8 +1,10 @@
 """What an agent does with readings that are not as they should be: held, then the fallback, and always said."""
 
+import datetime
 import decimal
 import logging
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from deployed import lone_agent
@@ -125,7 +127,47 @@ def test_a_stamp_says_it_of_every_reading():
     assert agent.step(moving[5], stamp=2).fallback
     assert agent.step(moving[6], stamp=3).flags == ()
     assert agent.step(moving[7], stamp=object()).flags == ()  # no stamp is no news
-    assert kinds(agent.step(moving[8], stamp="x").flags) == {"stale"}
+    assert kinds(agent.step(moving[8], stamp=float("nan")).flags) == {"stale"}
+
+
+@pytest.mark.parametrize(
+    "stamp",
+    ["2026-01-31T12:00:00Z", datetime.datetime(2026, 1, 31), np.datetime64("2026-01-31"), [1], float("nan"), object()],
+)
+def test_a_text_or_a_date_is_a_stamp_and_what_is_none_is_no_news(stamp):
+    agent = lone_agent(described(make_spec()), safety={"stale_steps": 2, "hold_steps": 9})
+    found = [kinds(agent.step([0.1 * t, -0.2, 0.3], stamp=stamp).flags) for t in range(4)]
+    assert found[0] == set()
+    assert found[3] == {"stale"}
+    assert kinds(agent.step(GOOD, stamp="2026-01-31T12:05:00Z").flags) == set()
+
+
+def test_a_reading_at_its_bound_is_good():
+    """Bounds are float32, as the network's readings are: 0.9 is 0.89999998 there, which 0.9 does not exceed."""
+    spec = described(make_spec())
+    bounds = {"low": np.full_like(spec.described.low, 0.1), "high": np.full_like(spec.described.high, 0.9)}
+    agent = lone_agent(spec._replace(described=spec.described._replace(**bounds)))
+    assert agent.step([0.1, 0.9, 0.5]).flags == ()
+    assert agent.step(np.array([0.1, 0.9, 0.5])).flags == ()
+    assert kinds(agent.step([0.1, 0.9001, 0.5]).flags) == {"range"}
+
+
+def test_arrays_of_other_libraries_are_readings(agent):
+    """A user's own environment in JAX shows JAX's arrays."""
+    twin = lone_agent(described(make_spec()))
+    expected = twin.step(GOOD)
+    assert agent.step(jnp.array(GOOD)) == expected
+    agent.reset()
+    assert agent.step(dict(zip(("inside", "outside", "sun"), jnp.array(GOOD), strict=True))) == expected
+    agent.reset()
+    assert agent.act(jnp.array([GOOD, GOOD])).tolist() == [expected.action] * 2
+
+
+@pytest.mark.parametrize("batch", [0, -1, 2.5, True, "two"])
+def test_a_batch_has_a_number_of_rows(agent, batch):
+    with pytest.raises(ValueError, match="whole number from 1"):
+        agent.reset(batch)
+    assert agent.step(GOOD).flags == ()
 
 
 def test_zero_steps_are_never_stale():

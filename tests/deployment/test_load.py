@@ -1,5 +1,6 @@
 """Acting with a trained team: from runs and from exported files, one by one and in batches, without the trainer."""
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from drigm.agents import rollout
 from drigm.core.errors import UserError
 from drigm.deployment.contract import sealed
 from drigm.deployment.export import export
+from drigm.deployment.inspect import contracts_in, described
 from drigm.evaluation.subprocess_play import FIRST_SEED
 
 DATA = Path(__file__).parents[1] / "data"
@@ -123,6 +125,24 @@ def test_an_agent_that_is_not_there_has_missing_readings(run):
     assert [flag.kind for flag in team.flags["right"]] == ["missing", "fallback"]
 
 
+def test_masks_are_by_name_and_what_is_no_mapping_is_flagged(run):
+    """A mask that is not found must not turn into "everything is allowed"."""
+
+    class Left:
+        def __str__(self):
+            return "left"
+
+    readings = {"right": [1.0, 0.0]}
+    team = drigm.load_team(run)
+    for key in ("left", Left()):
+        for mask in ([True, False], [False, True]):
+            team.reset()
+            assert team.act({key: [1.0, 0.0], **readings}, {"left": mask})[key] == mask.index(True)
+    for odd in ([[True, False]] * 2, "none", 3):
+        found = team.step({"left": [1.0, 0.0], **readings}, odd)
+        assert [[flag.kind for flag in one.flags] for one in found.values()] == [["mask"]] * 2
+
+
 def test_strangers_are_left_out(run, caplog):
     team = drigm.load_team(run)
     assert list(team.act({"left": [1.0, 0.0], "right": [1.0, 0.0], "nobody": [1.0, 0.0]})) == ["left", "right"]
@@ -181,7 +201,7 @@ def test_what_cannot_be_loaded_is_said(run, exported, tmp_path):
     [
         ({"stale_steps": 1.5}, "stale_steps is a whole number"),
         ({"late_seconds": 0}, "late_seconds is a number above 0"),
-        ({"fallback": {"kind": "hope"}}, "idle, constant or pi"),
+        ({"fallback": {"kind": "hope"}}, "a mapping whose kind is idle, constant or pi"),
         ({"fallback": {"kind": "constant", "action": 2}}, "from 0 to 1"),
         ({"fallback": {"kind": "pi", "reading": 0, "setpoint": 0.0, "kp": 1.0, "ki": 0.0}}, "levels of one quantity"),
         ({"fallback": "pi"}, "nothing that a PI controller could hold"),
@@ -228,6 +248,14 @@ def resealed(folder, name, change):
         (lambda d: (d / "left.npz").unlink(), "cannot be read"),
         (lambda d: resealed(d, "left.json", lambda c: c.pop("readings")), "lacks something"),
         (lambda d: resealed(d, "left.json", lambda c: c["readings"].pop()), "its arrays are not those"),
+        (lambda d: (d / "old.json").write_text((d / "left.json").read_text()), "both of the agent 'left'"),
+        (lambda d: resealed(d, "left.json", lambda c: c["readings"][0].update(low=10**400)), "lacks something"),
+        (lambda d: resealed(d, "left.json", lambda c: c.pop("index")), "name and index"),
+        (lambda d: resealed(d, "left.json", lambda c: c.pop("leaves")), "lacks something"),
+        (lambda d: resealed(d, "left.json", lambda c: c["actions"].update(idle=9)), "idle action is 9"),
+        (lambda d: resealed(d, "left.json", lambda c: c["actions"].update(values=[0.5])), "other levels"),
+        (lambda d: resealed(d, "left.json", lambda c: c["network"].update(file="../left.npz")), "no file beside it"),
+        (lambda d: resealed(d, "left.json", lambda c: c["network"].update(file=7)), "no file beside it"),
         (lambda d: resealed(d, "left.json", lambda c: c["actions"].update(count=3)), "its arrays are not those"),
     ],
 )
@@ -237,3 +265,5 @@ def test_damaged_files_are_refused(exported, tmp_path, damage, said):
     folder = shutil.copytree(exported, tmp_path / "copy")
     damage(folder)
     assert said in refused(drigm.load_team, folder)
+    with contextlib.suppress(UserError):  # what it cannot show is one sentence there too
+        assert all(map(described, contracts_in(folder)))

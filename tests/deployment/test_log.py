@@ -46,6 +46,7 @@ def test_a_line_that_was_cut_short_is_left_out(log, tmp_path):
         (lambda text: text.replace(SCHEMA, "drigm-log/2"), "this version reads"),
         (lambda text: text.splitlines()[0] + "\n", "no steps"),
         (lambda text: text.replace('"step":1,', '"step":"x",', 1), "line 3 is not"),
+        (lambda text: text.replace('"step":1,', '"step":Infinity,', 1), "line 3 is not"),
         (lambda text: text.replace('"flags":[]', '"flags":3', 1), "line 2 is not"),
         (lambda text: text.replace('"agents":[', '"agent":[', 1), "line 1 is not"),
         (lambda text: text.replace('"perturb":{}', '"perturb":{"wind":"strong"}', 1), "line 1 is not"),

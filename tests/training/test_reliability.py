@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from small import SMALL, assert_one_sentence
 
+from drigm.cli import list as list_command
 from drigm.cli import main as cli
 from drigm.core.config import RUNNING, TrainConfig, essential
 from drigm.core.errors import UserError
@@ -121,7 +122,7 @@ def test_no_interruption_is_without_words(monkeypatch, capsys):
     def interrupted(options):
         os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(cli.listing, "_list", interrupted)
+    monkeypatch.setattr(list_command, "_list", interrupted)
     assert cli.main(["list"]) == 128 + signal.SIGTERM
     assert capsys.readouterr().err == f"drigm: stopped; {interrupts.SAME_COMMAND}\n"
 
@@ -500,6 +501,6 @@ def test_what_the_system_refuses_is_one_sentence(error, told, monkeypatch, capsy
     def fail(options):
         raise error
 
-    monkeypatch.setattr(cli.listing, "_list", fail)
+    monkeypatch.setattr(list_command, "_list", fail)
     assert cli.main(["list"]) == 2
     assert capsys.readouterr().err == f"drigm: {told}\n"

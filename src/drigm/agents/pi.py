@@ -62,8 +62,8 @@ class Loop(NamedTuple):
 def loop_of(spec: EnvSpec) -> Loop:
     """Return the loops of an environment's agents; `UserError` where it does not say what they hold."""
     regulated, levels = spec.regulated, spec.action_values
-    told = "a controller needs a reading that is held at a setpoint, and levels as actions (EnvSpec.regulated)"
-    check(regulated is not None and levels is not None, "env", spec.name, told)
+    message = "a controller needs a reading that is held at a setpoint, and levels as actions (EnvSpec.regulated)"
+    check(regulated is not None and levels is not None, "env", spec.name, message)
     assert regulated is not None
     assert levels is not None
     return Loop(regulated.reading, np.asarray(regulated.setpoint, np.float32), np.asarray(levels, np.float32))

@@ -12,8 +12,8 @@ from drigm.core.errors import check
 def add(commands: Any) -> None:
     """Add the command to the subparsers ``commands``."""
     inspect = commands.add_parser("check-env", help="explain what an environment does wrong, in sentences")
-    told = "any environment's id, as in pettingzoo:FILE.py:FACTORY or python:FILE.py:ATTRIBUTE"
-    inspect.add_argument("env", metavar="ENV", help=told)
+    message = "any environment's id, as in pettingzoo:FILE.py:FACTORY or python:FILE.py:ATTRIBUTE"
+    inspect.add_argument("env", metavar="ENV", help=message)
     inspect.add_argument("--episodes", type=int, default=3, help="of random play (default: 3)")
     inspect.add_argument("--env-python", default="", help="interpreter that runs it, if not this one")
     inspect.add_argument("--env-timeout", type=float, default=600.0, help="seconds that a step may take (default: 600)")

@@ -29,17 +29,17 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--log", metavar="FILE", help="a new file (default: deploy-DATE-TIME.jsonl); drigm report reads it"
     )
-    told = "this controller drives, and what the team would do is noted beside it (see drigm controllers ENV)"
-    parser.add_argument("--shadow", default="", metavar="CONTROLLER", help=told)
-    told = "play the environment under this, as in evaluate: obs_noise=0.1; repeat it for more"
-    parser.add_argument("--perturb", action="append", default=[], metavar="NAME=STRENGTH", help=told)
+    message = "this controller drives, and what the team would do is noted beside it (see drigm controllers ENV)"
+    parser.add_argument("--shadow", default="", metavar="CONTROLLER", help=message)
+    message = "play the environment under this, as in evaluate: obs_noise=0.1; repeat it for more"
+    parser.add_argument("--perturb", action="append", default=[], metavar="NAME=STRENGTH", help=message)
     parser.add_argument("--quiet", action="store_true", help="show no live view")
     parser.add_argument("--serve", action="store_true", help="no environment: an HTTP endpoint for each agent")
     parser.add_argument(
         "--host", default=HOST, help=f"with --serve: where to listen (default: {HOST}, this machine alone)"
     )
-    told = f"with --serve: of the first agent, the others have the next ones (default: {PORT}; 0: any)"
-    parser.add_argument("--port", type=int, default=PORT, help=told)
+    message = f"with --serve: of the first agent, the others have the next ones (default: {PORT}; 0: any)"
+    parser.add_argument("--port", type=int, default=PORT, help=message)
     parser.add_argument("--agent", default="", metavar="NAME", help="with --serve: this one alone")
     open_run.add_flags(parser, env="where the team acts (default: the environment that the run was trained in)")
     parser.set_defaults(run=_deploy)
@@ -62,8 +62,8 @@ def _deploy(options: argparse.Namespace) -> int:
         run, other = open_run.elsewhere(path, options)
         source, env, home = run, other or run.env, run.env
     else:
-        told = "an export starts nothing by itself; give the environment, as in building:OfficeSmall/Tucson"
-        check(options.env != "", "env", options.env, told)
+        message = "an export starts nothing by itself; give the environment, as in building:OfficeSmall/Tucson"
+        check(options.env != "", "env", options.env, message)
         source, env = path, make_env(located(options.env), **_python(options))
         home = env
     strengths = parse_strengths(" ".join(options.perturb))

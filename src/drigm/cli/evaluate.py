@@ -38,8 +38,8 @@ def add(commands: Any) -> None:
         help=f"add a slow integral of each agent's own error to its level (default gain: {TRIM}; see docs/building.md)",
     )
     score.add_argument("--no-controllers", action="store_true", help="leave out PI and the others that do not learn")
-    told = "one object per shift: name, mean, se, per_seed, controllers"
-    score.add_argument("--json", action="store_true", help=told)
+    message = "one object per shift: name, mean, se, per_seed, controllers"
+    score.add_argument("--json", action="store_true", help=message)
     open_run.add_flags(score, env="play in this environment instead; or the run's own, named again where it lies")
     score.set_defaults(run=_evaluate)
 

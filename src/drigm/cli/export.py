@@ -17,20 +17,20 @@ def add(commands: Any) -> None:
     parser.add_argument("--seed", type=int, metavar="K", help="which of its seeds (default: the first)")
     parser.add_argument("--format", choices=FORMATS, default="npz", help="for NumPy, or for ONNX Runtime (extra onnx)")
     parser.add_argument("-o", "--out", metavar="DIR", help="a new folder (default: RUN/export/seed_K-FORMAT)")
-    told = "copy drigm_runtime.py beside the agents, which acts with them in Python with NumPy alone"
-    parser.add_argument("--with-runtime", action="store_true", help=told)
-    told = "suite whose scores the contract shows too; scores that the run has stored are in it anyway"
-    parser.add_argument("--shifts", metavar="SUITE", help=told)
-    told = f"environment steps to compare with the trainer's agents, at least (default: {PARITY_STEPS:,})"
-    parser.add_argument("--steps", type=int, default=PARITY_STEPS, help=told)
-    told = f"on bad input: how long a reading's last good value stands in for it (default: {HOLD_STEPS})"
-    parser.add_argument("--hold", type=int, default=HOLD_STEPS, metavar="STEPS", help=told)
-    told = f"a reading without a new value for so many steps is bad (default: {STALE_STEPS}; 0: never)"
-    parser.add_argument("--stale", type=int, default=STALE_STEPS, metavar="STEPS", help=told)
-    told = "an agent that was not stepped for so long is late (default: two steps, where their length is known)"
-    parser.add_argument("--late", type=float, metavar="SECONDS", help=told)
-    told = "what decides when readings stay bad: idle (the default), constant:ACTION, or pi"
-    parser.add_argument("--fallback", default="idle", metavar="KIND", help=told)
+    message = "copy drigm_runtime.py beside the agents, which acts with them in Python with NumPy alone"
+    parser.add_argument("--with-runtime", action="store_true", help=message)
+    message = "suite whose scores the contract shows too; scores that the run has stored are in it anyway"
+    parser.add_argument("--shifts", metavar="SUITE", help=message)
+    message = f"environment steps to compare with the trainer's agents, at least (default: {PARITY_STEPS:,})"
+    parser.add_argument("--steps", type=int, default=PARITY_STEPS, help=message)
+    message = f"on bad input: how long a reading's last good value stands in for it (default: {HOLD_STEPS})"
+    parser.add_argument("--hold", type=int, default=HOLD_STEPS, metavar="STEPS", help=message)
+    message = f"a reading without a new value for so many steps is bad (default: {STALE_STEPS}; 0: never)"
+    parser.add_argument("--stale", type=int, default=STALE_STEPS, metavar="STEPS", help=message)
+    message = "an agent that was not stepped for so long is late (default: two steps, where their length is known)"
+    parser.add_argument("--late", type=float, metavar="SECONDS", help=message)
+    message = "what decides when readings stay bad: idle (the default), constant:ACTION, or pi"
+    parser.add_argument("--fallback", default="idle", metavar="KIND", help=message)
     parser.add_argument("--quiet", action="store_true", help="show no progress")
     open_run.add_flags(parser)
     parser.set_defaults(run=_export)

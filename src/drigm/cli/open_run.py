@@ -26,8 +26,8 @@ def prepare() -> None:
 
 def add_flags(parser: Any, *, again: bool = True, env: str = AGAIN) -> None:
     """Add ``--trust`` and, with ``again``, flags that name a run's environment again; ``env``: what ``--env`` does."""
-    told = "import and start what the run names, though somebody else made it (SECURITY.md)"
-    parser.add_argument("--trust", action="store_true", help=told)
+    message = "import and start what the run names, though somebody else made it (SECURITY.md)"
+    parser.add_argument("--trust", action="store_true", help=message)
     if again:
         parser.add_argument("--env", metavar="ENV", default="", help=env)
         parser.add_argument("--env-python", metavar="PYTHON", default="", help="the run's interpreter, named again")

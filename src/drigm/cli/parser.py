@@ -42,8 +42,8 @@ class Parser(argparse.ArgumentParser):
         if action.choices is not None and value not in action.choices:
             known = [str(choice) for choice in action.choices]
             name = action.option_strings[-1] if action.option_strings else str(action.metavar or action.dest)
-            told = f"choose one of {', '.join(known)}{nearest(str(value), known)}"
-            self.error(f"{name}: {shown(value)} is not allowed; {told}")
+            sentence = f"choose one of {', '.join(known)}{nearest(str(value), known)}"
+            self.error(f"{name}: {shown(value)} is not allowed; {sentence}")
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Parse, and refuse here what nobody knows: argparse itself would leave it to the parser of all commands."""

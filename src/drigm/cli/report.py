@@ -12,12 +12,12 @@ from drigm.core.errors import as_path, check
 def add(commands: Any) -> None:
     """Add the command to the subparsers ``commands``."""
     page = commands.add_parser("report", help="one HTML page about trained teams, with everything in it")
-    told = "finished runs, equal settings are one method; or logs of drigm deploy"
-    page.add_argument("directories", metavar="RUN_OR_LOG", nargs="+", help=told)
+    message = "finished runs, equal settings are one method; or logs of drigm deploy"
+    page.add_argument("directories", metavar="RUN_OR_LOG", nargs="+", help=message)
     page.add_argument("-o", "--out", default="report.html", metavar="FILE", help="the page (default: report.html)")
     page.add_argument("--shifts", help="suite of worlds (default: climate or demand, else noise), see drigm list")
-    told = "play each world under each strength, as in leak=0,0.1,0.2: a curve over it; see drigm evaluate"
-    page.add_argument("--perturb", action="append", default=[], metavar="NAME=STRENGTH,...", help=told)
+    message = "play each world under each strength, as in leak=0,0.1,0.2: a curve over it; see drigm evaluate"
+    page.add_argument("--perturb", action="append", default=[], metavar="NAME=STRENGTH,...", help=message)
     page.add_argument("--trim", action="store_true", help="each team once more with a slow integral of its own error")
     page.add_argument("--figures", metavar="DIR", help="write every figure there too, as SVG and PNG")
     open_run.add_flags(page)

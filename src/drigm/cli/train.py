@@ -31,11 +31,11 @@ def _add_flags(train: argparse.ArgumentParser, defaults: dict[str, Any]) -> None
     run.add_argument("-h", "--help", action="store_true", help="show this, with the defaults of --env and --preset")
     run.add_argument("--out", metavar="DIR", help="run directory (default: a new one under runs/)")
     run.add_argument("--resume", metavar="DIR", help="continue the unfinished run in DIR")
-    told = "check every setting and show them all, with an estimate of time and memory; train and write nothing"
-    run.add_argument("--dry-run", action="store_true", help=told)
+    message = "check every setting and show them all, with an estimate of time and memory; train and write nothing"
+    run.add_argument("--dry-run", action="store_true", help=message)
     run.add_argument("--quiet", action="store_true", help="show no progress")
-    told = "loggers besides metrics/*.csv: tensorboard, wandb (default: none)"
-    run.add_argument("--log", metavar="NAME,...", help=told, default="")
+    message = "loggers besides metrics/*.csv: tensorboard, wandb (default: none)"
+    run.add_argument("--log", metavar="NAME,...", help=message, default="")
     open_run.add_flags(run, again=False)
     for title, names in GROUPS.items():
         group = train.add_argument_group(title)
@@ -47,9 +47,9 @@ def _add_setting(group: Any, name: str, default: Any) -> None:
     """One flag for one field of `TrainConfig`; only flags that were given end up in the namespace."""
     field = FIELDS[name]
     flag, usual = "--" + name.replace("_", "-"), field.default
-    told = "none" if default == "" else str(default).lower() if isinstance(default, bool) else str(default)
-    told += "" if default == usual else f"; elsewhere {usual}"
-    doc = f"{field.metadata['doc']} (default: {told})".replace("%", "%%")
+    message = "none" if default == "" else str(default).lower() if isinstance(default, bool) else str(default)
+    message += "" if default == usual else f"; elsewhere {usual}"
+    doc = f"{field.metadata['doc']} (default: {message})".replace("%", "%%")
     common: dict[str, Any] = {"dest": name, "default": argparse.SUPPRESS, "help": doc}
     if isinstance(usual, bool):
         group.add_argument(flag, action=argparse.BooleanOptionalAction, **common)
@@ -85,8 +85,8 @@ def _help(settings: dict[str, Any]) -> int:
         load_plugins()
     said = {name: settings[name] for name in DECISIVE if name in settings}
     named = " ".join(f"--{name} {value}" for name, value in said.items())
-    told = f"Train a team. Defaults are those of {named}." if said else TOLD
-    parser = argparse.ArgumentParser("drigm train", description=told, add_help=False, usage=USAGE)
+    message = f"Train a team. Defaults are those of {named}." if said else TOLD
+    parser = argparse.ArgumentParser("drigm train", description=message, add_help=False, usage=USAGE)
     _add_flags(parser, {name: value for name, value in with_preset(said).items() if name not in said})
     parser.print_help()
     return 0
@@ -123,8 +123,8 @@ def _train(options: argparse.Namespace) -> int:
         check(not options.dry_run, "resume", options.resume, "leave out --dry-run: its settings stand in config.json")
         others = [f"--{name.replace('_', '-')}" for name in settings if name not in ("env", *RUNNING)]
         others += ["--out"] if options.out is not None else []
-        told = f"it continues with the run's own settings, so leave out {', '.join(others)}"
-        check(not others, "resume", options.resume, told)
+        message = f"it continues with the run's own settings, so leave out {', '.join(others)}"
+        check(not others, "resume", options.resume, message)
         named = open_run.named(options)
         running = {name: value for name, value in settings.items() if name in RUNNING and name != "env_python"}
         path = as_path("resume", options.resume)

@@ -173,8 +173,8 @@ def refuse_unknown(settings: dict[str, Any]) -> None:
     """Raise `UserError` if a key of ``settings`` is not a field of `TrainConfig`."""
     for name in settings:
         if name not in FIELDS:
-            told = f"known settings are {', '.join(FIELDS)}{nearest(str(name), FIELDS)}"
-            check(False, "setting", name, told)
+            message = f"known settings are {', '.join(FIELDS)}{nearest(str(name), FIELDS)}"
+            check(False, "setting", name, message)
 
 
 def from_dict(settings: dict[str, Any]) -> TrainConfig:
@@ -188,13 +188,13 @@ def validate(config: TrainConfig) -> TrainConfig:
     fixed = {name: checked(name, getattr(config, name)) for name in FIELDS}
     config = TrainConfig(**fixed)
     last = config.first_seed + config.seeds - 1
-    told = f"at most {LAST_SEED - config.seeds + 1} with {config.seeds} seeds: the last seed is at most {LAST_SEED}"
-    check(last <= LAST_SEED, "first_seed", config.first_seed, told)
+    message = f"at most {LAST_SEED - config.seeds + 1} with {config.seeds} seeds: the last seed is at most {LAST_SEED}"
+    check(last <= LAST_SEED, "first_seed", config.first_seed, message)
     most = TICKS // config.updates
-    told = (
+    message = (
         f"at most {most * config.num_envs}: {most} ticks of {config.num_envs} environments ({config.updates} updates)"
     )
-    check(config.ticks <= most, "steps", config.steps, told)
+    check(config.ticks <= most, "steps", config.steps, message)
     check(config.burn_in < config.window, "burn_in", config.burn_in, f"it must be below window ({config.window})")
     for name in ("num_envs", "batch"):
         value = getattr(config, name)
@@ -206,8 +206,8 @@ def validate(config: TrainConfig) -> TrainConfig:
         config.replay_size,
         f"above num_envs * (window + 1) = {config.num_envs * (config.window + 1)}",
     )
-    told = f"at most {TICKS} steps of each of {config.num_envs} environments"
-    check(rows <= TICKS, "replay_size", config.replay_size, told)
+    message = f"at most {TICKS} steps of each of {config.num_envs} environments"
+    check(rows <= TICKS, "replay_size", config.replay_size, message)
     return config
 
 

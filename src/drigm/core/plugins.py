@@ -84,8 +84,8 @@ def _run(entry: EntryPoint) -> None:
     found: Any = entry.load()
     if isinstance(found, types.ModuleType):
         return
-    told = "it must name a module or a function that registers something"
-    check(isinstance(found, types.FunctionType), "entry point", entry.value, told)
+    message = "it must name a module or a function that registers something"
+    check(isinstance(found, types.FunctionType), "entry point", entry.value, message)
     found()
 
 

@@ -123,8 +123,8 @@ def with_preset(settings: dict[str, Any]) -> dict[str, Any]:
     choose("preset", name, tuple(PRESETS))
     of_kind = KIND_SETTINGS.get(kind_of(settings), {})
     kind, env = PRESET_KINDS.get(name, ""), str(settings.get("env", "building:"))
-    told = f"its settings are those of a {kind}: give --env {kind}:..., or leave the preset out with {shown(env)}"
-    check(not kind or env.startswith(f"{kind}:"), "preset", name, told)
+    message = f"its settings are those of a {kind}: give --env {kind}:..., or leave the preset out with {shown(env)}"
+    check(not kind or env.startswith(f"{kind}:"), "preset", name, message)
     filled = {**of_kind, **PRESETS[name], **settings}
     key = str(settings.get("factorization", "qmix")).removesuffix("-alt"), settings.get("uncertainty", "nominal")
     if name == "paper" and "rho" not in settings and key in PAPER_RHO:

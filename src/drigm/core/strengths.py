@@ -43,15 +43,15 @@ def grid_of(perturb: Perturb | None) -> dict[str, list[float]]:
     """
     if perturb is None or isinstance(perturb, str):
         return parse_grid(perturb or "")
-    told = "give text as in 'obs_noise=0,0.1', or a dict of numbers or lists of numbers"
-    check(hasattr(perturb, "items"), "perturb", perturb, told)
+    message = "give text as in 'obs_noise=0,0.1', or a dict of numbers or lists of numbers"
+    check(hasattr(perturb, "items"), "perturb", perturb, message)
     grid: dict[str, list[float]] = {}
     for name, given in perturb.items():
         try:
             values = [float(x) for x in np.atleast_1d(np.asarray(given, np.float64))]
         except (TypeError, ValueError):
             values = []
-        check(bool(values) and bool(np.all(np.isfinite(values))), f"perturb {name}", given, told)
+        check(bool(values) and bool(np.all(np.isfinite(values))), f"perturb {name}", given, message)
         grid[str(name)] = values
     return grid
 

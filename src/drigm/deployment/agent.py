@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from drigm.agents.numpy_network import NO_ACTION, Network
-from drigm.deployment.guard import KINDS, LARGEST, Decision, Fallback, Flag, Guard, allowed, possible
+from drigm.deployment.guard import KINDS, LARGEST, Decision, Fallback, Flag, Guard, allowed, as_array, possible
 from drigm.deployment.step import NumpyNetwork, OnnxNetwork
 
 KEPT = 1000  # flags in an agent's log
@@ -42,7 +42,8 @@ class Watchdog:
     @property
     def late(self) -> bool:
         """Whether the next step is overdue now."""
-        return self.seconds is not None and self.fed is not None and self.clock() - self.fed > self.seconds
+        fed = self.fed  # once: another thread may let it rest meanwhile
+        return self.seconds is not None and fed is not None and self.clock() - fed > self.seconds
 
     def watch(self, call: Callable[[], Any], every: float = 1.0) -> Callable[[], None]:
         """Call ``call`` from a thread whenever the agent becomes late; looks ``every`` seconds.
@@ -55,9 +56,10 @@ class Watchdog:
         def look() -> None:
             said = False
             while not over.wait(every):
-                if self.late and not said:
+                late = self.late
+                if late and not said:
                     _call(call)
-                said = self.late
+                said = late
 
         threading.Thread(target=look, daemon=True, name="drigm-watchdog").start()
         return over.set
@@ -100,7 +102,13 @@ class Agent:
         self.reset()
 
     def reset(self, batch: int | None = None) -> None:
-        """Begin a new episode, or ``batch`` parallel ones (None: one, or as many as the first observation has rows)."""
+        """Begin a new episode, or ``batch`` parallel ones (None: one, or as many as the first observation has rows).
+
+        Raises:
+            ValueError: ``batch`` is no whole number from 1.
+        """
+        if batch is not None and (isinstance(batch, bool) or not isinstance(batch, int | np.integer) or batch < 1):
+            raise ValueError(f"batch: a whole number from 1 is needed, not {batch!r:.80}")
         self.batch, self.rows, self.steps = batch, 0, 0
         self.since: dict[tuple[str, str | None, int], int] = {}
         self.watchdog.rest()
@@ -155,7 +163,8 @@ class Agent:
     def _begin(self, observation: Any) -> None:
         """Make room for as many rows as `reset` or the first observation says."""
         try:
-            shape = observation.shape if isinstance(observation, np.ndarray) else ()
+            seen = as_array(observation)
+            shape = seen.shape if isinstance(seen, np.ndarray) else ()
         except Exception:  # as of a reading
             shape = ()
         if self.batch is None and len(shape) == 2 and shape[0] > 0 and shape[1] == len(self.guard.names):
@@ -245,6 +254,18 @@ def _by_agent(given: Any) -> dict[Any, Any]:
         return {}
 
 
+def _masks_of(available: Any) -> tuple[dict[str, Any], Any]:
+    """Return the masks by agents' names, and what an agent has that is not among them: all actions, or an odd mask."""
+    if available is None:
+        return {}, None
+    try:
+        if isinstance(available, Mapping):
+            return {_name(key): mask for key, mask in dict(available).items()}, None
+    except Exception:  # as of a reading
+        pass
+    return {}, "what is no mapping is nobody's mask, and flagged"
+
+
 def _name(key: Any) -> str:
     """Return the name of the agent that a key stands for; an environment's ids may be any objects."""
     try:
@@ -282,7 +303,8 @@ class Team:
                 team does not have is left out, with a warning.
             available: which actions each can take; None, or an agent that is not in it: all.
         """
-        seen, masks = _by_agent(observations), _by_agent(available)
+        seen = _by_agent(observations)
+        masks, others = _masks_of(available)
         known = {_name(key) for key in seen}
         seen |= {name: None for name, one in self.agents.items() if name not in known and not one.contract["leaves"]}
         found = {}
@@ -291,7 +313,7 @@ class Team:
             if agent is None:
                 log.warning("the team has no agent %r; it has %s", _name(key), ", ".join(self.agents))
             else:
-                found[key] = agent.step(observation, masks.get(key))
+                found[key] = agent.step(observation, masks.get(agent.name, others))
         return found
 
     @property
@@ -313,7 +335,7 @@ def check_safety(safety: Mapping[str, Any], contract: Mapping[str, Any]) -> str:
     if late is not None and not (_is_number(late) and late > 0):
         return f"late_seconds is a number above 0, or null, not {late!r}"
     if not isinstance(fallback, Mapping) or fallback.get("kind") not in ("idle", "constant", "pi"):
-        return f"fallback has a kind: idle, constant or pi, not {fallback!r}"
+        return f"fallback is a mapping whose kind is idle, constant or pi, not {fallback!r}"
     numbers = range(actions["first"], actions["first"] + actions["count"])
     if fallback["kind"] == "constant" and (
         type(fallback.get("action")) is not int or fallback["action"] not in numbers
@@ -322,8 +344,9 @@ def check_safety(safety: Mapping[str, Any], contract: Mapping[str, Any]) -> str:
     if fallback["kind"] == "pi":
         if actions["values"] is None:
             return "a pi fallback needs actions that are levels of one quantity"
-        if fallback.get("reading") not in range(len(contract["readings"])):
-            return f"a pi fallback has the index of a reading, not {fallback.get('reading')!r}"
+        reading = fallback.get("reading")
+        if type(reading) is not int or reading not in range(len(contract["readings"])):
+            return f"a pi fallback has the index of a reading, not {reading!r}"
         if not all(_is_number(fallback.get(name)) for name in ("setpoint", "kp", "ki")):
             return "a pi fallback has the numbers setpoint, kp and ki"
     return ""

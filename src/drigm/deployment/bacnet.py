@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from drigm.core.errors import UserError, check
-from drigm.deployment.agent import Agent
+from drigm.deployment.agent import Agent, log
 from drigm.deployment.guard import Decision
 
 HOST = "127.0.0.1"
@@ -150,7 +150,7 @@ class BacnetAgent:
         numbers = range(1, len(self.agent.contract["readings"]) + 1)
         readings = await asyncio.gather(*(self.read(f"analog-input,{number}") for number in numbers))
         done = await self.read(COMMAND) if self.agent.steps else None
-        previous = None if done is None else action_of(self.agent.contract, done)
+        previous = None if done is None or not np.isfinite(done) else action_of(self.agent.contract, done)
         decision = self.agent.step(list(readings), previous=previous, stamp=stamp)
         from bacpypes3.primitivedata import Real
 
@@ -174,14 +174,14 @@ class BacnetAgent:
             return None
 
     async def _command(self, value: Any) -> None:
-        """Write the present value of the output at the agent's priority; a device that is away is not commanded."""
+        """Write the present value of the output at the agent's priority; a device that does not take it is said."""
         from bacpypes3.apdu import ErrorRejectAbortNack
 
         try:
             wrote = self.app.write_property(self.device, COMMAND, "present-value", value, priority=self.priority)
             await asyncio.wait_for(wrote, self.timeout)
-        except (TimeoutError, ErrorRejectAbortNack):
-            return
+        except (TimeoutError, ErrorRejectAbortNack) as error:
+            log.warning("%s: %s did not take the command (%s)", self.agent.name, self.device, str(error) or "no answer")
 
 
 def command_of(contract: Mapping[str, Any], action: int) -> float:

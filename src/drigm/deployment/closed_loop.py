@@ -80,8 +80,8 @@ def run_loop(
     """
     check(episodes > 0, "episodes", episodes, "give a number above 0")
     check(steps is None or steps > 0, "steps", steps, "give a number above 0")
-    told = f"give steps per second, above 0 and at most {MOST_RATE:g}"
-    check(rate is None or 0.0 < rate <= MOST_RATE, "rate", rate, told)
+    message = f"give steps per second, above 0 and at most {MOST_RATE:g}"
+    check(rate is None or 0.0 < rate <= MOST_RATE, "rate", rate, message)
     home, env = trained_in or env, perturbed(env, perturb)
     policy = controller(shadow, env, home) if shadow else None
     name = env_id or env.spec.name

@@ -163,8 +163,8 @@ def _safety(
     safety = {"hold_steps": HOLD_STEPS, "stale_steps": STALE_STEPS, "late_seconds": late, "fallback": {"kind": "idle"}}
     safety |= changes
     if safety["fallback"] == "pi":
-        told = "the environment says nothing that a PI controller could hold; give idle or constant:ACTION"
-        check(spec.regulated is not None and contract["actions"]["values"] is not None, "fallback", "pi", told)
+        message = "the environment says nothing that a PI controller could hold; give idle or constant:ACTION"
+        check(spec.regulated is not None and contract["actions"]["values"] is not None, "fallback", "pi", message)
         assert spec.regulated is not None
         kp, ki = HAND_PICKED
         setpoint = float(spec.regulated.setpoint[agent])

@@ -13,11 +13,12 @@ With ``--serve HOST PORT`` it answers over HTTP instead (`drigm.deployment.endpo
 from __future__ import annotations
 
 import json
+import logging
 import sys
 import threading
 from typing import Any, TextIO
 
-from drigm.deployment.agent import Agent
+from drigm.deployment.agent import Agent, log
 from drigm.deployment.endpoint import Endpoint, make_server, url_of
 from drigm.deployment.files import LoadError, load_agent
 from drigm.deployment.words import flag_rows
@@ -34,6 +35,7 @@ def answer(agent: Agent, request: dict[str, Any]) -> dict[str, Any] | None:
 
 def act(agent: Agent, requests: TextIO, answers: TextIO) -> None:
     """Answer requests until there are no more."""
+    log.addHandler(logging.NullHandler())  # whoever asks has every flag, and nobody reads standard error
     _say(answers, {"ready": agent.name})
     for line in requests:
         found = answer(agent, json.loads(line))
@@ -44,6 +46,8 @@ def act(agent: Agent, requests: TextIO, answers: TextIO) -> None:
 def serve(agent: Agent, host: str, port: int, requests: TextIO, answers: TextIO) -> None:
     """Answer over HTTP until ``requests``, to which nothing is ever written, ends."""
     server = make_server(Endpoint(agent), host, port)
+    late = "%s: it has not been asked for a step for more than %g s"
+    agent.watchdog.watch(lambda: log.warning(late, agent.name, agent.watchdog.seconds))
     threading.Thread(target=server.serve_forever, daemon=True, name="http").start()
     _say(answers, {"ready": agent.name, "url": url_of(server)})
     requests.read()

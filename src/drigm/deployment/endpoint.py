@@ -111,10 +111,11 @@ class Handler(BaseHTTPRequestHandler):
         self.read = False
         try:
             self._check_host()
+            self._check_origin()
             path = self.path.partition("?")[0]
             if path not in METHODS:
                 raise RequestError(404, f"path: {path!r:.80} is not there; ask for {', '.join(METHODS)}.")
-            body = self._body() if method == "POST" else {}
+            body = self._body() if method == "POST" else self._no_body()
             if METHODS[path] != method:
                 raise RequestError(405, f"method: {path} takes {METHODS[path]}, not {method}.")
             self._send(200, self.server.endpoint.answer(path, body))
@@ -128,8 +129,20 @@ class Handler(BaseHTTPRequestHandler):
         host = (self.headers.get("Host") or "").strip().lower()
         name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
         local = str(self.server.server_address[0])
-        if _is_loopback(local) and name not in ("localhost", "") and not _is_loopback(name.strip("[]")):
+        if is_loopback(local) and name not in ("localhost", "") and not is_loopback(name.strip("[]")):
             raise RequestError(403, f"host: {host!r:.80} is not this machine; ask 127.0.0.1 or localhost.")
+
+    def _check_origin(self) -> None:
+        """Refuse pages of elsewhere, which a browser lets send a request without a body, such as a reset."""
+        origin, host = self.headers.get("Origin"), (self.headers.get("Host") or "").strip().lower()
+        if origin is not None and origin.strip().lower().rpartition("//")[2] != host:
+            raise RequestError(403, f"origin: a page of {origin!r:.80} may not ask.")
+
+    def _no_body(self) -> dict[str, Any]:
+        """Close the connection after a GET that has a body, which would be read as the next request."""
+        if "Transfer-Encoding" in self.headers or self.headers.get("Content-Length", "0") != "0":
+            self.close_connection = True
+        return {}
 
     def _body(self) -> dict[str, Any]:
         length = self.headers.get("Content-Length", "")
@@ -174,7 +187,8 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(data)
 
 
-def _is_loopback(name: str) -> bool:
+def is_loopback(name: str) -> bool:
+    """Return whether an address is heard on this machine alone."""
     try:
         return ipaddress.ip_address(name).is_loopback
     except ValueError:

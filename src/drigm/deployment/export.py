@@ -90,6 +90,7 @@ def export(
     seed = run.seeds[0] if seed is None else seed
     folder = run.path / "export" / f"seed_{seed}-{format}" if out is None else Path(out)
     taken = folder.exists() and not (folder.is_dir() and not any(folder.iterdir()))
+    check(folder.name not in ("", ".."), "out", str(folder), "name a folder that is not there yet")
     check(not taken, "out", str(folder), "it is not empty; give another folder, or remove it")
     contracts = [
         make_contract(n, network, found.spec, found.config, seed, safety) for n, network in enumerate(networks)
@@ -150,12 +151,16 @@ def _compared(network: Network, contract: dict[str, Any], seen: list[Slice], for
 
 def _refuse(name: str, runtime: str, total: Compared) -> None:
     """Raise `UserError` unless an agent passes."""
-    told = f"at {total.flagged} of {total.steps} steps it finds fault with the simulator's readings, or its own values"
-    check(total.flagged == 0, "export", name, told)
-    told = f"{total.differing} of its {total.steps} decisions in {runtime} are not those of the trainer's agent"
-    check(total.differing == 0, "export", name, told)
-    told = f"its values in {runtime} are not finite, or differ from the trainer's by {total.largest_q_difference:.3g}"
-    check(np.isfinite(total.largest_q_difference), "export", name, told)
+    message = (
+        f"at {total.flagged} of {total.steps} steps it finds fault with the simulator's readings, or its own values"
+    )
+    check(total.flagged == 0, "export", name, message)
+    message = f"{total.differing} of its {total.steps} decisions in {runtime} are not those of the trainer's agent"
+    check(total.differing == 0, "export", name, message)
+    message = (
+        f"its values in {runtime} are not finite, or differ from the trainer's by {total.largest_q_difference:.3g}"
+    )
+    check(np.isfinite(total.largest_q_difference), "export", name, message)
 
 
 def _quiet_agent(network: Network | OnnxNetwork, contract: dict[str, Any]) -> Agent:
@@ -217,7 +222,7 @@ def file_names(agents: list[str]) -> list[str]:
     for agent in agents:
         plain = re.sub(r"[^\w.=-]+", "-", agent, flags=re.ASCII).strip("-.")[:80] or "agent"
         name, number = plain, 2
-        while name.lower() in (taken.lower() for taken in names):
+        while name.lower() in ("config", *(taken.lower() for taken in names)):  # config.json is what a run has
             name, number = f"{plain}-{number}", number + 1
         names.append(name)
     return names

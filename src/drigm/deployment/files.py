@@ -64,12 +64,13 @@ def load_agent(
     if agent not in (None, contract["agent"]):
         raise LoadError(f"{path}: holds the agent {contract['agent']!r}, not {agent!r}.")
     try:
+        _check_form(contract, path)
         contract = with_safety(contract, safety or {}, path)
         found = Agent(read_network(path.with_suffix(".json"), contract), contract, clock=clock, on_flag=on_flag)
         found.try_out()
     except LoadError:
         raise
-    except (KeyError, TypeError, AttributeError, IndexError) as error:
+    except (KeyError, TypeError, AttributeError, IndexError, OverflowError) as error:
         raise LoadError(f"{path}: its contract lacks something, or has it in another form ({error!r:.80}).") from None
     except ValueError:
         raise LoadError(f"{path}: its arrays are not those of an agent with these readings and actions.") from None
@@ -87,7 +88,11 @@ def contracts(folder: Path) -> dict[str, Path]:
     found = [(contract["index"], contract["agent"], file) for file in files for contract in [read_contract(file)]]
     if not found:
         raise LoadError(f"{folder}: holds no exported agents; drigm export writes them.")
-    return {name: file for _, name, file in sorted(found)}
+    by_name = {name: file for _, name, file in sorted(found)}
+    for _, name, file in found:
+        if by_name[name] != file:  # whichever was taken, it might be the wrong one
+            raise LoadError(f"{folder}: {file.name} and {by_name[name].name} are both of the agent {name!r}.")
+    return by_name
 
 
 def read_contract(file: Path) -> dict[str, Any]:
@@ -106,7 +111,28 @@ def read_contract(file: Path) -> dict[str, Any]:
         raise LoadError(f"{file}: has the schema {contract['schema']!r:.80}, but this version reads {SCHEMA}.")
     if contract.get("sha256") != digest({key: value for key, value in contract.items() if key != "sha256"}):
         raise LoadError(f"{file}: is damaged; its checksum is not that of its content.")
+    if not isinstance(contract.get("agent"), str) or type(contract.get("index")) is not int:
+        raise LoadError(f"{file}: its contract lacks the agent's name and index, or has them in another form.")
     return contract
+
+
+def network_file(file: Path, contract: Mapping[str, Any]) -> Path:
+    """Return the network's file beside the contract ``file``; `LoadError` if that would be one somewhere else."""
+    name = contract["network"]["file"]
+    if not isinstance(name, str) or name != Path(name).name or "\\" in name:
+        raise LoadError(f"{file}: its network is {name!r:.80}, which is no file beside it.")
+    return file.with_name(name)
+
+
+def _check_form(contract: Mapping[str, Any], where: object) -> None:
+    """Raise `LoadError`, or what `load_agent` makes one, where something would fail in the middle of an episode."""
+    first, count, idle, values = (contract["actions"][name] for name in ("first", "count", "idle", "values"))
+    if any(type(x) is not int for x in (first, count, idle)) or not first <= idle < first + count:
+        raise LoadError(f"{where}: its idle action is {idle!r:.80}, which is none of its {count!r:.80} actions.")
+    if values is not None and (len(values) != count or not np.isfinite(np.array(values, np.float64)).all()):
+        raise LoadError(f"{where}: its actions have other levels than a finite number for each of them.")
+    if type(contract["leaves"]) is not bool or type(contract["trained"]["seed"]) is not int:  # what a team asks for
+        raise LoadError(f"{where}: its contract has no truth value for leaves, or no whole number for trained.seed.")
 
 
 def with_safety(contract: Mapping[str, Any], changes: Mapping[str, Any], where: object) -> dict[str, Any]:
@@ -120,7 +146,7 @@ def with_safety(contract: Mapping[str, Any], changes: Mapping[str, Any], where: 
 def read_network(file: Path, contract: Mapping[str, Any]) -> Network | OnnxNetwork:
     """Return the network beside the contract ``file``; `LoadError` if it is not that of the contract."""
     said = contract["network"]
-    weights = file.with_name(said["file"])
+    weights = network_file(file, contract)
     try:
         data = weights.read_bytes()
     except OSError as error:
@@ -133,8 +159,8 @@ def read_network(file: Path, contract: Mapping[str, Any]) -> Network | OnnxNetwo
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
             return unpacked(arrays)
     except ImportError:
-        told = "needs ONNX Runtime, which is missing; pip install onnxruntime, or export with --format npz"
-        raise LoadError(f"{weights}: {told}.") from None
+        message = "needs ONNX Runtime, which is missing; pip install onnxruntime, or export with --format npz"
+        raise LoadError(f"{weights}: {message}.") from None
     except (ValueError, KeyError, TypeError, OSError, zipfile.BadZipFile) as error:
         raise LoadError(f"{weights}: cannot be read ({' '.join(str(error).split())[:200]}).") from None
 

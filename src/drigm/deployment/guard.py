@@ -6,6 +6,7 @@ A `Guard` judges every reading and holds the last good one, a `Fallback` acts wh
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -36,11 +37,30 @@ class Decision(NamedTuple):
     fallback: Any
 
 
+def as_array(value: Any) -> Any:
+    """Return an array of another library (JAX, pandas, a tensor) as NumPy's; whatever else as it is. It may raise."""
+    if isinstance(value, np.ndarray | np.generic) or not hasattr(value, "__array__"):
+        return value
+    return np.asarray(value)
+
+
+def stamp_of(value: Any) -> Any:
+    """Return what tells one stamp from another: a finite number, or a text or date; None for whatever else."""
+    try:
+        if isinstance(value, str | datetime | np.datetime64):
+            return str(value) or None
+    except Exception:  # as of a reading
+        return None
+    number, kind = number_of(value)
+    return number if kind == GOOD and np.isfinite(number) else None
+
+
 def number_of(value: Any) -> tuple[float, int]:
     """Return a reading as a number and its kind; anything is allowed."""
     if value is None:
         return 0.0, MISSING
     try:
+        value = as_array(value)
         if isinstance(value, np.ndarray) and value.shape == () and value.dtype.kind in "iuf":
             value = value.item()
         number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
@@ -59,7 +79,8 @@ class Guard:
         bounds = [[one["low"], one["high"]] for one in readings]
         known = [[-LARGEST if a is None else a, LARGEST if b is None else b] for a, b in bounds]
         low, high = np.array(known, np.float64).reshape(-1, 2).T
-        self.low, self.high = np.maximum(low, -LARGEST), np.minimum(high, LARGEST)
+        # As the readings are compared: 0.9 is not beyond a bound of 0.9 that was a float32, 0.89999998, at first.
+        self.low, self.high = (np.clip(x, -LARGEST, LARGEST).astype(np.float32) for x in (low, high))
         self.moves = np.array([one["stale"] for one in readings], bool)
         self.hold, self.stale = safety["hold_steps"], safety["stale_steps"]
 
@@ -77,18 +98,20 @@ class Guard:
         """
         values, kinds = self._read(seen)
         kinds[(kinds == GOOD) & ~np.isfinite(values)] = NAN
-        kinds[(kinds == GOOD) & ((values < self.low) | (values > self.high))] = RANGE
+        with np.errstate(over="ignore", invalid="ignore"):
+            rounded = values.astype(np.float32)
+        kinds[(kinds == GOOD) & ((rounded < self.low) | (rounded > self.high))] = RANGE
         old = values == self.last
         if stamp is not None:  # a time or a number of the measurement, which says it better than its value
-            number, kind = number_of(stamp)
-            old[:] = self.stamp is not None and (kind != GOOD or number == self.stamp)
-            self.stamp = number if kind == GOOD else self.stamp
+            read = stamp_of(stamp)
+            old[:] = read is None or read == self.stamp  # one that cannot be read is no news
+            self.stamp = self.stamp if read is None else read
         self.same = np.where((kinds == GOOD) & old, self.same + 1, 0)
         self.last = np.where(kinds == GOOD, values, self.last)
         if self.stale:
             kinds[(self.same >= self.stale) & (self.moves | (stamp is not None))] = STALE
         good = kinds == GOOD
-        self.held = np.where(good, values, self.held).astype(np.float32)
+        self.held = np.where(good, rounded, self.held)
         self.known |= good
         self.age = np.where(good, 0, self.age + 1)
         return self.held, kinds, ~self.known | (self.age > self.hold)
@@ -97,6 +120,7 @@ class Guard:
         """Return the numbers [B, O] float64 and the kind of each."""
         rows, size = self.held.shape
         try:
+            seen = as_array(seen)
             numbers = isinstance(seen, np.ndarray) and seen.dtype.kind in "biuf" and seen.size == rows * size
             if numbers and (rows == 1 or seen.shape == (rows, size)):
                 return seen.reshape(rows, size).astype(np.float64), np.zeros((rows, size), np.int8)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from drigm.core.errors import UserError, check
-from drigm.deployment.files import LoadError, contracts, read_contract
+from drigm.deployment.files import LoadError, contracts, network_file, read_contract
 from drigm.runtime.files import file_digest
 
 
@@ -21,19 +21,25 @@ def contracts_in(path: Path) -> list[dict[str, Any]]:
         check(path.exists(), "path", str(path), "give what drigm export wrote: a folder, or a file of an agent")
         files = list(contracts(path).values()) if path.is_dir() else [path.with_suffix(".json")]
         found = [(file, read_contract(file)) for file in files]
+        for file, contract in found:
+            network = network_file(file, contract)
+            message = "it is damaged, or not the file that the contract was written for"
+            check(file_digest(network) == contract["network"]["sha256"], "network", str(network), message)
     except LoadError as error:
         raise UserError(str(error)) from None
-    for file, contract in found:
-        network = file.with_name(contract["network"]["file"])
-        told = "it is damaged, or not the file that the contract was written for"
-        check(file_digest(network) == contract["network"]["sha256"], "network", str(network), told)
+    except (KeyError, TypeError) as error:
+        raise UserError(f"path: {path} has a contract that lacks its network ({error!r:.80}).") from None
     return [contract for _, contract in found]
 
 
 def described(contract: Mapping[str, Any]) -> str:
-    """Return a page of text about an exported agent."""
-    parts = [_head(contract), _readings(contract), _actions(contract), _memory(contract), _safety(contract)]
-    return "\n\n".join([*parts, _parity(contract), _scores(contract)])
+    """Return a page of text about an exported agent; `UserError` where its contract lacks something."""
+    parts = (_head, _readings, _actions, _memory, _safety, _parity, _scores)
+    try:
+        return "\n\n".join(part(contract) for part in parts)
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
+        message = f"lacks something, or has it in another form ({error!r:.80})"
+        raise UserError(f"contract: that of {contract['agent']!r:.80} {message}.") from None
 
 
 def _head(contract: Mapping[str, Any]) -> str:

@@ -182,7 +182,7 @@ def read_log(path: Path) -> Log:
         for row in rows[1:]:
             number += 1
             steps.append(_step_of(json.loads(row)))
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise UserError(f"{path}: line {number} is not as a log has it ({error!r:.80}).") from None
     return Log(header, steps)
 

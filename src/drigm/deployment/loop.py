@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from drigm.agents.policies import Policy
-from drigm.core.errors import check
+from drigm.core.errors import check, warn
 from drigm.core.types import NO_ACTION, EnvSpec, StoredStep
 from drigm.deployment.guard import Decision, Flag, possible
 from drigm.deployment.networks import own_actions, own_readings
@@ -69,15 +69,29 @@ def seats(spec: EnvSpec, contracts: Mapping[str, Mapping[str, Any]]) -> list[Sea
     """
     found = list[Seat]()
     for n, name in enumerate(spec.agents):
-        told = f"the team has no agent called {name} (it has {', '.join(list(contracts)[:8])})"
-        check(name in contracts, "env", spec.name, told)
+        message = f"the team has no agent called {name} (it has {', '.join(list(contracts)[:8])})"
+        check(name in contracts, "env", spec.name, message)
         contract, readings, actions = contracts[name], own_readings(spec, n), own_actions(spec, n)
         counts = len(contract["readings"]), contract["actions"]["count"]
-        told = "the team's {} has {} readings and {} actions, its own {} and {}"
+        message = "the team's {} has {} readings and {} actions, its own {} and {}"
         same = counts == (len(readings), actions)
-        check(same, "env", spec.name, told.format(name, *counts, len(readings), actions))
+        check(same, "env", spec.name, message.format(name, *counts, len(readings), actions))
+        for what in _otherwise(spec, n, readings, contract):
+            warn(f"env: {spec.name} says otherwise than {name}'s contract {what}; its actions may make no sense there.")
         found.append(Seat(name, readings, actions, contract["actions"]["first"]))
     return found
+
+
+def _otherwise(spec: EnvSpec, n: int, readings: list[int], contract: Mapping[str, Any]) -> Iterator[str]:
+    """Yield in which respects an environment describes an agent's numbers otherwise than its contract does."""
+    names = spec.described.readings[n] if spec.described and spec.described.readings else ()
+    ours = [names[i] if i < len(names) else "" for i in readings]
+    theirs = [str(one["name"]).removesuffix(f" ({i})") for i, one in zip(readings, contract["readings"], strict=True)]
+    if any(a and a != b and b != f"reading {i}" for i, a, b in zip(readings, ours, theirs, strict=True)):
+        yield "what its readings are"
+    levels, known = contract["actions"]["values"], spec.action_values
+    if levels is not None and known is not None and not np.allclose(known[: len(levels)], levels, atol=1e-6):
+        yield "which levels its actions are"
 
 
 class Clock:

@@ -44,7 +44,8 @@ class AgentProcess:
 
     Args:
         file: the agent's contract, with its network beside it.
-        extra: more arguments of the process, as in ``("--serve", "127.0.0.1", "8421")``.
+        extra: more arguments of the process, as in ``("--serve", "127.0.0.1", "8421")``; what such a process says on
+            standard error is for whoever started it.
 
     Attributes:
         ready: what it said when it was ready.
@@ -63,7 +64,7 @@ class AgentProcess:
                 command,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=self.errors,
+                stderr=None if extra else self.errors,
                 bufsize=0,
                 start_new_session=True,  # Ctrl-C is for whoever started it
                 env={**os.environ, **threads, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
@@ -71,11 +72,13 @@ class AgentProcess:
         except OSError as error:
             self.errors.close()
             raise UserError(f"agent {file.stem}: its process cannot be started ({error.strerror}).") from None
+        assert self.process.stdin is not None
+        os.set_blocking(self.process.stdin.fileno(), False)  # for `send`
         try:
             self.ready = self.receive(START_SECONDS) or {}
             if "ready" not in self.ready:
-                told = self.ready.get("fault") or f"its process does not start{self._last_words()}."
-                raise UserError(f"agent {file.stem}: {told}")
+                message = self.ready.get("fault") or f"its process does not start{self._last_words()}."
+                raise UserError(f"agent {file.stem}: {message}")
         except BaseException:
             close_all([self])
             raise
@@ -85,14 +88,23 @@ class AgentProcess:
         """Whether the process runs."""
         return self.process.poll() is None
 
-    def send(self, request: Mapping[str, Any]) -> bool:
-        """Send a request; returns whether that could be done."""
+    def send(self, request: Mapping[str, Any], seconds: float = ANSWER_SECONDS) -> bool:
+        """Send a request; returns whether that could be done: one that hangs does not read a long one to its end."""
         assert self.process.stdin is not None
-        try:
-            self.process.stdin.write(json.dumps(request).encode() + b"\n")
-            return True
-        except OSError:
-            return False
+        until, pipe = time.monotonic() + seconds, self.process.stdin.fileno()
+        left = memoryview(json.dumps(request).encode() + b"\n")
+        with selectors.DefaultSelector() as selector:
+            selector.register(pipe, selectors.EVENT_WRITE)
+            while left:
+                if not selector.select(max(0.0, until - time.monotonic())):
+                    return False
+                try:
+                    left = left[os.write(pipe, left) :]
+                except BlockingIOError:
+                    continue
+                except OSError:
+                    return False
+        return True
 
     def receive(self, seconds: float) -> dict[str, Any] | None:
         """Return the next answer; None if the process dies before it, or says nothing for so long."""
@@ -198,7 +210,7 @@ class ProcessTeam:
 
     def _send(self, name: str, request: Asked) -> bool:
         one = self.processes[name]
-        return one is not None and one.send({"do": "step", **request._asdict()})
+        return one is not None and one.send({"do": "step", **request._asdict()}, self.answer_seconds)
 
     def _decided(self, name: str, request: Asked, reply: dict[str, Any] | None) -> Decision:
         acted = self.stand_ins[name].act(request.readings, request.available, decides=reply is None)

@@ -9,6 +9,7 @@ from pathlib import Path
 from drigm.core.defaults import HOST, PORT
 from drigm.core.errors import UserError, check, warn
 from drigm.deployment.agent_files import agent_files
+from drigm.deployment.endpoint import is_loopback
 from drigm.deployment.processes import AgentProcess, close_all
 from drigm.training.runs import Run
 
@@ -45,6 +46,8 @@ def serve(
         check(agent in ("", *files.paths), "agent", agent, f"choose one of {', '.join(files.paths)}")
         names = [agent] if agent else list(files.paths)
         last = port + len(names) - 1
+        if host != "localhost" and not is_loopback(host):
+            warn(f"host: other machines may hear {host}, and there is no password; put a proxy with one in front.")
         check(port >= 0 and last <= 65535, "port", port, f"{len(names)} agents need ports up to 65535")
         ports = {name: 0 if port == 0 else port + i for i, name in enumerate(names)}
         processes, begun = dict[str, AgentProcess](), dict[str, float]()
@@ -57,10 +60,10 @@ def serve(
             while not until():
                 time.sleep(LOOK_SECONDS)
                 for name in [name for name, one in processes.items() if not one.alive]:
-                    told = f"agent {name}: its process died {time.monotonic() - begun[name]:.0f} s after it began"
+                    message = f"agent {name}: its process died {time.monotonic() - begun[name]:.0f} s after it began"
                     if time.monotonic() - begun[name] < SHORTEST_LIFE:
-                        raise UserError(f"{told}, too soon to start it again.")
-                    warn(f"{told}; a new one begins, with cleared memory.")
+                        raise UserError(f"{message}, too soon to start it again.")
+                    warn(f"{message}; a new one begins, with cleared memory.")
                     close_all([processes.pop(name)])
                     processes[name] = AgentProcess(files.paths[name], ("--serve", host, str(ports[name])))
                     begun[name] = time.monotonic()

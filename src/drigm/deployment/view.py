@@ -93,7 +93,7 @@ class View:
 
 def _reading(name: str, x: float | None) -> str:
     """Return a reading in few characters: the initials of its name, or its number, and its value."""
-    words = name.split()
+    words = name.split() or ["?"]
     short = words[-1] if words[0] == "reading" else "".join(word[0] for word in words) if len(words) > 1 else name[:5]
     return f"{short} {'-' if x is None else f'{x:.4g}'}"
 

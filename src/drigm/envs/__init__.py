@@ -61,8 +61,10 @@ def _from_python(kind: str) -> Callable[..., Environment]:
 
     def make(name: str) -> Environment:
         found = imported_record("env", f"{kind}:{name}")
-        told = f"it is {shown(found)}, not a drigm.envs.api.Environment; a PettingZoo environment is pettingzoo:{name}"
-        check(isinstance(found, Environment), "env", f"{kind}:{name}", told)
+        message = (
+            f"it is {shown(found)}, not a drigm.envs.api.Environment; a PettingZoo environment is pettingzoo:{name}"
+        )
+        check(isinstance(found, Environment), "env", f"{kind}:{name}", message)
         return found
 
     return make

@@ -88,8 +88,10 @@ def _far(name: str, values: np.ndarray, standardised: np.ndarray, at: np.ndarray
     far = at & (np.abs(standardised) > FARTHEST)
     if far.any():
         place = tuple(np.argwhere(far)[0])
-        told = f"{_when(far)}: {name} {place[-1]} is {values[place]:g}, which networks see as {standardised[place]:.3g}"
-        yield Finding(f"{told}; its offset and scale do not fit", "warning")
+        message = (
+            f"{_when(far)}: {name} {place[-1]} is {values[place]:g}, which networks see as {standardised[place]:.3g}"
+        )
+        yield Finding(f"{message}; its offset and scale do not fit", "warning")
 
 
 def _bounds(spec: EnvSpec, obs: np.ndarray, at: np.ndarray) -> Iterator[Finding]:
@@ -147,8 +149,10 @@ def _ends(spec: EnvSpec, played: TimeStep, shown: np.ndarray) -> Iterator[Findin
     if terminated.any() and not spec.terminates:
         yield Finding(f"{_when(terminated)}: an episode terminated, but spec.terminates is False")
     if (both := terminated & truncated).any():
-        told = "termination wins, so its future is worth 0: leave truncated False there, or terminated at a time limit"
-        yield Finding(f"{_when(both)}: an episode both terminated and was truncated; {told}", "warning")
+        message = (
+            "termination wins, so its future is worth 0: leave truncated False there, or terminated at a time limit"
+        )
+        yield Finding(f"{_when(both)}: an episode both terminated and was truncated; {message}", "warning")
 
 
 def _alive(spec: EnvSpec, played: TimeStep, shown: np.ndarray) -> Iterator[Finding]:
@@ -165,12 +169,12 @@ def _lengths(spec: EnvSpec, played: TimeStep, shown: np.ndarray, length: int) ->
     over = shown & (played.terminated | played.truncated)
     if not over.any(axis=0).all():
         if length < spec.episode_limit:
-            told = f"an episode went on after the {length} steps of the check; its limit is {spec.episode_limit}"
-            yield Finding(told, "warning")
+            message = f"an episode went on after the {length} steps of the check; its limit is {spec.episode_limit}"
+            yield Finding(message, "warning")
         else:
             yield Finding(f"an episode has not ended after {length} steps, its spec.episode_limit: truncate it there")
     early = shown & played.truncated & ~played.terminated
     early[spec.episode_limit :] = False
     if early.any():
-        told = f"an episode was truncated, before its spec.episode_limit of {spec.episode_limit} steps"
-        yield Finding(f"{_when(early)}: {told}", "warning")
+        message = f"an episode was truncated, before its spec.episode_limit of {spec.episode_limit} steps"
+        yield Finding(f"{_when(early)}: {message}", "warning")

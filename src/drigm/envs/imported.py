@@ -57,11 +57,11 @@ def imported_record(field: str, name: str) -> Any:
     if is_given(field, name):
         return _given[field, name]
     kind, _, target = name.partition(":")
-    told = (
+    message = (
         "it was passed as an object that no module holds: pass it again, as in drigm.load_run(run, objects=[it]), or "
         "define it in a module and train with that"
     )
-    check(kind != OBJECT, field, name, told)
+    check(kind != OBJECT, field, name, message)
     try:
         made: Factory = factory(target)
     except EnvError as error:

@@ -23,8 +23,8 @@ def register_perturbation(name: str, perturbation: Perturbation) -> None:
     Raises:
         UserError: the name is taken or malformed, it is no `Perturbation`, or its functions fail on a small team.
     """
-    told = "give a drigm.envs.perturbations.Perturbation"
-    check(isinstance(perturbation, Perturbation), "perturb", perturbation, told)
+    message = "give a drigm.envs.perturbations.Perturbation"
+    check(isinstance(perturbation, Perturbation), "perturb", perturbation, message)
     high = perturbation.highest
     ok = isinstance(perturbation.about, str) and isinstance(high, int | float) and 0.0 < high < float("inf")
     check(ok, "perturb", name, "about must be a text, and highest the largest strength, above 0")

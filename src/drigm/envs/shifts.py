@@ -100,11 +100,11 @@ def worlds(
     combinations = [dict(zip(grid, point, strict=True)) for point in itertools.product(*grid.values())]
     titles: list[str] = []
     if suite in env.suites:
-        told, suite = env.suites[suite], "nominal"
-        for name, strength in (pair for point in told.values() for pair in point.items()):
+        declared, suite = env.suites[suite], "nominal"
+        for name, strength in (pair for point in declared.values() for pair in point.items()):
             check_strength(env, name, strength)
-        titles = [_title(world, point) for world in told for point in combinations]
-        combinations = [{**point, **more} for point in told.values() for more in combinations]
+        titles = [_title(world, point) for world in declared for point in combinations]
+        combinations = [{**point, **more} for point in declared.values() for more in combinations]
     if suite in GRIDS:
         points, suite = GRIDS[suite](env), "nominal"
         combinations = [{**point, **more} for point in points for more in combinations]

@@ -124,11 +124,11 @@ def here_of(run: Run, env: str | Environment | None) -> Environment:
 def check_fits(team: EnvSpec, here: EnvSpec) -> None:
     """Raise `UserError` unless agents trained under the spec ``team`` can act under ``here``."""
     strangers = [agent for agent in here.agents if agent not in team.agents]
-    told = f"the run has no agent called {' or '.join(strangers[:2])} (it has {', '.join(team.agents[:8])})"
-    check(not strangers, "env", here.name, told)
+    message = f"the run has no agent called {' or '.join(strangers[:2])} (it has {', '.join(team.agents[:8])})"
+    check(not strangers, "env", here.name, message)
     sizes = [(spec.obs_size, spec.num_actions) for spec in (team, here)]
-    told = "the run's agents have {} readings and {} actions, its agents {} and {}".format(*sizes[0], *sizes[1])
-    check(sizes[0] == sizes[1], "env", here.name, told)
+    message = "the run's agents have {} readings and {} actions, its agents {} and {}".format(*sizes[0], *sizes[1])
+    check(sizes[0] == sizes[1], "env", here.name, message)
 
 
 def evaluate_together(

@@ -51,10 +51,10 @@ class Precompiler:
         """
         if self._pool is None:
             return
-        told = [validate(config) for config in configs]
-        _, env = resolve(told[0])  # here: importing an environment is not for many threads
-        if env.subprocess is None and _key(told) not in self._found:
-            self._found[_key(told)] = self._pool.submit(_compile, told, env)
+        checked = [validate(config) for config in configs]
+        _, env = resolve(checked[0])  # here: importing an environment is not for many threads
+        if env.subprocess is None and _key(checked) not in self._found:
+            self._found[_key(checked)] = self._pool.submit(_compile, checked, env)
 
     def __call__(self, configs: Sequence[TrainConfig], env: Environment) -> Train:
         """Return the programs that train ``configs`` together, once they are compiled if they were expected."""

@@ -306,8 +306,8 @@ class SubprocessRun:
         lost = subprocess_resume.remake(self.past, vector)
         if lost.any():
             self.actor.abandon(lost)
-            told = "they do not repeat themselves from seed and actions, or are far longer than their time limit"
-            self.note(f"{lost.sum()} of {lost.size} episodes could not be resumed, new ones begin: {told}")
+            message = "they do not repeat themselves from seed and actions, or are far longer than their time limit"
+            self.note(f"{lost.sum()} of {lost.size} episodes could not be resumed, new ones begin: {message}")
         vector.send(subprocess_resume.last_orders(self.past).reshape(vector.size, -1))
         return vector
 

@@ -78,8 +78,8 @@ def _check_plugins(config: TrainConfig, facts: Any) -> None:
             continue
         load_plugins()
         package, here = one_line(found[name]), origins().get((field, name))
-        told = f"the run has it from the plug-in {package}, which is not installed here, or fails"
-        check(here is not None, field, name, told)
+        message = f"the run has it from the plug-in {package}, which is not installed here, or fails"
+        check(here is not None, field, name, message)
         if here not in (package, SESSION):
             warn(f"{field}: {name!r} was of {package} when this run was trained, and is of {here} now.")
 
@@ -118,14 +118,14 @@ def open_environment(path: Path, config: TrainConfig, facts: Any, named: Named, 
         for field, value in asks.items():
             again = "pass it again (objects=[it] in Python)" if field in METHOD else "name it again with "
             again += "" if field in METHOD else f"--{field.replace('_', '-')}"
-            told = (
+            message = (
                 f"opening {path} would run it, and this user has not trained that run here: {again}, or give --trust "
                 "if you trust whoever made the run"
             )
-            check(getattr(named, field, "") != "" or is_given(field, value), field, value, told)
+            check(getattr(named, field, "") != "" or is_given(field, value), field, value, message)
     python = asks.get("env_python", "")
-    told = f"it means another file in every folder: write its absolute path into {path / 'config.json'}"
-    check(not os.path.dirname(python) or os.path.isabs(python), "env_python", python, told)
+    message = f"it means another file in every folder: write its absolute path into {path / 'config.json'}"
+    check(not os.path.dirname(python) or os.path.isabs(python), "env_python", python, message)
     env = config.env if is_given("env", config.env) else _chosen(config, named.env, record)
     if not named.env and "file" not in record and env != config.env:
         warn(f"env: {config.env!r} has no folder in {path}; taking {env!r}.")

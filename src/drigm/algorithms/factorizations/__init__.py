@@ -42,8 +42,8 @@ def register_factorization(factorization: Factorization) -> None:
 
 def checked_factorization(found: Any) -> Factorization:
     """Return ``found`` if it is a factorization whose functions work on arrays, else raise `UserError`."""
-    told = "give a drigm.algorithms.factorizations.Factorization"
-    check(isinstance(found, Factorization), "factorization", found, told)
+    message = "give a drigm.algorithms.factorizations.Factorization"
+    check(isinstance(found, Factorization), "factorization", found, message)
     sizes = TeamSizes(num_agents=2, num_actions=3, state_size=4, feature_size=5, embed_size=8)
 
     def joint() -> Array:
@@ -53,8 +53,8 @@ def checked_factorization(found: Any) -> Factorization:
 
     value = tried("factorization", shown(found.name).strip("'"), "joint_value", lambda: traced(joint))
     is_right = getattr(value, "shape", None) == (7,) and value.dtype == jnp.float32
-    told = f"its joint_value of a batch of 7 teams must be float32 [7], and is {shown(value)}"
-    check(is_right, "factorization", found.name, told)
+    message = f"its joint_value of a batch of 7 teams must be float32 [7], and is {shown(value)}"
+    check(is_right, "factorization", found.name, message)
     return found
 
 

@@ -55,13 +55,13 @@ def register_uncertainty(uncertainty: UncertaintySet) -> None:
 
 def checked_uncertainty(found: Any) -> UncertaintySet:
     """Return ``found`` if it is an uncertainty set whose bootstrap works on arrays, else raise `UserError`."""
-    told = "give a drigm.algorithms.uncertainty.UncertaintySet"
-    check(isinstance(found, UncertaintySet), "uncertainty", found, told)
+    message = "give a drigm.algorithms.uncertainty.UncertaintySet"
+    check(isinstance(found, UncertaintySet), "uncertainty", found, message)
     most = float(FIELDS["rho"].metadata["high"])
     ok = isinstance(found.max_rho, int | float) and 0.0 <= found.max_rho <= most
     check(ok, "uncertainty", found.name, f"its max_rho must be from 0 to {most:g}, and is {shown(found.max_rho)}")
-    told = "has_scale needs has_dual: the scale is a second dual variable"
-    check(found.has_dual or not found.has_scale, "uncertainty", found.name, told)
+    message = "has_scale needs has_dual: the scale is a second dual variable"
+    check(found.has_dual or not found.has_scale, "uncertainty", found.name, message)
 
     def robust() -> Array:
         v_t = jnp.zeros((2, 3))
@@ -69,8 +69,8 @@ def checked_uncertainty(found: Any) -> UncertaintySet:
 
     value = tried("uncertainty", shown(found.name).strip("'"), "bootstrap", lambda: traced(robust))
     is_right = getattr(value, "shape", None) == (2, 3) and value.dtype == jnp.float32
-    told = f"its bootstrap of V' [2, 3] must be float32 [2, 3], and is {shown(value)}"
-    check(is_right, "uncertainty", found.name, told)
+    message = f"its bootstrap of V' [2, 3] must be float32 [2, 3], and is {shown(value)}"
+    check(is_right, "uncertainty", found.name, message)
     return found
 
 

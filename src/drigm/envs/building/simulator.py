@@ -339,8 +339,8 @@ def _described(agents: int, step_seconds: float) -> Described:
     """Return names, units and bounds of the readings: what is beyond them is a fault of a sensor, not a climate."""
     names, units = tuple(one[0] for one in READINGS), tuple(one[1] for one in READINGS)
     low, high = (np.tile(np.array([one[k] for one in READINGS], np.float32), (agents, 1)) for k in (2, 3))
-    told = "power of the zone's AC as a share of its maximum, from cooling (-1) to heating (1)"
-    return Described((names,) * agents, (units,) * agents, low, high, levels=told, step_seconds=step_seconds)
+    message = "power of the zone's AC as a share of its maximum, from cooling (-1) to heating (1)"
+    return Described((names,) * agents, (units,) * agents, low, high, levels=message, step_seconds=step_seconds)
 
 
 def lowest_reward(options: BuildingOptions, n: int) -> float:

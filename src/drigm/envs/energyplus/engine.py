@@ -76,8 +76,8 @@ class Engine:
         (self._folder / "in.idf").write_text(task.idf)
         (self._folder / "in.epw").write_text(task.epw)
         self._task, self._days, self._busy = task, self._days + 1, True
-        told = {name: value for name, value in task._asdict().items() if name not in ("idf", "epw")}
-        return self._ask(json.dumps(told).encode() + b"\n")
+        message = {name: value for name, value in task._asdict().items() if name not in ("idf", "epw")}
+        return self._ask(json.dumps(message).encode() + b"\n")
 
     def step(self, settings: np.ndarray) -> Reading:
         """Set the actuators, simulate a step and return the reading at its end; raises as `start` does."""

@@ -166,8 +166,8 @@ def last_words(folder: str) -> str:
     """Return the last severe errors of the engine's log, in one line."""
     log = Path(folder, "eplusout.err")
     lines = log.read_text(errors="replace").splitlines() if log.exists() else []
-    told = [" ".join(line.strip(" *").split()) for line in lines if "** Severe" in line or "**  Fatal" in line]
-    text = "; ".join(told[-2:]) or "it left no log"
+    severe = [" ".join(line.strip(" *").split()) for line in lines if "** Severe" in line or "**  Fatal" in line]
+    text = "; ".join(severe[-2:]) or "it left no log"
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
 
 

@@ -46,7 +46,7 @@ def subprocess_env(
     source = SubprocessSource(kind, name, python, workers, KINDS[kind].at_once, timeout)
     opened = ask(source, {"do": "open", "seeds": [0]}, "while it made an environment")
     facts = Facts(**opened["facts"])
-    parameters = {name: _parameter(*told) for name, *told in facts.parameters}
+    parameters = {name: _parameter(*message) for name, *message in facts.parameters}
     env = Environment(
         spec=spec_of(kind, facts),
         params=(),

@@ -218,9 +218,9 @@ class _Process:
         size = os.fstat(self.errors.fileno()).st_size
         written = os.pread(self.errors.fileno(), WORDS, max(0, size - WORDS)).decode(errors="replace")
         lines = written.strip().splitlines()
-        told = f"; its last words: {shorten(lines[-1])}" if lines else ""
+        message = f"; its last words: {shorten(lines[-1])}" if lines else ""
         raise UserError(
-            f"{self._called(None)}: worker {self.number} (environments {self.first} to {last}) {how} {what}{told}."
+            f"{self._called(None)}: worker {self.number} (environments {self.first} to {last}) {how} {what}{message}."
         )
 
 

@@ -61,8 +61,8 @@ def recorded(name: str, weeks: int) -> np.ndarray:
         UserError: there is no such file, or it holds something else.
     """
     series = _read(name)
-    told = f"an episode has {weeks} weeks: give a longer series, or fewer weeks"
-    check(series.shape[1] >= weeks, "series", f"{name} of {series.shape[1]} weeks", told)
+    message = f"an episode has {weeks} weeks: give a longer series, or fewer weeks"
+    check(series.shape[1] >= weeks, "series", f"{name} of {series.shape[1]} weeks", message)
     return series / series.mean()
 
 
@@ -72,13 +72,13 @@ def _read(name: str) -> np.ndarray:
         text = (resources.files("drigm.envs.supply") / "data" / SHIPPED[name]).read_text(encoding="utf-8")
     else:
         path = Path(name)
-        told = f"choose {' or '.join(SHIPPED)}, or name a CSV file of weekly demands of at most 10 MB"
+        message = f"choose {' or '.join(SHIPPED)}, or name a CSV file of weekly demands of at most 10 MB"
         try:
             ok = path.is_file() and path.stat().st_size <= LARGEST_FILE
             text = path.read_text(encoding="utf-8") if ok else ""
         except (OSError, ValueError):
             ok, text = False, ""
-        check(ok, "series", name, told)
+        check(ok, "series", name, message)
     return _parsed(name, text)
 
 

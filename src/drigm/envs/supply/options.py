@@ -71,8 +71,8 @@ class SupplyOptions:
         check(1 <= self.weeks <= 10_000, "weeks", self.weeks, "give 1 to 10,000 weeks")
         choose("sales", self.sales, SALES)
         choose("paid", self.paid, PAID)
-        told = "with costs that are paid a week later give 2 weeks or more"
-        check(self.paid == "now" or self.weeks > 1, "weeks", self.weeks, told)
+        message = "with costs that are paid a week later give 2 weeks or more"
+        check(self.paid == "now" or self.weeks > 1, "weeks", self.weeks, message)
         check(self.capacity > 0, "capacity", self.capacity, "give units a week, above 0")
         check(self.fixed_cost >= 0, "fixed_cost", self.fixed_cost, "give a cost of 0 or more")
         check(0 <= self.start <= 10, "start", self.start, "give weeks of demand from 0 to 10")
@@ -83,8 +83,8 @@ class SupplyOptions:
         check(0 <= self.seasonality <= 1, "seasonality", self.seasonality, "give a share from 0 to 1")
         low, high, hours = self.drift
         check(-1 <= low <= high <= 3 and hours >= 0, "drift", self.drift, "give lowest <= highest, from -1 to 3")
-        told = f"give weeks from 0 to {MORE_WEEKS}"
-        check(0 <= self.lead_time <= MORE_WEEKS, "lead_time", self.lead_time, told)
+        message = f"give weeks from 0 to {MORE_WEEKS}"
+        check(0 <= self.lead_time <= MORE_WEEKS, "lead_time", self.lead_time, message)
         check(0.5 <= self.yields <= 1, "yield", self.yields, "give a share from 0.5 to 1")
         check(0 <= self.outage <= self.weeks, "outage", self.outage, f"give weeks from 0 to {self.weeks}")
 

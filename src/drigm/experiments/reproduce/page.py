@@ -191,8 +191,8 @@ def _paper(buildings: Sequence[Scored]) -> Section:
         "drigm trains with the same budget and protocol. Paper and networks: mean and standard error of five seeds;",
         "drigm: mean with 95 % interval.",
     )
-    told = "Every method in every city: mean and standard error over seeds. The last five rows learn nothing."
-    cities = table_html(every_world(buildings), caption=told)
+    caption = "Every method in every city: mean and standard error over seeds. The last five rows learn nothing."
+    cities = table_html(every_world(buildings), caption=caption)
     return Section("Beside the paper", "paper", said + table_html(beside_paper(buildings)) + cities)
 
 
@@ -261,8 +261,8 @@ def _aggregates(where: str, scored: Sequence[Scored]) -> Section:
     rows = summary(scored)
     panels = figures.profile_panels(scored)
     figure = profiles(panels, xlabel="Score")
-    told = "Over seeds and worlds, with 95 % intervals over whole seeds."
-    body = paragraph(told, limit_told(limit_of(scored)))
+    lead = "Over seeds and worlds, with 95 % intervals over whole seeds."
+    body = paragraph(lead, limit_told(limit_of(scored)))
     body += table_html(rows, aggregate_columns(rows))
     body += figure_html(figure, profile_alt(panels), "Performance profiles; bands are pointwise 95 % intervals.")
     name = f"statistics-{where}"

@@ -131,23 +131,23 @@ def against(first: Scored, second: Scored) -> Against:
 
 def note(asked: Sequence[Against]) -> str:
     """Return how to read the comparisons, and how many of their verdicts chance alone would give."""
-    told = (
+    sentences = (
         "Differences are the first method's score minus the second's, with 95 % intervals over seeds (Welch's, below "
         f"{st.FEW} seeds); better or worse is said only where the interval leaves out 0, and only of "
         f"{st.VERDICT_SEEDS} seeds or more. P(better): probability that a run of the first scores higher than one of "
         "the second."
     )
     if min((a.seeds for a in asked), default=0) < st.VERDICT_SEEDS:
-        return told
+        return sentences
     return (
-        f"{told} Such an interval leaves out 0 in about 5 of 100 comparisons of equal methods: were all equal, about "
-        f"{0.05 * len(asked):.2g} of the {len(asked)} verdicts in each column would be better or worse."
+        f"{sentences} Such an interval leaves out 0 in about 5 of 100 comparisons of equal methods: were all equal, "
+        f"about {0.05 * len(asked):.2g} of the {len(asked)} verdicts in each column would be better or worse."
     )
 
 
 def counted(asked: Sequence[Against]) -> str:
     """Return how the verdicts fell against each kind of baseline, place by place, in a sentence each."""
-    told = []
+    sentences = []
     for kind in dict.fromkeys(a.kind for a in asked):
         parts = []
         for place, called in PLACES.items():
@@ -155,8 +155,8 @@ def counted(asked: Sequence[Against]) -> str:
             asked_for, open_ones = ("better", "no clear difference", "worse"), ("too few seeds", "one seed")
             words = [*asked_for, *(word for word in open_ones if word in found)]
             parts.append(f"{called}: " + ", ".join(f"{found.count(word)} {word}" for word in words))
-        told.append(f"Robust methods against {kind}, {'; '.join(parts)}.")
-    return " ".join(told)
+        sentences.append(f"Robust methods against {kind}, {'; '.join(parts)}.")
+    return " ".join(sentences)
 
 
 def untrained(scored: Sequence[Scored]) -> list[str]:

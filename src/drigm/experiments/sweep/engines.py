@@ -123,8 +123,8 @@ def _ending(child: _Child) -> Ended:
     code = child.process.returncode
     if code < 0 or code in STOPPED:
         return Ended(child.program, f"the process was killed by signal {abs(code) % 128}", died=True)
-    told = lines[-1] if lines else f"the process ended with exit code {code}"
-    return Ended(child.program, told if code else "")
+    message = lines[-1] if lines else f"the process ended with exit code {code}"
+    return Ended(child.program, message if code else "")
 
 
 def _close(child: _Child) -> None:

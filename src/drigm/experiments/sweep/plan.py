@@ -104,8 +104,8 @@ def load_plan(folder: Path) -> Plan:
         scoring = None if content["evaluate"] is None else Scoring(**content["evaluate"])
         return Plan(folder, points, content["programs"], scoring)
     except (ValueError, KeyError, TypeError, AttributeError):
-        told = "every machine of a cluster must see the sweep's folder under the same path"
-        raise UserError(f"sweep: {str(folder / 'sweep.json')!r} cannot be read; {told}.") from None
+        message = "every machine of a cluster must see the sweep's folder under the same path"
+        raise UserError(f"sweep: {str(folder / 'sweep.json')!r} cannot be read; {message}.") from None
 
 
 def group(points: dict[str, TrainConfig], together: int = 0) -> list[list[str]]:

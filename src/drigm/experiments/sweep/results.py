@@ -41,8 +41,8 @@ class Swept(NamedTuple):
     def __str__(self) -> str:
         rows = [{"point": name, **scores_by_world(scores)} for name, scores in self.scores.items()]
         unknown = [name for name, (s, *_) in self.scores.items() if s.name == EXPLORING and math.isnan(s.mean)]
-        told = [f"no score: no episode ended in the training of a seed of {', '.join(unknown)}"] if unknown else []
-        return "\n".join([format_table(rows), *told]) if rows else "no point has finished"
+        notes = [f"no score: no episode ended in the training of a seed of {', '.join(unknown)}"] if unknown else []
+        return "\n".join([format_table(rows), *notes]) if rows else "no point has finished"
 
 
 def collect(plan: Plan, failures: dict[str, str]) -> Swept:

@@ -132,26 +132,26 @@ def _load(path: Path) -> dict[str, Any]:
             data = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise UserError(f"sweep: {shown(str(path))} cannot be read ({error.strerror}).") from None
-    told = f"sweep: {shown(str(path))} is not valid TOML"
+    message = f"sweep: {shown(str(path))} is not valid TOML"
     if len(data) > MAX_BYTES:
-        raise UserError(f"{told} of a sweep (it has more than {MAX_BYTES:,} bytes).")
+        raise UserError(f"{message} of a sweep (it has more than {MAX_BYTES:,} bytes).")
     try:
         return tomllib.loads(data.decode("utf-8"))
     except RecursionError:
-        raise UserError(f"{told} (it is nested too deeply).") from None
+        raise UserError(f"{message} (it is nested too deeply).") from None
     except ValueError as error:  # of TOML or of UTF-8
-        raise UserError(f"{told} ({one_line(error)}).") from None
+        raise UserError(f"{message} ({one_line(error)}).") from None
 
 
 def _points(content: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     """Return name ("" where it has none) and settings of every point, in the file's order."""
     base, grid = _table("base", content.get("base", {})), _table("grid", content.get("grid", {}))
     singles = content.get("points", [])
-    told = "tables of settings, each under [[points]] or by its name in [points]"
-    check(isinstance(singles, list | dict), "points", singles, told)
+    message = "tables of settings, each under [[points]] or by its name in [points]"
+    check(isinstance(singles, list | dict), "points", singles, message)
     named = list(singles.items()) if isinstance(singles, dict) else [("", single) for single in singles]
     for name, single in named:
-        check(isinstance(single, dict), "points", single, told)
+        check(isinstance(single, dict), "points", single, message)
         allowed = "letters, digits, spaces and .,()=-, a dot before digits only, for it becomes a folder's name"
         check(not name or (NAME.fullmatch(name) is not None and name != "logs"), "points", name, allowed)
     for name in grid:

@@ -57,7 +57,7 @@ def dot_rows(rows: Sequence[Dot], *, reference: tuple[str, float], floor: float,
         ax.set_ylim(len(rows) - 0.4, -0.6)
         ax.grid(True, axis="x")
         ax.grid(False, axis="y")
-        told = f"{axis}. Line: {name}, {at:.3f}. Grey: predicted before deployment."
-        ax.set_xlabel(told, fontsize=8, loc="left", color=FAINT_INK)
+        label = f"{axis}. Line: {name}, {at:.3f}. Grey: predicted before deployment."
+        ax.set_xlabel(label, fontsize=8, loc="left", color=FAINT_INK)
         figure.suptitle(title, x=0.01, ha="left", fontsize=10)
     return figure

@@ -28,14 +28,14 @@ def paper_section(study: Study, suffix: str = "") -> Section | None:
     """Return our scores above the paper's and its authors' networks', or None for any other protocol."""
     if study.name != PROTOCOL or study.worlds != list(PROTOCOL_CITIES):
         return None
-    rows, told = [], set()
+    rows, paired = [], set()
     for method in study.methods:
         rows.append(_ours(study, method))
         key = _key(method)
-        if key not in told:  # methods of several radii share the paper's one
+        if key not in paired:  # methods of several radii share the paper's one
             sources = (("paper", paper_score), ("authors' networks", authors_score))
             rows += [row for source, look in sources if (row := _theirs(study, key, source, look)) is not None]
-        told.add(key)
+        paired.add(key)
     rows += [_controller(study, name) for name in CONTROLLERS]
     columns = {"method": "Method", "source": "From", **{world: spaced(world) for world in study.worlds}}
     note = paragraph(

@@ -45,7 +45,7 @@ def loop_sections(log: Log, title: str, suffix: str = "") -> list[Section]:
 
 def loop_html(data: dict[str, Any], suffix: str = "") -> Html:
     """Return the part of a page that loop.js fills with what `loop_data` returned."""
-    told = [
+    lines = [
         "Every step as it was: the team's reward, and of one agent its readings, what it did and what was wrong.",
         "A gap in a line is a reading that was no number." if data["gaps"] else "",
         f"One in {data['every']} steps is shown, with the flags of those between." if data["every"] > 1 else "",
@@ -54,7 +54,7 @@ def loop_html(data: dict[str, Any], suffix: str = "") -> Html:
     name = f"loop-data{suffix}"
     widget = f'<div class="live loop" data-source="{escape(name)}"></div>'
     noscript = "<noscript><p>The steps need JavaScript; everything else on this page does not.</p></noscript>"
-    return Html(paragraph(*filter(None, told)) + data_html(name, data) + widget + noscript)
+    return Html(paragraph(*filter(None, lines)) + data_html(name, data) + widget + noscript)
 
 
 def loop_data(log: Log) -> dict[str, Any]:

@@ -113,8 +113,8 @@ def ran_on(run: Run) -> str:
 
 def _run_row(method: Method, run: Run) -> dict[str, object]:
     seconds, rate = training_time(run.directory.read_metrics(run.seeds[0]))
-    told = changed(run.config, but=(*NAMED, "steps"))
-    settings = ", ".join(f"{k} {v:g}" if isinstance(v, float) else f"{k} {v}" for k, v in told.items())
+    given = changed(run.config, but=(*NAMED, "steps"))
+    settings = ", ".join(f"{k} {v:g}" if isinstance(v, float) else f"{k} {v}" for k, v in given.items())
     commit = run.directory.load_system().get("commit", "")
     shown = commit[:8] + ("+" if commit.endswith("+") else "")
     return {

@@ -127,16 +127,18 @@ class Inspection:
         for track in (first, again):
             while track.go(COMPARED):
                 pass
-        told = "reset(seed) does not repeat itself"
+        message = "reset(seed) does not repeat itself"
         if difference := differs(first.record, again.record):
             where = "with the same actions, episodes on one seed" if difference[1] else "two resets on one seed"
-            self._differs(difference, f"{told}: {where} show different {difference[0]}")
+            self._differs(difference, f"{message}: {where} show different {difference[0]}")
             return
         try:
             other = self._made()
         except NoSecondError as error:
-            told = f"{error}, so whether two in one process disturb each other was not seen; give its factory instead"
-            self.warn("copy", told)
+            message = (
+                f"{error}, so whether two in one process disturb each other was not seen; give its factory instead"
+            )
+            self.warn("copy", message)
             return
         try:
             beside = self._in_turns(env, other, apart=True)[0]

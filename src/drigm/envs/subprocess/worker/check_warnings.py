@@ -39,13 +39,16 @@ def of_environment(env: Any, rules: Rules) -> Iterator[Oddity]:
         try:
             env.reset(**arguments)
         except (Exception, SystemExit) as error:
-            told = ", ".join(arguments)
-            yield "arguments", EnvError(f"reset({told}) raised {describe(error)}; seed and options are both optional")
+            pattern = ", ".join(arguments)
+            yield (
+                "arguments",
+                EnvError(f"reset({pattern}) raised {describe(error)}; seed and options are both optional"),
+            )
     for agent in rules.agents:
         for method in ("observation_space", "action_space"):
             if getattr(env, method)(agent) is not getattr(env, method)(agent):
-                told = f"{method}(agent) returns another object at each call, which forgets the seed of its samples"
-                yield method, EnvError(f"{told}; make it once", agent=agent)
+                pattern = f"{method}(agent) returns another object at each call, which forgets the seed of its samples"
+                yield method, EnvError(f"{pattern}; make it once", agent=agent)
         yield from _of_box(rules.spaces[agent], agent)
 
 
@@ -57,8 +60,8 @@ def _of_box(box: Any, agent: Any) -> Iterator[Oddity]:
     bounded = (far <= UNBOUNDED) & (low < high)
     apart = np.spacing(np.where(bounded, far, 1.0).astype(np.float32)).astype(np.float64)
     for i in np.flatnonzero(bounded & (np.where(bounded, high - low, np.inf) < TOLD_APART * apart))[:1]:
-        told = f"its reading {i} is from {low[i]:.10g} to {high[i]:.10g}, of which float32 tells few values apart"
-        yield "precision", EnvError(f"{told}; subtract what does not change", agent=agent)
+        pattern = f"its reading {i} is from {low[i]:.10g} to {high[i]:.10g}, of which float32 tells few values apart"
+        yield "precision", EnvError(f"{pattern}; subtract what does not change", agent=agent)
 
 
 def of_reset(env: Any, rules: Rules, returned: Any) -> Iterator[Oddity]:
@@ -67,8 +70,8 @@ def of_reset(env: Any, rules: Rules, returned: Any) -> Iterator[Oddity]:
     living = list(env.agents)
     for agent in rules.agents:
         if agent not in living:
-            told = "it is one of possible_agents but not there after reset; it counts as dead"
-            yield "absent", EnvError(told, agent=agent, step=0)
+            pattern = "it is one of possible_agents but not there after reset; it counts as dead"
+            yield "absent", EnvError(pattern, agent=agent, step=0)
     yield from _of_keys(rules, ("observations", "infos"), (obs, infos), living, 0)
     yield from _of_observations(rules, obs, living, 0)
 
@@ -81,11 +84,11 @@ def of_step(rules: Rules, returned: Any, living: list[Any], step: int) -> Iterat
     for agent in living:
         for name, flag in (("termination", terminations[agent]), ("truncation", truncations[agent])):
             if not isinstance(flag, bool | np.bool_):
-                told = f"its {name} is {flag!r}, a {type(flag).__name__}; True or False is meant"
-                yield name, EnvError(told, agent=agent, step=step)
+                pattern = f"its {name} is {flag!r}, a {type(flag).__name__}; True or False is meant"
+                yield name, EnvError(pattern, agent=agent, step=step)
         if np.ndim(rewards[agent]):
-            told = f"its reward is an array of shape {np.shape(rewards[agent])}; a number is meant"
-            yield "reward", EnvError(told, agent=agent, step=step)
+            pattern = f"its reward is an array of shape {np.shape(rewards[agent])}; a number is meant"
+            yield "reward", EnvError(pattern, agent=agent, step=step)
 
 
 def of_state(box: Any, state: Any, step: int) -> Iterator[Oddity]:
@@ -106,8 +109,8 @@ def _of_keys(
                 yield f"no {name}", EnvError(f"it is missing in {name}", agent=agent, step=step)
         for agent in column:
             if agent not in rules.spaces:
-                told = f"{name} have the key {agent!r}, which is none of possible_agents; it is not used"
-                yield f"unknown {name}", EnvError(told, step=step)
+                pattern = f"{name} have the key {agent!r}, which is none of possible_agents; it is not used"
+                yield f"unknown {name}", EnvError(pattern, step=step)
             elif agent not in living:
                 yield f"more {name}", EnvError(f"it is in {name} but had left before", agent=agent, step=step)
 
@@ -120,8 +123,8 @@ def _of_observations(rules: Rules, obs: dict[Any, Any], living: list[Any], step:
         inner = seen["observation"] if isinstance(seen, dict) else seen
         values, meant = reading_of(seen), getattr(box, "dtype", None)
         if not isinstance(inner, np.ndarray | np.generic):
-            told = f"its observation is a {type(inner).__name__}; a NumPy array is meant"
-            yield "type", EnvError(told, agent=agent, step=step)
+            pattern = f"its observation is a {type(inner).__name__}; a NumPy array is meant"
+            yield "type", EnvError(pattern, agent=agent, step=step)
         elif meant is not None and values.dtype != meant:
             yield "dtype", EnvError(f"its observation is {values.dtype}, its Box {meant}", agent=agent, step=step)
         yield from _of_values("box", "its reading {} is {:g}, outside its Box", box, values, agent, step)
@@ -129,20 +132,20 @@ def _of_observations(rules: Rules, obs: dict[Any, Any], living: list[Any], step:
             yield from _of_mask(mask, agent, step)
 
 
-def _of_values(kind: str, told: str, box: Any, values: Any, agent: Any, step: int) -> Iterator[Oddity]:
+def _of_values(kind: str, pattern: str, box: Any, values: Any, agent: Any, step: int) -> Iterator[Oddity]:
     """Yield the first of ``values`` that is not in ``box``, rounding apart; what is not finite is an error anyway."""
     low, high, x = (np.asarray(side, np.float64).ravel() for side in (box.low, box.high, values))
     with np.errstate(invalid="ignore"):
         slack = 1e-6 * np.maximum(1.0, np.minimum(np.abs(x), UNBOUNDED))
         outside = np.isfinite(x) & ((x < low - slack) | (x > high + slack))
     for i in np.flatnonzero(outside)[:1]:
-        yield kind, EnvError(f"{told.format(i, x[i])} of {low[i]:g} to {high[i]:g}", agent=agent, step=step)
+        yield kind, EnvError(f"{pattern.format(i, x[i])} of {low[i]:g} to {high[i]:g}", agent=agent, step=step)
 
 
 def _of_mask(mask: Any, agent: Any, step: int) -> Iterator[Oddity]:
     array = np.asarray(mask)
     if not isinstance(mask, np.ndarray) or array.dtype != np.int8:
-        told = f"its action mask is {array.dtype if isinstance(mask, np.ndarray) else type(mask).__name__}"
-        yield "mask", EnvError(f"{told}; gymnasium's samples need an int8 array", agent=agent, step=step)
+        pattern = f"its action mask is {array.dtype if isinstance(mask, np.ndarray) else type(mask).__name__}"
+        yield "mask", EnvError(f"{pattern}; gymnasium's samples need an int8 array", agent=agent, step=step)
     elif not np.isin(array, (0, 1)).all():
         yield "mask", EnvError(f"its action mask {array.tolist()} is not 0 or 1", agent=agent, step=step)

@@ -117,7 +117,7 @@ def parameters_of(env: Any, options: dict[str, float]) -> Said:
         near = {name: [0.8 * x, 1.25 * x] if x else [] for name, x in options.items()}
         return Said([[name, f"an option, now {x:g}", near[name], None] for name, x in options.items()])
     try:
-        found = [[str(name), *_parameter(dict(told))] for name, told in dict(value).items()]
+        found = [[str(name), *_parameter(dict(declared))] for name, declared in dict(value).items()]
     except (TypeError, ValueError, KeyError):
         return Said([], f"its parameters are {_shown(value)}, not about, values and lowest of each by name")
     return Said(found)
@@ -134,23 +134,25 @@ def suites_of(env: Any) -> Said:
     odd = f"its suites are {_shown(value)}, not numbers of each parameter, by name, of each world, of each suite"
     try:
         found = {
-            str(suite): {str(world): {str(k): _number(x) for k, x in told.items()} for world, told in worlds.items()}
+            str(suite): {
+                str(world): {str(k): _number(x) for k, x in declared.items()} for world, declared in worlds.items()
+            }
             for suite, worlds in value.items()
         }
     except (TypeError, AttributeError):
         return Said({}, odd)
-    numbers = [x for worlds in found.values() for told in worlds.values() for x in told.values()]
+    numbers = [x for worlds in found.values() for declared in worlds.values() for x in declared.values()]
     whole = all(found.values()) and all(x is not None and np.isfinite(x) for x in numbers)
     return Said(found) if whole else Said({}, odd)
 
 
-def _parameter(told: dict[str, Any]) -> list[Any]:
+def _parameter(declared: dict[str, Any]) -> list[Any]:
     """Return [about, values, lowest]; raises `ValueError` where something is no number."""
-    values, lowest = [_number(x) for x in told["values"]], told.get("lowest")
+    values, lowest = [_number(x) for x in declared["values"]], declared.get("lowest")
     low = None if lowest is None else _number(lowest)
     if None in values or (lowest is not None and low is None) or not np.isfinite([x or 0.0 for x in values]).all():
-        raise ValueError(told)
-    return [str(told.get("about", "")), values, low]
+        raise ValueError(declared)
+    return [str(declared.get("about", "")), values, low]
 
 
 def described_of(env: Any, agents: list[Any], sizes: list[int], actions: int) -> Said:

@@ -70,15 +70,15 @@ def lead(here: Sequence[Measured]) -> str:
     """Return what the page says, in three sentences: the best team against PI, in the first place."""
     pi = pi_score(here)
     learnt = [one for one in here if len(seed_scores(one)) > 1]
-    told = "Teams learnt in SustainGym's model of an office in Tucson and were deployed unchanged in EnergyPlus."
+    lead = "Teams learnt in SustainGym's model of an office in Tucson and were deployed unchanged in EnergyPlus."
     if pi is None or not learnt:
-        return told
+        return lead
     best = max(learnt, key=lambda one: float(seed_scores(one).mean()))
     seeds = seed_scores(best)
     less = difference(seeds, pi)
     clear = "clear of zero" if less.low > 0 or less.high < 0 else "which leaves zero in"
     return (
-        f"{told} {best.row} has the highest mean of what learnt, {seeds.mean():.3f} over {len(seeds)} seeds, "
+        f"{lead} {best.row} has the highest mean of what learnt, {seeds.mean():.3f} over {len(seeds)} seeds, "
         f"PI {pi:.3f}: a difference of {less.estimate:+.4f} [{less.low:+.4f}, {less.high:+.4f}], {clear}."
     )
 
@@ -90,13 +90,13 @@ def place_section(place: str, found: Sequence[Measured], predicted: Predictions)
     title = f"{PLACE_TITLES[place]}: mean score of six cities"
     dots = [_dot(one, predicted) for one in found]
     figure = dot_rows(dots, reference=(TITLES["pi"], pi), floor=FLOOR, title=title, axis="Score")
-    told = paragraph(
+    lead = paragraph(
         "Means over cities, 20 days of each; bars are Student's 95 % intervals over seeds. 'less PI' is the difference",
         "from the hand-picked PI. 'predicted' is the lowest and the highest of 32 worlds of the simple model, scored",
         f"before deployment. Electricity is known only where machines are modelled. Made by {COMMAND}.",
     )
     alt = f"{title}; the numbers stand in the table below"
-    body = figure_html(figure, alt) + told + table_html(table_rows(found, predicted))
+    body = figure_html(figure, alt) + lead + table_html(table_rows(found, predicted))
     return Section(PLACE_TITLES[place], f"place-{place}", Html(body), {"scores": figure})
 
 

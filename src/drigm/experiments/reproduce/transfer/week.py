@@ -45,9 +45,9 @@ def week_section(env: Environment, city: str, rows: Sequence[Player]) -> Section
     assert env.spec.regulated is not None
     targets = np.asarray(env.spec.regulated.setpoint)
     data = day_data(days, targets, floors(zones), zone_names(zones.names), still_step(days[0], targets))
-    told = paragraph(f"{spaced(city)}, a week in April; each day begins at midnight with every zone near its target.")
+    lead = paragraph(f"{spaced(city)}, a week in April; each day begins at midnight with every zone near its target.")
     figures = {"week": still_figure(days[0], zones.names, targets)}
-    return Section("A week to play through", "week", Html(told + day_html(data, "-week")), figures, SCRIPTS)
+    return Section("A week to play through", "week", Html(lead + day_html(data, "-week")), figures, SCRIPTS)
 
 
 def _day(city: str, held: np.ndarray, e: int, lived: Mapping[str, tuple[np.ndarray, list[Days]]]) -> Day:
