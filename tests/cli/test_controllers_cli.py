@@ -32,6 +32,7 @@ def refused(capsys, *arguments):
     return line
 
 
+@pytest.mark.slow
 def test_evaluate_shows_controllers_beside_the_team(run, capsys):
     (world,) = json.loads(said(capsys, "evaluate", run.path, "--shifts", "nominal", "--json"))
     assert list(world["controllers"]) == NAMES == controllers_of(make_env(BUILDING))
@@ -52,6 +53,7 @@ def test_a_trim_helps_a_team_that_knows_nothing(run, capsys):
     assert "trim: -1.0 is not allowed" in refused(capsys, "evaluate", run.path, "--trim", "-1")
 
 
+@pytest.mark.slow
 def test_evaluate_in_another_environment(run, capsys):
     """New York as an environment of its own is New York of the suite, where PI is tuned in Tucson all the same."""
     cities = {world["name"]: world for world in json.loads(said(capsys, "evaluate", run.path, "--json"))}

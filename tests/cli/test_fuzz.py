@@ -10,7 +10,11 @@ from hypothesis import HealthCheck, Phase, given, settings
 INPUTS = int(os.environ.get("DRIGM_FUZZ_INPUTS", "400"))  # of each kind
 
 
-@pytest.mark.parametrize("name", TARGETS)
+WAITS = ("metrics", "safetensors", "run directory")  # they write files
+EVERY = [pytest.param(name, marks=[pytest.mark.slow] if name in WAITS else []) for name in TARGETS]
+
+
+@pytest.mark.parametrize("name", EVERY)
 def test_inputs_are_taken_or_refused(name):
     strategy, attempt = TARGETS[name]
 

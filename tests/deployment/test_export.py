@@ -72,6 +72,7 @@ def test_every_kind_of_network_passes(name, tmp_path):
     assert found[0]["parity"]["numpy"]["steps"] >= 300
 
 
+@pytest.mark.slow
 def test_ten_thousand_steps_are_compared_where_nothing_else_is_said(tmp_path):
     run = finished_run(tmp_path / "run", CONFIGS["linear, shared"])
     found = contracts(export(run, quiet=True))

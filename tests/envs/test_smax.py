@@ -68,7 +68,7 @@ def until_over(shown) -> int:
     return int(np.argmax(over)) + 1 if over.any() else len(over)
 
 
-@pytest.mark.parametrize("name", ["3m", "3s_vs_5z"])
+@pytest.mark.parametrize("name", ["3m", pytest.param("3s_vs_5z", marks=pytest.mark.slow)])
 def test_equals_jaxmarl(name):
     """Observations, state, masks and rewards are JaxMARL's; its ``done`` is either of our two ends."""
     env = battle(name)
@@ -136,6 +136,7 @@ def test_a_win_terminates_with_the_bonus():
     assert any(shown.won.any() for _, shown, _ in outcomes)
 
 
+@pytest.mark.slow
 def test_the_dead_can_only_stop_and_show_nothing():
     _, shown, _ = played("3m", "idle")
     n = until_over(shown)

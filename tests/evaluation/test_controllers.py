@@ -168,7 +168,14 @@ def test_a_team_of_the_building_plays_its_pettingzoo_form(home, hosted, trim):
     np.testing.assert_allclose(*returns, rtol=1e-3)
 
 
-@pytest.mark.parametrize("choice", [{}, {"changes": True}, {"velocity": True, "changes": True}])
+@pytest.mark.parametrize(
+    "choice",
+    [
+        pytest.param({}, marks=pytest.mark.slow),
+        pytest.param({"changes": True}, marks=pytest.mark.slow),
+        {"velocity": True, "changes": True},
+    ],
+)
 def test_numpy_agents_have_the_ordered_head(home, choice):
     """Over an episode of the building: features to 1e-5, and the same greedy levels."""
     agents = random_team(home.spec, **choice)

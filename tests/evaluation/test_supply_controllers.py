@@ -49,6 +49,7 @@ def test_rules_by_hand():
     assert x_of(one(19, reorder=16), *seen) == -10  # nothing, where no more than 10 are ordered from it
 
 
+@pytest.mark.slow
 def test_base_stock_keeps_its_position(env):
     """After the first weeks the position is the level, whatever is ordered."""
     shown, actions = episode(env, controller("base_stock", env), jax.random.key(0), env.params)

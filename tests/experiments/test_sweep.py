@@ -184,6 +184,7 @@ def swept(tmp_path_factory):
     return sweep(CONTENT, out=tmp_path_factory.mktemp("sweep"), quiet=True, log="tensorboard")
 
 
+@pytest.mark.slow
 def test_a_sweep_leaves_what_it_promises(swept):
     assert not swept.failures
     assert list(swept.points) == list(swept.scores) == [f"{u}-rho-{r}" for u in GRID["uncertainty"] for r in (0.1, 0.2)]
@@ -201,6 +202,7 @@ def test_a_sweep_leaves_what_it_promises(swept):
     assert not list(swept.path.glob("checkpoint*"))
 
 
+@pytest.mark.slow
 def test_named_points_keep_their_names_and_are_compared(swept, tmp_path):
     """The runs of another sweep are taken as they are, so that nothing is trained here."""
     folder, points = tmp_path / "named", {}
@@ -223,6 +225,7 @@ def test_named_points_keep_their_names_and_are_compared(swept, tmp_path):
     assert {name: (folder / name).read_bytes() for name in made} == first
 
 
+@pytest.mark.slow
 def test_what_is_finished_is_not_started_again(swept, tmp_path, capsys, monkeypatch):
     (tmp_path / "s.toml").write_text(toml(CONTENT))
     monkeypatch.setattr(importlib.import_module("drigm.experiments.sweep.engines"), "COMMAND", ("no such command",))
@@ -232,6 +235,7 @@ def test_what_is_finished_is_not_started_again(swept, tmp_path, capsys, monkeypa
     assert err == ""
 
 
+@pytest.mark.slow
 def test_without_scoring_the_table_has_the_end_of_training(swept):
     content = {key: CONTENT[key] for key in ("name", "base", "grid")}
     (score,) = sweep(content, out=swept.path, quiet=True).scores["tv-rho-0.1"]

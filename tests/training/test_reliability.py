@@ -259,6 +259,7 @@ def test_json_has_no_nan():
     assert json.loads(shown, parse_constant=pytest.fail)[0]["mean"] is None
 
 
+@pytest.mark.slow
 def test_damaged_files_never_give_a_traceback_or_a_silent_number():
     """`tools/damage.py` does this to thousands of files; docs/reliability.md has its figures."""
     spec = importlib.util.spec_from_file_location("damage", Path(__file__).parents[2] / "tools" / "damage.py")
@@ -478,6 +479,7 @@ def test_a_full_disk_is_a_sentence_and_harms_nothing(tmp_path, monkeypatch):
     assert sorted(file.name for file in tmp_path.iterdir()) == ["full.csv", "old.json"]
 
 
+@pytest.mark.slow
 def test_training_on_a_full_disk_says_how_to_continue(whole, tmp_path, monkeypatch):
     def full(path, text):
         raise FileError(f"{path}: cannot be written (No space left on device).")

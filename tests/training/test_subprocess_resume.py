@@ -80,6 +80,7 @@ def test_a_stopped_run_is_the_one_that_was_never_stopped(tmp_path, perturb, seed
     assert np.asarray(sums[2].episodes.episodes).sum() > 0
 
 
+@pytest.mark.slow
 def test_a_run_whose_worker_is_killed_goes_on_as_if_it_had_not_been(tmp_path):
     whole = Trained()
     whole.advance(40)

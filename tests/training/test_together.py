@@ -37,6 +37,7 @@ def together(tmp_path_factory):
     return train_together(configs(folder, 0.0, 0.3), folder, quiet=True)
 
 
+@pytest.mark.slow
 def test_each_run_is_what_it_is_alone(together, tmp_path):
     for rho, run in zip((0.0, 0.3), together, strict=True):
         alone = train_run(CONFIG.replace(rho=rho), tmp_path / str(rho), quiet=True)
@@ -48,6 +49,7 @@ def test_each_run_is_what_it_is_alone(together, tmp_path):
     assert not list(together[0].path.parent.glob("checkpoint*"))
 
 
+@pytest.mark.slow
 def test_finished_runs_are_not_trained_again(together):
     folder = together[0].path.parent
     before = {run.path: run.directory.weights_file(0).stat().st_mtime_ns for run in together}
@@ -120,6 +122,7 @@ def test_killed_while_weights_are_written(together, tmp_path, monkeypatch, kills
         ]
 
 
+@pytest.mark.slow
 def test_runs_that_another_process_has_just_finished_are_not_trained_again(together, tmp_path, monkeypatch):
     shutil.copytree(together[0].path, tmp_path / "rho-0.0")
     weights, locked = (tmp_path / "rho-0.0" / "weights").rename(tmp_path / "aside"), RunDirectory.locked
@@ -154,11 +157,13 @@ def test_runs_that_differ_in_more_are_refused(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_a_directory_with_another_run_is_refused(together):
     with pytest.raises(UserError, match="has other settings"):
         train_together({together[0].path: CONFIG.replace(rho=0.1)}, together[0].path.parent, quiet=True)
 
 
+@pytest.mark.slow
 def test_scores_are_kept_and_are_those_of_evaluate(together, monkeypatch):
     run = together[1]
     assert cached_evaluation(run, "nominal", quiet=True) == evaluate(run, "nominal", quiet=True)
@@ -172,6 +177,7 @@ def test_scores_are_kept_and_are_those_of_evaluate(together, monkeypatch):
         cached_evaluation(run, "nominal", quiet=True)
 
 
+@pytest.mark.slow
 def test_runs_are_scored_together_as_each_alone(together):
     worlds = {"obs_noise": [0.0, 0.25]}
     found = cached_evaluations(together, "nominal", worlds, quiet=True)

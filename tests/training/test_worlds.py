@@ -38,12 +38,14 @@ def trained():
     return train(WORLDS, [2 * DAYS])
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_bit_for_bit(trained):
     again = leaves(train(WORLDS, [DAYS - 10, 2 * DAYS]))
     for name, x in leaves(trained).items():
         np.testing.assert_array_equal(x, again[name], err_msg=name)
 
 
+@pytest.mark.slow
 def test_every_shard_notes_the_returns_of_its_own_episodes(trained):
     worlds = trained.worlds
     np.testing.assert_array_equal(np.asarray(worlds.episodes).sum(axis=-1), 4.0)  # of 2 environments, 2 days, a shard
@@ -54,6 +56,7 @@ def test_every_shard_notes_the_returns_of_its_own_episodes(trained):
     assert len(np.unique(np.asarray(worlds.possible)[0])) == 4
 
 
+@pytest.mark.slow
 def test_the_mixer_may_know_the_world_and_agents_never_do(trained):
     _, env = resolve(WORLDS)
     assert trained.ring.state.shape[-1] == env.spec.state_size == 6 + 4 + 3

@@ -40,6 +40,7 @@ def test_a_set_sees_only_what_is_paid_after_chance_has_decided():
     assert base_stock(CHANCE, 0.3, 0.98, later=False) == base_stock(CHANCE, 0.0, 0.98, later=False)
 
 
+@pytest.mark.slow
 def test_costs_that_are_paid_later_are_the_same_costs():
     """A week later, and without the last week; the score of what base stock costs stays 1."""
     now, later = make_env("supply:serial4"), make_env("supply:serial4?paid=later")
@@ -59,6 +60,7 @@ def test_costs_that_are_paid_later_are_the_same_costs():
     assert scores[0] == pytest.approx(scores[1], abs=0.05)
 
 
+@pytest.mark.slow
 def test_robust_levels_pay_in_the_simulator_when_demand_rises():
     """The lead time of two weeks, half as much demand again: the level of KL 0.3 costs a tenth less or better."""
     two = np.convolve(stats.nbinom.pmf(np.arange(60), 6, 0.5), stats.nbinom.pmf(np.arange(60), 6, 0.5))

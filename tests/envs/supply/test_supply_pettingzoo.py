@@ -28,6 +28,7 @@ def test_pettingzoos_own_seed_test():
     parallel_seed_test(lambda: parallel_env("serial3"), num_cycles=20)
 
 
+@pytest.mark.slow
 def test_agrees_with_the_pure_functions():
     """The episode's key is the first number of the seed's generator, a week's key is folded in."""
     pure, env = supply("serial4"), parallel_env("serial4")
