@@ -193,30 +193,30 @@ def draw_static() -> Figure:
 
 
 def draw_rooms(page: str) -> Figure:
-    """Draw the arrows of the page's mermaid block ``a --> b`` as columns of names."""
+    """Draw the arrows of the page's mermaid block ``a --> b`` from top to bottom, narrow enough for a phone."""
     arrows = re.findall(r"^\s*(\w+) --> (\w+)$", page, re.MULTILINE)
     names = list(dict.fromkeys(name for arrow in arrows for name in arrow))
-    column = dict.fromkeys(names, 0)
+    row_of = dict.fromkeys(names, 0)
     for _ in names:
         for left, right in arrows:
-            column[right] = max(column[right], column[left] + 1)
-    width = max(column.values()) + 1
+            row_of[right] = max(row_of[right], row_of[left] + 1)
+    rows = max(row_of.values()) + 1
     place: dict[str, tuple[float, float]] = {}
-    for i in range(width):
-        here = [name for name in names if column[name] == i]
-        place |= {name: (float(i), (len(here) - 1) / 2 - row) for row, name in enumerate(here)}
-    with drawing(9.6, 1.7) as figure:
+    for row in range(rows):
+        here = [name for name in names if row_of[name] == row]
+        place |= {name: (i - (len(here) - 1) / 2, -float(row)) for i, name in enumerate(here)}
+    with drawing(3.4, 0.45 * rows) as figure:
         ax = figure.subplots()
         ax.set_axis_off()
-        ax.set_xlim(-0.5, width - 0.5)
-        ax.set_ylim(-0.9, 0.9)
+        ax.set_xlim(-1.1, 1.1)
+        ax.set_ylim(0.4 - rows, 0.4)
         for left, right in arrows:
             ax.annotate(
                 "", place[right], place[left],
-                arrowprops={"arrowstyle": "->", "color": FAINT_INK, "shrinkA": 24, "shrinkB": 24, "lw": 1},
+                arrowprops={"arrowstyle": "->", "color": FAINT_INK, "shrinkA": 9, "shrinkB": 9, "lw": 1},
             )  # fmt: skip
         for name, (x, y) in place.items():
-            ax.text(x, y, name, ha="center", va="center", color=INK, fontsize=8.5)
+            ax.text(x, y, name, ha="center", va="center", color=INK)
     return figure
 
 

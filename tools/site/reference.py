@@ -71,14 +71,14 @@ def settings_page() -> str:
         "# Settings",
         "",
         "Every setting of `drigm train`, as a flag (`--learning-rate`), as an argument of `drigm.train`",
-        "(`learning_rate=`), and as a key of a sweep file. The default is that of buildings; the column *elsewhere* has",
-        "those of other kinds of environment. A setting that is given counts before a preset, a preset before these.",
+        "(`learning_rate=`), and as a key of a sweep file. The default is that of buildings; the column *elsewhere*",
+        "has those of other kinds of environment. What is given counts before a preset, a preset before these.",
         "",
-        "| setting | default | elsewhere | allowed | what it is |",
+        "| setting | what it is | default | elsewhere | allowed |",
         "|---|---|---|---|---|",
     ]
     for name, field in FIELDS.items():
-        cells = (f"`{name}`", shown(field.default), elsewhere(name), allowed(field), text(field.metadata["doc"]))
+        cells = (f"`{name}`", text(field.metadata["doc"]), shown(field.default), elsewhere(name), allowed(field))
         lines.append(f"| {' | '.join(cells)} |")
     for preset, changes in PRESETS.items():
         if changes:
@@ -88,7 +88,7 @@ def settings_page() -> str:
 
 
 def elsewhere(name: str) -> str:
-    """Return the defaults of setting ``name`` in kinds of environment that have one of their own, kinds alike in one."""
+    """Return the defaults of setting ``name`` in kinds of environment that have their own, like kinds together."""
     kinds: dict[str, list[str]] = {}
     for kind, settings in KIND_SETTINGS.items():
         if name in settings and settings[name] != FIELDS[name].default:
