@@ -54,7 +54,7 @@ $(CORE): pyproject.toml
 	    rm -rf $(VENV); \
 	    "$$python" -m venv $(VENV); \
 	fi
-	@echo "==> Installing drigm and its dependencies (about 150 MB, once)"
+	@echo "==> Installing drigm and its dependencies (about 150 MB to fetch, 730 on disk, once)"
 	@$(RUN) -m pip install -e .
 	@touch $@
 
