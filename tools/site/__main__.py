@@ -6,6 +6,7 @@ program (`tools.site.reference`), and Zensical makes a site of them. What cannot
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -27,8 +28,6 @@ GENERATED = {
     "reference/settings.md": reference.settings_page,
 }
 MERMAID = re.compile(r"^```mermaid\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-# mkdocstrings puts these in the place of what it cannot find, and a strict build says nothing of a missing anchor.
-SIGNS_OF_TROUBLE = ("::: drigm.",)
 
 
 def main() -> int:
@@ -48,15 +47,16 @@ def stage() -> None:
     """Put every page and asset where Zensical looks for them."""
     for page, made in GENERATED.items():
         put(page, made())
-    wanted = {page for page in pages_of_navigation() if page not in GENERATED}
+    wanted = {"README.md", *(page for page in pages_of_navigation() if (ROOT / page).is_file())}
     wanted |= {f"docs/{file.name}" for file in (ROOT / "docs").glob("*.md")}
     done: set[str] = set()
     while waiting := wanted - done:
         for file in sorted(waiting):
             done.add(file)
-            stage_file("README.md" if file == "index.md" else file, wanted)
-    config = NAVIGATION.read_text(encoding="utf-8")
-    (BUILD / "zensical.toml").write_text(config, encoding="utf-8")
+            stage_file(file, wanted)
+    if missing := [page for page in pages_of_navigation() if not (PAGES / page).is_file()]:
+        raise FileNotFoundError(f"the navigation names {', '.join(missing)}, which no document links and no file is")
+    shutil.copy(NAVIGATION, BUILD / "zensical.toml")
     shutil.copy(HERE / "site.css", PAGES / "site.css")
 
 
@@ -80,13 +80,25 @@ def stage_file(file: str, wanted: set[str]) -> None:
             put(place, folder_page(file, wanted))
         else:
             wanted.add(place)
-    elif source.suffix == ".md":
-        put(place, with_pictures(links.for_the_site(source.read_text(encoding="utf-8"), file, ROOT, wanted), place))
+    elif source.suffix in (".md", ".ipynb"):
+        text = source.read_text(encoding="utf-8")
+        text = notebook_page(text, source.name) if source.suffix == ".ipynb" else text
+        put(place, with_pictures(links.for_the_site(text, file, ROOT, wanted), place))
     elif source.suffix in links.ASSETS:
         (PAGES / place).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(source, PAGES / place)
     else:
         put(place, f"# {file}\n\n{code_of(file)}")
+
+
+def notebook_page(notebook: str, name: str) -> str:
+    """Return a notebook as a page: its texts, and its code as blocks."""
+    parts = []
+    for cell in json.loads(notebook)["cells"]:
+        text = "".join(cell["source"])
+        parts.append(text if cell["cell_type"] == "markdown" else f"```python\n{text}\n```")
+    title, _, rest = "\n\n".join(parts).partition("\n")
+    return f"{title}\n\n*This page is the notebook `examples/{name}`.*\n{rest}\n"
 
 
 def folder_page(folder: str, wanted: set[str]) -> str:

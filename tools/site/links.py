@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-ASSETS = {".png", ".svg", ".html", ".csv", ".json", ".ipynb"}  # linked as they are
+ASSETS = {".png", ".svg", ".html", ".csv", ".json"}  # linked as they are
 LANGUAGES = {".py": "python", ".js": "javascript", ".toml": "toml", ".sh": "bash", ".yml": "yaml"}
 _LINK = re.compile(r"(!?\[(?:[^\[\]]|\[[^\]]*\])*\])\(([^)\s]+)\)")
 _FENCE = re.compile(r"^( *)(```|~~~).*?^\1\2 *$", re.MULTILINE | re.DOTALL)
@@ -73,5 +73,7 @@ def place_of(file: str, root: Path) -> str:
         return "index.md"
     if (root / file).is_dir():
         return f"{file}/README.md" if (root / file / "README.md").exists() else f"{file}/index.md"
-    suffix = posixpath.splitext(file)[1]
+    stem, suffix = posixpath.splitext(file)
+    if suffix == ".ipynb":
+        return f"{stem}.md"
     return file if suffix in ASSETS | {".md"} else f"{file}.md"

@@ -234,7 +234,10 @@ def svg_file(figure: Figure, alt: str) -> str:
     half = len(variables) // 2  # the page's light scheme, then its dark one
     light, dark = (" ".join(variables[part]) for part in (slice(half), slice(half, None)))
     style = f"<style>svg{{{light}}} @media (prefers-color-scheme: dark){{svg{{{dark}}}}} text{{font-family:sans-serif}}"
-    drawing = inline_svg(figure, alt)
+    # As a file it has a size of its own; on a page it has the page's.
+    drawing = re.sub(
+        r'style="width:(\d+)px;aspect-ratio:\d+/(\d+)"', r'width="\1" height="\2"', inline_svg(figure, alt)
+    )
     end = drawing.index(">") + 1
     return f"{drawing[:end]}{style}</style>{drawing[end:]}\n"
 
