@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from hatch_build import for_the_index, urls
+
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 RELATIVE = re.compile(r"\]\((?!https?:|#)([^)\s]+)\)")
-sys.path.append(str(ROOT))
 
 
 @pytest.fixture(scope="module")
@@ -62,15 +63,11 @@ def test_the_source_distribution_has_what_the_readme_links(built):
     ],
 )
 def test_links_become_addresses_where_there_is_one(text, expected):
-    from hatch_build import for_the_index, urls
-
     assert for_the_index(text, "https://x.org/r") == expected
     assert urls("https://x.org/r")["Issues"] == "https://x.org/r/issues"
 
 
 def test_links_become_text_where_there_is_none():
-    from hatch_build import for_the_index, urls
-
     assert for_the_index("see [the page](docs/a.md), ![p](p.png)[out](https://y.org)", "") == (
         "see the page, [out](https://y.org)"
     )

@@ -13,15 +13,14 @@ from pathlib import Path
 
 ASSETS = {".png", ".svg", ".html", ".csv", ".json"}  # linked as they are
 LANGUAGES = {".py": "python", ".js": "javascript", ".toml": "toml", ".sh": "bash", ".yml": "yaml"}
-_LINK = re.compile(r"(!?\[(?:[^\[\]]|\[[^\]]*\])*\])\(([^)\s]+)\)")
+_LINK_OR_CODE = re.compile(r"`[^`\n]+`|(!?\[(?:[^\[\]]|\[[^\]]*\])*\])\(([^)\s]+)\)")  # code hides a link
 _FENCE = re.compile(r"^( *)(```|~~~).*?^\1\2 *$", re.MULTILINE | re.DOTALL)
-_CODE = re.compile(r"`[^`\n]+`")
 
 
 def prose(text: str) -> Iterator[tuple[int, int]]:
-    """Yield the spans of ``text`` that are no code."""
+    """Yield the spans of ``text`` that are no blocks of code."""
     start = 0
-    for match in sorted([*_FENCE.finditer(text)], key=lambda found: found.start()):
+    for match in _FENCE.finditer(text):
         yield start, match.start()
         start = match.end()
     yield start, len(text)
@@ -30,13 +29,6 @@ def prose(text: str) -> Iterator[tuple[int, int]]:
 def is_outside(target: str) -> bool:
     """Return whether ``target`` leads to another host, or only within its page."""
     return target.startswith("#") or "://" in target or target.startswith("mailto:")
-
-
-def targets(text: str) -> Iterator[str]:
-    """Yield the targets of all links and images in ``text``."""
-    for start, end in prose(text):
-        for match in _LINK.finditer(text[start:end]):
-            yield match[2]
 
 
 def for_the_site(text: str, page: str, root: Path, wanted: set[str]) -> str:
@@ -50,7 +42,7 @@ def for_the_site(text: str, page: str, root: Path, wanted: set[str]) -> str:
 
     def moved(match: re.Match[str]) -> str:
         target = match[2]
-        if is_outside(target):
+        if target is None or is_outside(target):
             return match[0]
         path, hash_mark, anchor = target.partition("#")
         file = posixpath.normpath(posixpath.join(posixpath.dirname(page), path))
@@ -62,7 +54,7 @@ def for_the_site(text: str, page: str, root: Path, wanted: set[str]) -> str:
 
     parts, at = [], 0
     for start, end in prose(text):
-        parts += [text[at:start], _LINK.sub(moved, text[start:end])]
+        parts += [text[at:start], _LINK_OR_CODE.sub(moved, text[start:end])]
         at = end
     return "".join([*parts, text[at:]])
 
