@@ -25,9 +25,8 @@ RADII = """
 [base]
 env = "probe:gamble"
 steps = 4000
-[grid]
-uncertainty = ["tv"]
-rho = [0.0, 0.1]
+[points]
+"tv-rho-0.1" = { uncertainty = "tv", rho = 0.1 }
 """
 NOTEBOOKS = sorted((ROOT / "examples").glob("*.ipynb"))
 KERNEL_SECONDS = 600
@@ -85,7 +84,7 @@ def test_the_pages_about_a_run(beside_the_examples, monkeypatch, capsys):
     monkeypatch.setattr(drigm, "train", lambda *given, **settings: train(*given, **{**settings, **SHORT}))
     run = execute(WITH_A_RUN[0])["run"]
     shown = capsys.readouterr().out
-    assert [shown.count(word) for word in ("climate ", "nominal ")] == [3, 1]
+    assert [len(re.findall(rf"^{suite} ", shown, re.MULTILINE)) for suite in ("climate", "NewYork")] == [3, 3]
     execute(WITH_A_RUN[1], drigm=drigm, run=run)
     figure = Figure()
     figure.subplots().plot([0, 1])
