@@ -83,12 +83,20 @@ def stage_file(file: str, wanted: set[str]) -> None:
     elif source.suffix in (".md", ".ipynb"):
         text = source.read_text(encoding="utf-8")
         text = notebook_page(text, source.name) if source.suffix == ".ipynb" else text
-        put(place, with_pictures(links.for_the_site(text, file, ROOT, wanted), place))
+        put(place, with_pictures(typeset(links.for_the_site(text, file, ROOT, wanted)), place))
     elif source.suffix in links.ASSETS:
         (PAGES / place).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(source, PAGES / place)
     else:
         put(place, f"# {file}\n\n{code_of(file)}")
+
+
+def typeset(text: str) -> str:
+    """Return ``text`` with a title over a block that names its file, and numbers in tables that stay on one line."""
+    text = re.sub(r"^(```\w+) file=(\S+)$", r'\1 title="\2"', text, flags=re.MULTILINE)
+    rows = re.compile(r"^\|.*$", re.MULTILINE)
+    kept = re.compile(r"(?<=\d) (±|\+-) (?=\d)|(?<=\d), (?=[-+\d.]+\])|(?<=\d) (?=\[[-+\d])")
+    return rows.sub(lambda row: kept.sub(lambda gap: gap[0].replace(" ", "\N{NO-BREAK SPACE}"), row[0]), text)
 
 
 def notebook_page(notebook: str, name: str) -> str:
