@@ -176,3 +176,13 @@ def brightness(page) -> float:
     """The mean of red, green and blue of the page's ground, from 0 to 255."""
     color = page.evaluate("getComputedStyle(document.body).backgroundColor")
     return sum(map(float, re.findall(r"[\d.]+", color)[:3])) / 3
+
+
+def test_the_search_finds_a_page(served, chromium):
+    page = chromium.new_page()
+    page.goto(served)
+    page.locator("text=Search >> visible=true").first.click()
+    page.wait_for_selector("input:focus")
+    page.keyboard.type("radius")
+    page.wait_for_selector("text=Choosing a radius >> visible=true")
+    page.close()
