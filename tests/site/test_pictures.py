@@ -50,8 +50,8 @@ def test_the_numbers_of_the_page():
     fail, (per_step, static) = fail_values(), static_values()
     assert (fail.quitting, round(fail.truly_going_on, 9), round(float(fail.going_on[-1]), 9)) == (-2.0, -2.9, -1.7)
     assert "−1.7 looks better than −2, in every real model it is −2.9" in PAGE
-    assert [round(static[-1], 9), round(per_step[-1], 9)] == [3.0, 1.0]
-    assert "has 3.0 after five steps where the other has 1.0" in PAGE
+    assert [round(static[-1], 9), round(per_step[-1], 9)] == [2.0, 0.8]
+    assert "has 2.0 after four steps where the other has 0.8" in PAGE
     found = solve_counterexample()
     assert (round(found.alone_value, 9), round(found.shared_value, 9)) == (3.0, 4.4)
     assert "the team has 3.0 at worst where it could have 4.4" in PAGE

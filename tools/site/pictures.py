@@ -32,7 +32,7 @@ DETOUR_GAMMA, DETOUR_RHO = 0.8, 0.5
 NEAR_OR_FAR, SAFE_OR_RISKY = "near or far", "safe or risky"
 SETS = {"total variation": "tv", "contamination": "contamination", "Kullback-Leibler": "kl"}
 RADII = np.linspace(0.0, 0.6, 13)
-STEPS = range(1, 6)
+STEPS = range(1, 5)
 WIDTH = 4.6  # inches: on a phone its letters can still be read
 MINUS = "\N{MINUS SIGN}"
 
@@ -178,15 +178,15 @@ def draw_static() -> Figure:
     with drawing(WIDTH, 3.0) as figure:
         ax = figure.subplots()
         for values, c, name, x, y in (
-            (static, 2, "finds out which\nworld it is in", 3.05, 1.75),
-            (per_step, 1, "robust at every step", 3.1, 0.3),
+            (static, 2, "finds out which\nworld it is in", 3.0, 1.35),
+            (per_step, 1, "robust at every step", 2.6, 0.25),
         ):
             ax.plot(STEPS, values, color=color(c), marker="o")
-            ax.text(STEPS[-1], values[-1] + 0.15, f"{values[-1]:.1f}", ha="center", color=INK)
+            ax.text(STEPS[-1], values[-1] + 0.1, f"{values[-1]:.1f}", ha="center", color=INK)
             ax.text(x, y, name, color=color(c), ha="right" if c == 2 else "left")
         ax.set_xticks(list(STEPS))
-        ax.set_xlim(0.8, 5.3)
-        ax.set_ylim(0, 3.5)
+        ax.set_xlim(0.8, 4.2)
+        ax.set_ylim(0, 2.4)
         ax.set_xlabel("steps of an episode")
         ax.set_ylabel("return in the team's worst world")
     return figure
