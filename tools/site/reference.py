@@ -16,12 +16,19 @@ from drigm.core.config import FIELDS
 from drigm.core.presets import KIND_SETTINGS, PRESETS
 
 COLUMNS = "78"
-# The public names of drigm in an order to read, by what one does with them; a name that is missing goes to the end.
+# The public names of drigm in an order to read, by what one does with them; a public name that is not here goes to the end.
 GROUPS = {
-    "Train": ("train", "load_run", "Run", "sweep"),
+    "Train": ("train", "resume", "train_together", "StopTraining", "load_run", "Run", "sweep"),
     "Factorizations": ("VDN", "QMIX", "QTRAN"),
     "Uncertainty sets": ("Nominal", "Contamination", "TotalVariation", "ChiSquare", "KullbackLeibler"),
-    "Evaluate and verify": ("evaluate", "Evaluation", "evaluate_controller", "verify", "verify_run"),
+    "Evaluate and verify": (
+        "evaluate",
+        "Evaluation",
+        "evaluate_controller",
+        "write_report",
+        "verify",
+        "verify_run",
+    ),
     "Act": ("load_team", "load_agent", "deploy"),
     "Environments": ("make_env", "check_env"),
     "Plug-ins": ("register_env", "register_factorization", "register_perturbation", "register_uncertainty"),
