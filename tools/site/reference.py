@@ -16,7 +16,7 @@ from drigm.core.config import FIELDS
 from drigm.core.presets import KIND_SETTINGS, PRESETS
 
 COLUMNS = "78"
-# The public names of drigm in an order to read, by what one does with them; a public name that is not here goes to the end.
+# The public names of drigm in an order to read; one that is not here goes to the end.
 GROUPS = {
     "Train": ("train", "resume", "train_together", "StopTraining", "load_run", "Run", "sweep"),
     "Factorizations": ("VDN", "QMIX", "QTRAN"),
