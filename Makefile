@@ -12,6 +12,7 @@ SMOKE ?=
 PYTEST_ARGS ?= -n 2 --dist loadfile
 DEMO_ARGS ?=
 QUICK := not (slow or learns or long)
+COVERAGE ?= 90
 BENCH_ARGS ?=
 PEERS_ARGS ?=
 
@@ -38,7 +39,7 @@ echo "  another one:      make PYTHON=/path/to/python3.12 <target>" >&2; \
 exit 1
 endef
 
-.PHONY: help install demo test test-long test-all learning-margins lint bench peers clean
+.PHONY: help install demo test test-long test-all coverage learning-margins lint docs bench peers clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,7 +54,7 @@ $(CORE): pyproject.toml
 	    rm -rf $(VENV); \
 	    "$$python" -m venv $(VENV); \
 	fi
-	@echo "==> Installing drigm and its dependencies (about 150 MB, once)"
+	@echo "==> Installing drigm and its dependencies (about 150 MB to fetch, 730 on disk, once)"
 	@$(RUN) -m pip install -e .
 	@touch $@
 
@@ -95,6 +96,11 @@ test-long: $(DEV)  ## run the others: those that train or compile for long, and 
 
 test-all: test test-long  ## run every test, as CI does
 
+coverage: $(DEV)  ## run all tests and say which lines and branches of the package they leave out
+	@rm -f .coverage .coverage.*
+	@$(MAKE) --no-print-directory test-all PYTEST_ARGS="$(PYTEST_ARGS) --cov --cov-append --cov-report="
+	@$(RUN) -m coverage report --fail-under=$(COVERAGE)
+
 learning-margins: $(DEV)  ## run the tests that learn with ten other seeds; print every learnt number beside its bound
 	@DRIGM_TEST_SEEDS=100:110 $(RUN) -m pytest -m learns $(PYTEST_ARGS)
 
@@ -102,6 +108,9 @@ lint: $(DEV)  ## check style, format and types
 	@echo "==> ruff check" && $(RUN) -m ruff check .
 	@echo "==> ruff format --check" && $(RUN) -m ruff format --check .
 	@echo "==> pyright" && $(RUN) -m pyright --pythonpath $(RUN)
+
+docs: $(DEV)  ## build the documentation site, strictly, into build/site/html
+	@$(RUN) -m tools.site
 
 bench: $(CORE)  ## measure speed
 	@$(RUN) -m benchmarks.bench $(BENCH_ARGS)

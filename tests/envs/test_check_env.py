@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 
@@ -277,3 +279,19 @@ def test_bad_arguments_are_said(env):
         drigm.check_env(env, episodes=0)
     with pytest.raises(UserError, match="timeout: nan is not allowed"):
         drigm.check_env(env, timeout=float("nan"))
+
+
+@pytest.mark.slow
+def test_a_script_without_a_main_guard_is_told_so_and_not_run_again(tmp_path):
+    examples = Path(__file__).parents[2] / "examples"
+    script = tmp_path / "script.py"
+    script.write_text(
+        f"import sys; sys.path.append({str(examples)!r})\n"
+        "import drigm, tank\n"
+        "class Mine(tank.Tank): pass\n"
+        "print(drigm.check_env(Mine))\n"
+        "open('went on', 'a').write('.')\n"
+    )
+    done = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert "put the script's own work under if __name__ == '__main__'" in done.stdout
+    assert (tmp_path / "went on").read_text() == "."

@@ -418,6 +418,18 @@ needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="
 
 @needs_ray
 @pytest.mark.slow
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "nonsense"])
+def test_a_ray_cluster_that_does_not_answer_is_one_sentence_at_once(tmp_path, capfd, address):
+    started = time.monotonic()
+    with pytest.raises(UserError, match=f"^address: '{address}': no Ray cluster ") as refused:
+        sweep(CONTENT, engine="ray", address=address, out=tmp_path, quiet=True)
+    assert_one_sentence(str(refused.value))
+    assert time.monotonic() - started < 60
+    assert "rpc_client" not in capfd.readouterr().err  # what Ray itself writes
+
+
+@needs_ray
+@pytest.mark.slow
 def test_ray_gives_the_same_results_and_says_what_fails(swept, tmp_path):
     content = CONTENT | {"points": [{"learning_rate": 1e30, "learning_rate_end": 1e30, "max_grad_norm": 1e30}]}
     other = sweep(content, engine="ray", workers=2, out=tmp_path, quiet=True)

@@ -48,7 +48,9 @@ def load_team(
     Args:
         run: a finished run, its path, or a folder that ``drigm export`` wrote.
         seed: of the run; by default its first.
-        trust, env, env_python: whose environment may be imported or started, see `drigm.load_run`.
+        trust: whether what the run names may be imported and started, see `drigm.load_run`.
+        env: the run's environment, named again, see `drigm.load_run`.
+        env_python: its Python interpreter, likewise.
         safety: what to do on bad input, where that is not the default: ``hold_steps``, ``stale_steps``,
             ``late_seconds``, ``fallback`` (docs/deploying.md).
 

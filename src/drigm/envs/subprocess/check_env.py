@@ -13,7 +13,7 @@ from drigm.envs.api import Environment
 from drigm.envs.check_jax import jax_findings
 from drigm.envs.subprocess.environment import name_of
 from drigm.envs.subprocess.source import located
-from drigm.envs.subprocess.vector import STEP_SECONDS, SubprocessSource, ask
+from drigm.envs.subprocess.vector import STEP_SECONDS, SubprocessSource, ask, refuse_inside
 from drigm.envs.subprocess.worker.adapters import KINDS
 from drigm.envs.subprocess.worker.check import NoSecondError, findings
 from drigm.envs.subprocess.worker.errors import Finding, describe
@@ -56,6 +56,7 @@ def check_env(
     kind, _, name = text.partition(":")
     if kind not in KINDS:  # one in JAX
         return jax_findings(make_env(text), episodes=episodes, limit=limit)
+    refuse_inside()  # here, where it is no finding
     request = {"do": "check", "episodes": episodes, "limit": limit}
     try:
         found = ask(SubprocessSource(kind, name, python, 1, timeout=timeout), request, "while it was checked")[

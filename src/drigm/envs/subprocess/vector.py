@@ -98,6 +98,15 @@ class SubprocessSteps(NamedTuple):
     won: np.ndarray
 
 
+def refuse_inside() -> None:
+    """Raise `UserError` in a worker: it has imported a script that does its work when it is imported."""
+    if INSIDE in os.environ:
+        raise UserError(
+            "env: a worker process was asked to start workers; put the script's own work under "
+            "if __name__ == '__main__'."
+        )
+
+
 class _Process:
     """One worker: its process, its connection, and the slots it holds.
 
@@ -105,11 +114,7 @@ class _Process:
     """
 
     def __init__(self, number: int, source: SubprocessSource, seeds: list[int], first: int) -> None:
-        if INSIDE in os.environ:
-            raise UserError(
-                "env: a worker process was asked to start workers; put the script's own work under "
-                "if __name__ == '__main__'."
-            )
+        refuse_inside()
         self.number, self.source, self.seeds, self.first = number, source, seeds, first
         with contextlib.ExitStack() as opened:
             try:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
+import socket
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +17,7 @@ from drigm.experiments.sweep.plan import Plan
 from drigm.experiments.sweep.worker import attempt
 
 RETRIES = 3  # of Ray itself, when a worker or its machine dies
+ANSWERS_WITHIN = 10  # seconds; Ray itself tries for minutes, and writes what it tries
 OBJECT_STORE = 80 * 2**20  # bytes; Ray's least, for nothing but short texts passes through it
 
 
@@ -57,6 +60,7 @@ def ray_engine(plan: Plan, options: Options) -> Iterator[Engine]:
 def load_ray() -> Any:
     """Return the module ``ray``, with its reports home off; `UserError` says how to install it."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # what goes wrong is one sentence of ours
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # tasks without GPUs do not hide them
     try:
         return importlib.import_module("ray")
@@ -69,10 +73,12 @@ def _connect(ray: Any, address: str, cpus: int) -> None:
     quiet = {"log_to_driver": False, "logging_level": "ERROR"}
     own = {"num_cpus": cpus, "include_dashboard": False, "object_store_memory": OBJECT_STORE}
     try:
+        if place := re.fullmatch(r"(?:ray://)?([^:/]+):(\d+)", address):
+            socket.create_connection((place[1], int(place[2])), ANSWERS_WITHIN).close()
         with warnings.catch_warnings():  # JAX warns of every fork; Ray's processes start another program at once
             warnings.filterwarnings("ignore", "os.fork", RuntimeWarning)
             ray.init(address=address or "local", **({} if address else own), **quiet)
-    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+    except (ConnectionError, RuntimeError, ValueError, OverflowError, OSError) as error:
         said = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
         raise UserError(f"address: {address or 'local'!r}: no Ray cluster ({said}).") from None
 
