@@ -8,7 +8,16 @@ import numpy as np
 
 from drigm.core.naming import method_name
 from drigm.evaluation.controllers import TITLES
-from drigm.evaluation.statistics import VERDICT_SEEDS, Interval, interval, mean, per_world, worst_world
+from drigm.evaluation.statistics import (
+    Interval,
+    interval,
+    mean,
+    per_world,
+    probability_of_improvement,
+    verdict,
+    worst_per_seed,
+    worst_world,
+)
 from drigm.report.figures.aggregates import strengths
 from drigm.report.figures.curves import Band, leaders, radius_curves, world_intervals, world_name
 from drigm.report.html import Html, Section, figure_html, paragraph, table_html
@@ -27,7 +36,7 @@ def shifts_section(study: Study, suffix: str = "") -> Section:
         nominal=study.nominal,
         strengths=strengths(study.worlds),
         ylabel=name,
-        title=leaders({m.label: worst_world(m.scores) for m in study.methods}, "in the worst world", study.fewest),
+        title=leading(study),
     )
     alt = f"{name} in each world. " + "; ".join(
         f"{label}: "
@@ -40,13 +49,21 @@ def shifts_section(study: Study, suffix: str = "") -> Section:
     return Section("Robustness to shifts", f"shifts{suffix}", "".join(body), {"worlds": figure})
 
 
+def leading(study: Study) -> str:
+    """Return which method is ahead in its worst world, as the verdicts on worst worlds would have it."""
+    summaries = {m.label: worst_world(m.scores) for m in study.methods}
+    seeds = {m.label: worst_per_seed(m.scores) for m in study.methods}
+    return leaders(summaries, "in the worst world", study.fewest, seeds)
+
+
 def radius_section(study: Study, suffix: str = "") -> Section | None:
     """Return scores against the radius rho, or None where no method comes with several radii."""
-    panels = {}
+    panels, told = {}, []
     for title, methods in _families(study.methods).items():
         plain = study.baseline_of(methods[0])
         ordered = sorted([*methods, *filter(None, [plain])], key=_radius)
         if len(methods) > 1:
+            told.append(f"{title}: {_best_radius(ordered, study.fewest)}")
             panels[title] = {
                 "nominal": Band(*_by_radius(ordered, lambda m: per_world(m.nominal[:, None])[0])),
                 "mean of all worlds": Band(*_by_radius(ordered, mean_of_worlds)),
@@ -54,7 +71,7 @@ def radius_section(study: Study, suffix: str = "") -> Section | None:
             }
     if not panels:
         return None
-    figure = radius_curves(panels, ylabel=study.score_name, title=_radius_title(panels, study.fewest))
+    figure = radius_curves(panels, ylabel=study.score_name, title=". ".join(told))
     alt = f"{study.score_name} over the radius. " + "; ".join(
         f"{family}, {name}: " + ", ".join(f"{x:g}: {i.estimate:.3f}" for x, i in zip(*band, strict=True))
         for family, panel in panels.items()
@@ -157,15 +174,12 @@ def _by_radius(methods: Sequence[Method], summary: Callable[[Method], Interval])
     return [_radius(m) for m in methods], [summary(m) for m in methods]
 
 
-def _radius_title(panels: dict[str, dict[str, Band]], seeds: int) -> str:
-    """Return whether a radius beats the team without robustness, 0, in the worst world, and which is highest there."""
-    return ". ".join(f"{title}: {_best_radius(panel['worst world'], seeds)}" for title, panel in panels.items())
-
-
-def _best_radius(band: Band, seeds: int) -> str:
-    by_radius = dict(zip(band.x, band.intervals, strict=True))
-    radius, best = max(by_radius.items(), key=lambda item: (item[1].estimate, -item[0]))
-    plain = by_radius.get(0.0)
-    if plain is not None and (seeds < VERDICT_SEEDS or not best.low > plain.high):
-        return "no radius is clearly above ρ = 0 in the worst world"
-    return f"highest in the worst world at ρ = {radius:g}"
+def _best_radius(methods: Sequence[Method], seeds: int) -> str:
+    """Return which radius is highest in the worst world, if it is one that the verdict calls better than 0."""
+    best = max(methods, key=lambda m: (worst_world(m.scores).estimate, -_radius(m)))
+    plain = next((m for m in methods if not _radius(m)), None)
+    if plain is not None:
+        above = probability_of_improvement(worst_per_seed(best.scores), worst_per_seed(plain.scores))
+        if verdict(above, seeds=seeds) != "better":
+            return "no radius is clearly above ρ = 0 in the worst world"
+    return f"highest in the worst world at ρ = {_radius(best):g}"
