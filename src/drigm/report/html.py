@@ -151,6 +151,7 @@ def _page(title: str, lead: str, sections: Sequence[Section], command: str) -> s
     links = "".join(f'<a href="#{escape(s.id)}">{escape(s.title)}</a>' for s in sections)
     body = "\n".join(_section(s) for s in sections)
     scripts = dict.fromkeys(name for s in sections for name in s.scripts)
+    breakable = re.sub("([/:])", r"\1<wbr>", escape(title))
     made = f" with <code>{html.escape(command)}</code>" if command else ""
     code = "\n".join(f"<script>\n{_asset(name)}</script>" for name in scripts)
     return f"""<!doctype html>
@@ -166,7 +167,7 @@ def _page(title: str, lead: str, sections: Sequence[Section], command: str) -> s
 {_asset("page.css")}</style>
 </head>
 <body>
-<header><h1>{escape(title)}</h1><p class="lead">{escape(lead)}</p><nav aria-label="Contents">{links}</nav></header>
+<header><h1>{breakable}</h1><p class="lead">{escape(lead)}</p><nav aria-label="Contents">{links}</nav></header>
 <main>
 {body}
 </main>

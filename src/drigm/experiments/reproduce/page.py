@@ -22,6 +22,7 @@ from drigm.experiments.reproduce.compare import (
 )
 from drigm.experiments.reproduce.runner import Outcome, Scored, write_scores, write_timings
 from drigm.experiments.reproduce.studies import SEASON
+from drigm.experiments.reproduce.summary import summary_section
 from drigm.experiments.reproduce.verdicts import (
     Against,
     authors_sets,
@@ -34,6 +35,7 @@ from drigm.experiments.reproduce.verdicts import (
     world_rows,
 )
 from drigm.report.figures.aggregates import aggregate_columns, limit_told, profile_alt, profiles
+from drigm.report.figures.style import score_axis
 from drigm.report.html import Html, Section, escape, figure_html, paragraph, save_figures, table_html, write_page
 from drigm.report.tables import markdown_table
 from drigm.runtime.files import write_text
@@ -80,7 +82,8 @@ def write_tables(out: Path, scale: str, outcome: Outcome, verification: Verifica
         write_controllers(out / "controllers.csv", beside)
     write_text(files.table, markdown(buildings, battles, verification, outcome.of(SEASON)))
     sections = page_sections(outcome, verification)
-    write_page(files.page, "The paper, reproduced", lead(scale, outcome), sections)
+    command = f"drigm reproduce paper{'' if scale == 'paper' else f' --scale {scale}'}"
+    write_page(files.page, "The paper, reproduced", lead(scale, outcome), sections, command)
     save_figures(sections, out / "figures")
     return files
 
@@ -96,6 +99,8 @@ def page_sections(outcome: Outcome, verification: Verification | str | None) -> 
     """Return the sections for whatever was trained."""
     buildings, battles = outcome.of("climate"), outcome.of("noise")
     sections = []
+    if buildings or battles:
+        sections.append(summary_section(buildings or battles))
     if buildings:
         sections += [_paper(buildings), _environments(buildings), _verdicts("buildings", buildings)]
         sections += [_sets(buildings), _season(outcome.of(SEASON)), _aggregates("buildings", buildings)]
@@ -156,13 +161,13 @@ def _questions_text(scored: Sequence[Scored]) -> str:
     asked = questions(scored)
     tables = [markdown_table(plain(question_rows(asked))), markdown_table(world_rows(asked))]
     between = "In every world (`*`: the interval leaves out 0):"
-    return "\n\n".join([_answers(scored, asked), tables[0], between, tables[1]])
+    return "\n\n".join([_answers(scored, asked).replace("\n", " "), tables[0], between, tables[1]])
 
 
 def _answers(scored: Sequence[Scored], asked: Sequence[Against]) -> str:
     missing = untrained(scored)
     left = f" The plain discount gamma (1 - rho) was not trained for {', '.join(missing)}." if missing else ""
-    return f"{counted(asked)} {note(asked)}{left}"
+    return f"{counted(asked)}\n{note(asked)}{left}"
 
 
 def _aggregates_text(scored: Sequence[Scored]) -> str:
@@ -235,7 +240,7 @@ def _battles(battles: Sequence[Scored]) -> Section:
 
 def _verdicts(where: str, scored: Sequence[Scored]) -> Section:
     asked = questions(scored)
-    body = paragraph(_answers(scored, asked)) + table_html(question_rows(asked, html=True))
+    body = "".join(map(paragraph, _answers(scored, asked).splitlines())) + table_html(question_rows(asked, html=True))
     body += table_html(world_rows(asked), caption="The same in every world; *: the interval leaves out 0.")
     return Section(f"Did robustness pay in {where}?", f"verdicts-{where}", body)
 
@@ -260,7 +265,7 @@ def _aggregates(where: str, scored: Sequence[Scored]) -> Section:
     """Every method over all seeds and worlds: a table, and profiles by factorization."""
     rows = summary(scored)
     panels = figures.profile_panels(scored)
-    figure = profiles(panels, xlabel="Score")
+    figure = profiles(panels, xlabel=score_axis(scored[0].config.env))
     lead = "Over seeds and worlds, with 95 % intervals over whole seeds."
     body = paragraph(lead, limit_told(limit_of(scored)))
     body += table_html(rows, aggregate_columns(rows))

@@ -35,7 +35,7 @@ def shifts_section(study: Study, suffix: str = "") -> Section:
         study.worlds,
         nominal=study.nominal,
         strengths=strengths(study.worlds),
-        ylabel=name,
+        ylabel=study.score_axis,
         title=leading(study),
     )
     alt = f"{name} in each world. " + "; ".join(
@@ -43,7 +43,10 @@ def shifts_section(study: Study, suffix: str = "") -> Section:
         + ", ".join(f"{world_name(w)} {i.estimate:.3f}" for w, i in zip(study.worlds, intervals, strict=True))
         for label, intervals in scores.items()
     )
-    caption = "Greedy play, mean over seeds; whiskers and bands are 95 % intervals over seeds."
+    caption = (
+        f"Greedy play of {study.env.num_eval_episodes} episodes a world, mean over seeds; "
+        "whiskers and bands are 95 % intervals over seeds."
+    )
     notes = [_shift_note(study), _controllers_note(study)]
     body = [*notes, figure_html(figure, alt, caption), _shift_table(study, scores)]
     return Section("Robustness to shifts", f"shifts{suffix}", "".join(body), {"worlds": figure})
@@ -54,6 +57,12 @@ def leading(study: Study) -> str:
     summaries = {m.label: worst_world(m.scores) for m in study.methods}
     seeds = {m.label: worst_per_seed(m.scores) for m in study.methods}
     return leaders(summaries, "in the worst world", study.fewest, seeds)
+
+
+def best_rival(study: Study) -> str | None:
+    """Return the controller, of those that see no more than agents, that is best where each is worst; None without."""
+    found = [name for name in study.controllers if name in RIVALS]
+    return max(found, key=lambda name: min(study.controllers[name]), default=None)
 
 
 def radius_section(study: Study, suffix: str = "") -> Section | None:
@@ -71,7 +80,7 @@ def radius_section(study: Study, suffix: str = "") -> Section | None:
             }
     if not panels:
         return None
-    figure = radius_curves(panels, ylabel=study.score_name, title=". ".join(told))
+    figure = radius_curves(panels, ylabel=study.score_axis, title=". ".join(told))
     alt = f"{study.score_name} over the radius. " + "; ".join(
         f"{family}, {name}: " + ", ".join(f"{x:g}: {i.estimate:.3f}" for x, i in zip(*band, strict=True))
         for family, panel in panels.items()
@@ -100,26 +109,23 @@ def _shift_note(study: Study) -> Html:
 
 def _controllers_note(study: Study) -> Html:
     """Say how the best team and the best controller that agents could have compare where each is worst."""
-    found = {name: min(scores) for name, scores in study.controllers.items() if name in RIVALS}
-    if not found:
+    best = best_rival(study)
+    if best is None:
         return Html()
-    best = max(found, key=found.__getitem__)
+    alone = min(study.controllers[best])
     team = max(study.methods, key=lambda method: float(method.scores.mean(axis=0).min()))
     mean = float(team.scores.mean(axis=0).min())
-    said = "which is more" if mean > found[best] else "which is not more"
+    said = "which is more" if mean > alone else "which is not more"
     return paragraph(
-        f"{TITLES[best]}, which learns nothing, scores {found[best]:.3f} in its worst world;",
+        f"{TITLES[best]}, which learns nothing, scores {alone:.3f} in its worst world;",
         f"{team.label} {mean:.3f} in its own, on average over seeds, {said}.",
     )
 
 
 def _controller_drawn(study: Study) -> dict[str, list[Interval]]:
     """Return the controller that is best where each is worst as one more curve, without intervals."""
-    found = {name: scores for name, scores in study.controllers.items() if name in RIVALS}
-    if not found:
-        return {}
-    best = max(found, key=lambda name: min(found[name]))
-    return {TITLES[best]: [Interval(score, score, score) for score in found[best]]}
+    best = best_rival(study)
+    return {} if best is None else {TITLES[best]: [Interval(x, x, x) for x in study.controllers[best]]}
 
 
 def _shift_table(study: Study, scores: dict[str, list[Interval]]) -> Html:
