@@ -84,7 +84,7 @@ def test_the_demo_shows_both_teams_and_pi_in_the_heat():
     heated |= {"PI": demo._heated(rows())}
     compared, held, paid = demo.summary(scores(), heated, smoke=False)
     assert "172,800 steps in Tucson, one seed each, and PI" in compared
-    assert held.endswith("VDN from 0.875 to 0.775, VDN, adapting from 0.875 to 0.775; PI 0.970 with it.")
+    assert held.endswith("VDN from 0.875 to 0.775; VDN, adapting from 0.875 to 0.775; PI 0.970 with it.")
     assert paid.startswith("VDN, adapting did not hold better than VDN and is below PI;")
 
 

@@ -71,7 +71,7 @@ def method_of(scores, label="m", **changes):
 
 
 def study_of(methods, worlds=("a", "b"), name="probe:chain", wins=False):
-    env = type("Env", (), {"spec": make_spec(has_wins=wins), "shifts": {}, "num_eval_episodes": 32})()
+    env = type("Env", (), {"spec": make_spec(has_wins=wins), "shifts": {}, "num_eval_episodes": 32, "parameters": {}})()
     return Study(env, name, "climate", list(worlds), worlds[0], methods)
 
 
@@ -403,6 +403,12 @@ def test_radii_need_several_and_compare_with_zero():
     methods[1] = methods[1]._replace(scores=methods[2].scores)
     section = radius_section(study_of(methods))
     assert "no radius is clearly above ρ = 0" in section.figures["rho"].get_suptitle().replace("\n", " ")
+
+
+def test_a_curve_over_a_perturbation_says_what_its_strength_is():
+    section = shifts_section(study_of([method_of([[0.9, 0.3], [0.8, 0.4]])], ("obs_noise=0", "obs_noise=0.1")))
+    assert "Greedy play of 32 episodes a world" in section.body
+    assert "Strength: standard deviation of Gaussian noise, in units of the scale." in section.body
 
 
 def test_shifts_show_every_world_and_the_worst():

@@ -183,7 +183,7 @@ def test_a_log_is_stepped_through(chromium, page_file):
     with Visit(chromium, page_file) as visit:
         own = visit.page.locator("#loop .flags .label").first
         assert visit.page.inner_text("#loop output") == "step 0 · 00:00:00"
-        assert own.inner_text() == "left: -1 · nan of sun, fallback"
+        assert own.inner_text() == "left: \N{MINUS SIGN}1 · nan of sun, fallback"
         visit.slide("loop", 3)
         assert visit.page.inner_text("#loop output") == "step 3 · 00:15:00"
         assert own.inner_text() == "left: 1"

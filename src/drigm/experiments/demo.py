@@ -248,8 +248,8 @@ def note(smoke: bool) -> str:
     if smoke:
         return f"A smoke run: {SMOKE_STEPS:,} steps teach a team little; that every part works is all it shows."
     return (
-        f"With heat: {HEAT:.0%} of full power in every zone, which no reading shows. EnergyPlus: one occupied day,\n"
-        "where that extra is installed. The demo trains one seed of each team; results/transfer has the means."
+        f"With heat: {100 * HEAT:g} % of full power in every zone, which no reading shows. EnergyPlus: one day,\n"
+        "occupied, where that extra is installed. The demo trains one seed of each team; results/transfer has the means."
     )
 
 
@@ -263,7 +263,7 @@ def write_report(
 
     files = Files(out / "report.html", out / "scores.png", out / "day.png", out / "scores.json")
     bars = {label: _by_city(found, f"{HEAT:g}") for label, found in scores.items()} | {TITLES[BESIDE[0]]: _heated(rows)}
-    title = f"With heat of {HEAT:.0%} of full power in every zone that the simulator lacks"
+    title = f"With heat of {100 * HEAT:g} % of full power in every zone that the simulator lacks"
     if smoke:
         title = f"A smoke run of {SMOKE_STEPS:,} steps: both teams have hardly begun"
     chart = shift_bars(bars, title=title)
@@ -288,7 +288,7 @@ def summary(
     home = {label: _over_cities(_by_city(found, "0")) for label, found in scores.items()}
     hot = {label: _over_cities(found) for label, found in heated.items()}
     plain, adapting = (team.label for team in TEAMS)
-    teams = ", ".join(f"{label} from {x:.3f} to {hot[label]:.3f}" for label, x in home.items())
+    teams = "; ".join(f"{label} from {x:.3f} to {hot[label]:.3f}" for label, x in home.items())
     pi = TITLES[BESIDE[0]]
     kept = "held better" if hot[adapting] > hot[plain] else "did not hold better"
     best = "above" if hot[adapting] > hot[pi] else "below"

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from drigm.core.naming import method_name
+from drigm.envs.perturbations import PERTURBATIONS
 from drigm.evaluation.controllers import TITLES
 from drigm.evaluation.statistics import (
     Interval,
@@ -45,7 +46,7 @@ def shifts_section(study: Study, suffix: str = "") -> Section:
     )
     caption = (
         f"Greedy play of {study.env.num_eval_episodes} episodes a world, mean over seeds; "
-        "whiskers and bands are 95 % intervals over seeds."
+        f"whiskers and bands are 95 % intervals over seeds.{_strength_told(study)}"
     )
     notes = [_shift_note(study), _controllers_note(study)]
     body = [*notes, figure_html(figure, alt, caption), _shift_table(study, scores)]
@@ -98,6 +99,13 @@ def mean_of_worlds(method: Method) -> Interval:
 def worst_name(method: Method, worlds: Sequence[str]) -> str:
     """Return the world in which the method's mean score is lowest."""
     return world_name(worlds[int(np.argmin(method.scores.mean(axis=0)))])
+
+
+def _strength_told(study: Study) -> str:
+    """Return what the axis counts where the worlds are strengths of one perturbation, with a space before it."""
+    name = study.worlds[-1].partition("=")[0]
+    kind = PERTURBATIONS.get(name) or study.env.parameters.get(name)
+    return f" Strength: {kind.about}." if kind is not None and strengths(study.worlds) else ""
 
 
 def _shift_note(study: Study) -> Html:
