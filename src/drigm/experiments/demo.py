@@ -249,7 +249,7 @@ def note(smoke: bool) -> str:
         return f"A smoke run: {SMOKE_STEPS:,} steps teach a team little; that every part works is all it shows."
     return (
         f"With heat: {100 * HEAT:g} % of full power in every zone, which no reading shows. EnergyPlus: one day,\n"
-        "occupied, where that extra is installed. The demo trains one seed of each team; results/transfer has the means."
+        "occupied, where it is installed. The demo trains one seed of each team; results/transfer has the means."
     )
 
 

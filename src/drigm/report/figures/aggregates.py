@@ -110,7 +110,7 @@ def profiles(panels: Mapping[str, Mapping[str, np.ndarray]], *, xlabel: str) -> 
     # From just below the lowest score, where every share is 1; dense where scores lie close together.
     low, high = everything.min(), everything.max()
     start = low - 0.02 * ((high - low) or abs(low) or 1.0)
-    taus = np.union1d(np.linspace(start, high, POINTS), np.quantile(everything, np.linspace(0, 1, POINTS)))
+    taus = np.union1d(np.linspace(start, high, POINTS // 4), np.quantile(everything, np.linspace(0, 1, POINTS)))
     wide = WIDTH if columns == 1 else 1.2 + 3.0 * columns
     with drawing(wide, 0.7 + 2.7 * rows) as figure:
         grid = figure.subplots(rows, columns, sharey=True, squeeze=False)
