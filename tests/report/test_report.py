@@ -71,7 +71,11 @@ def method_of(scores, label="m", **changes):
 
 
 def study_of(methods, worlds=("a", "b"), name="probe:chain", wins=False):
-    env = type("Env", (), {"spec": make_spec(has_wins=wins), "shifts": {}, "num_eval_episodes": 32, "parameters": {}})()
+    env = type(
+        "Env",
+        (),
+        {"spec": make_spec(has_wins=wins), "shifts": {}, "num_eval_episodes": 32, "eval_seeds": (), "parameters": {}},
+    )()
     return Study(env, name, "climate", list(worlds), worlds[0], methods)
 
 

@@ -82,6 +82,11 @@ class Study(NamedTuple):
         return score_axis(self.name, self.env.spec.has_wins)
 
     @property
+    def episodes(self) -> int:
+        """How many episodes each world was played for."""
+        return len(self.env.eval_seeds) or self.env.num_eval_episodes
+
+    @property
     def fewest(self) -> int:
         """The seeds of the method that has fewest."""
         return min(len(method.seeds) for method in self.methods)

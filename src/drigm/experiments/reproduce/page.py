@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,6 +35,7 @@ from drigm.experiments.reproduce.verdicts import (
     world_rows,
 )
 from drigm.report.figures.aggregates import aggregate_columns, limit_told, profile_alt, profiles
+from drigm.report.figures.curves import world_name
 from drigm.report.figures.style import score_axis
 from drigm.report.html import Html, Section, escape, figure_html, paragraph, save_figures, table_html, write_page
 from drigm.report.tables import markdown_table
@@ -114,6 +115,12 @@ def page_sections(outcome: Outcome, verification: Verification | str | None) -> 
     return sections
 
 
+def _headed(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Return the columns of rows that Markdown shows too, under headings as the rest of the page has them."""
+    keys = dict.fromkeys(key for row in rows for key in row)
+    return {key: key if key.startswith("drigm") else world_name(key[:1].upper() + key[1:]) for key in keys}
+
+
 def _timing(outcome: Outcome) -> Section:
     rows = [{"group": t.group, "runs": t.runs, "minutes": t.seconds / 60} for t in outcome.timings]
     rows.append({"group": "all", **{name: sum(row[name] for row in rows) for name in ("runs", "minutes")}})
@@ -122,7 +129,7 @@ def _timing(outcome: Outcome) -> Section:
         "Training and scoring, compilation included, on this machine, with whatever else ran on it.",
         "Of a group with more radii than the table's, its runs count as their share.",
     )
-    return Section("How long it took", "timing", said + table_html(rows))
+    return Section("How long it took", "timing", said + table_html(rows, _headed(rows)))
 
 
 def table_time(outcome: Outcome) -> dict[str, float]:
@@ -197,8 +204,9 @@ def _paper(buildings: Sequence[Scored]) -> Section:
         "drigm: mean with 95 % interval.",
     )
     caption = "Every method in every city: mean and standard error over seeds. The last five rows learn nothing."
-    cities = table_html(every_world(buildings), caption=caption)
-    return Section("Beside the paper", "paper", said + table_html(beside_paper(buildings)) + cities)
+    cities, cells = every_world(buildings), beside_paper(buildings)
+    tables = table_html(cells, _headed(cells)) + table_html(cities, _headed(cities), caption=caption)
+    return Section("Beside the paper", "paper", said + tables)
 
 
 def _environments(buildings: Sequence[Scored]) -> Section:
@@ -235,13 +243,17 @@ def _battles(battles: Sequence[Scored]) -> Section:
     )
     body = said + figure_html(drawn["noise"], "Battles won against the noise", "Bands: 95 % intervals over seeds.")
     body += figure_html(drawn["radius"], "Battles won against the radius, for each noise")
-    return Section("Battles under noise", "battles", body + table_html(every_world(battles)), drawn)
+    worlds = every_world(battles)
+    return Section("Battles under noise", "battles", body + table_html(worlds, _headed(worlds)), drawn)
 
 
 def _verdicts(where: str, scored: Sequence[Scored]) -> Section:
     asked = questions(scored)
-    body = "".join(map(paragraph, _answers(scored, asked).splitlines())) + table_html(question_rows(asked, html=True))
-    body += table_html(world_rows(asked), caption="The same in every world; *: the interval leaves out 0.")
+    body = "".join(map(paragraph, _answers(scored, asked).splitlines()))
+    rows, worlds = question_rows(asked, html=True), world_rows(asked)
+    body += table_html(rows, _headed(rows)) + table_html(
+        worlds, _headed(worlds), caption="The same in every world; *: the interval leaves out 0."
+    )
     return Section(f"Did robustness pay in {where}?", f"verdicts-{where}", body)
 
 
@@ -252,13 +264,16 @@ def _sets_rows(buildings: Sequence[Scored]) -> list[dict[str, Any]]:
 
 def _sets(buildings: Sequence[Scored]) -> Section:
     rows = _sets_rows(buildings)
-    table = table_html(rows) if rows else paragraph("The two were not trained for the same factorization.")
+    table = (
+        table_html(rows, _headed(rows)) if rows else paragraph("The two were not trained for the same factorization.")
+    )
     return Section("TV against contamination", "sets", paragraph(SETS_TOLD.replace("`", "")) + table)
 
 
 def _season(seasons: Sequence[Scored]) -> Section:
     said = paragraph((SEASON_TOLD + ("" if seasons else NO_SEASON)).replace("`", ""))
-    return Section("Seasons", SEASON, said + (table_html(every_world(seasons)) if seasons else Html()))
+    worlds = every_world(seasons)
+    return Section("Seasons", SEASON, said + (table_html(worlds, _headed(worlds)) if worlds else Html()))
 
 
 def _aggregates(where: str, scored: Sequence[Scored]) -> Section:

@@ -45,7 +45,7 @@ def shifts_section(study: Study, suffix: str = "") -> Section:
         for label, intervals in scores.items()
     )
     caption = (
-        f"Greedy play of {study.env.num_eval_episodes} episodes a world, mean over seeds; "
+        f"Greedy play of {study.episodes} episodes a world, mean over seeds; "
         f"whiskers and bands are 95 % intervals over seeds.{_strength_told(study)}"
     )
     notes = [_shift_note(study), _controllers_note(study)]

@@ -59,7 +59,7 @@ def _compared(study: Study) -> str:
     steps = _spread([m.config.steps for m in study.methods])
     return (
         f"{what} trained for {steps} steps a seed in {study.name} and then played greedily: "
-        f"{study.env.num_eval_episodes} episodes in each of the {len(study.worlds)} worlds of suite {study.suite!r}."
+        f"{study.episodes} episodes in each of the {len(study.worlds)} worlds of suite {study.suite!r}."
     )
 
 
