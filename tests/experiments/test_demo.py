@@ -69,8 +69,23 @@ def test_report_files(tmp_path):
     assert saved["smoke"] is True
     assert saved["rows"][0]["Tucson"] == {"mean": 0.9, "se": None}
     page = files.page.read_text()
-    for part in ("Score of each team in Tucson, ", "as it was", "with heat", "smoke"):
+    for part in (
+        "Score with heat of each team and of PI in Tucson, ",
+        "as it was",
+        "with heat",
+        "smoke",
+        "demo --smoke",
+    ):
         assert part in page
+
+
+def test_the_demo_shows_both_teams_and_pi_in_the_heat():
+    heated = {label: demo._by_city(found, f"{demo.HEAT:g}") for label, found in scores().items()}
+    heated |= {"PI": demo._heated(rows())}
+    compared, held, paid = demo.summary(scores(), heated, smoke=False)
+    assert "172,800 steps in Tucson, one seed each, and PI" in compared
+    assert held.endswith("VDN from 0.875 to 0.775; VDN, adapting from 0.875 to 0.775; PI 0.970 with it.")
+    assert paid.startswith("VDN, adapting did not hold better than VDN and is below PI;")
 
 
 def test_fresh_directory(tmp_path, capsys, monkeypatch):

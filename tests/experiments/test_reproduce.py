@@ -205,7 +205,7 @@ def test_everything_is_written(outcome, tmp_path):
     with open(files.scores, newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == sum(c.seeds * (6 if g.suite == "climate" else 5) for g in plan() for c in g.configs)
-    assert len(list((tmp_path / "out" / "figures").glob("*.svg"))) == 6
+    assert len(list((tmp_path / "out" / "figures").glob("*.svg"))) == 7
     assert json.loads(files.marl_eval.read_text()) == marl_eval_json(
         records(outcome.of("climate") + outcome.of("noise"))
     )

@@ -12,7 +12,7 @@ from drigm.envs.building.dataset import zones
 from drigm.evaluation.statistics import Interval
 from drigm.experiments.reproduce.page import write_outcome
 from drigm.report.figures.floor_plan import floors, zone_names
-from drigm.report.html import Section, figure_html, table_html, write_page
+from drigm.report.html import Html, Section, figure_html, table_html, write_page
 from drigm.report.sections.battle import SCRIPTS as BATTLE_SCRIPTS
 from drigm.report.sections.battle import battles_html
 from drigm.report.sections.building_day import SCRIPTS as DAY_SCRIPTS
@@ -53,6 +53,7 @@ def page_file(tmp_path_factory):
     wide = [{"": f"method {i}", **{f"world {w}": Interval(0.9, 0.8, 1.0) for w in range(12)}} for i in range(3)]
     sections = [
         Section("Numbers", "numbers", table_html(wide) + figure_html(plot(), "a rising line")),
+        Section("As printed", "printed", Html(f"<pre>{'a long line ' * 30}</pre>")),
         Section("A day", "day", day_html(data), {}, DAY_SCRIPTS),
         Section("A battle", "battle", battles_html([small_battle(), small_battle(won=False)]), {}, BATTLE_SCRIPTS),
         Section("The loop", "loop", loop_html(loop_data(small_log("pi", 2))), {}, LOOP_SCRIPTS),
@@ -130,7 +131,7 @@ def test_policies_and_days_can_be_chosen(chromium, page_file):
         left.select_option("1")
         assert visit.fills()[:6] != wild
         label = visit.page.locator("#day output")
-        assert "-5.0 °C" in label.inner_text()
+        assert "\N{MINUS SIGN}5.0 °C" in label.inner_text()
         day.select_option("1")
         assert "15.0 °C" in label.inner_text()
 
@@ -182,7 +183,7 @@ def test_a_log_is_stepped_through(chromium, page_file):
     with Visit(chromium, page_file) as visit:
         own = visit.page.locator("#loop .flags .label").first
         assert visit.page.inner_text("#loop output") == "step 0 · 00:00:00"
-        assert own.inner_text() == "left: -1 · nan of sun, fallback"
+        assert own.inner_text() == "left: \N{MINUS SIGN}1 · nan of sun, fallback"
         visit.slide("loop", 3)
         assert visit.page.inner_text("#loop output") == "step 3 · 00:15:00"
         assert own.inner_text() == "left: 1"
@@ -200,6 +201,14 @@ def test_a_log_is_stepped_through(chromium, page_file):
 def test_a_phone_needs_no_sideways_scrolling(chromium, page_file):
     with Visit(chromium, page_file, viewport=PHONE) as visit:
         assert visit.page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+        assert visit.page.locator("pre").bounding_box()["width"] < PHONE["width"]
+        table, figure = visit.page.query_selector_all("#numbers .scroll")
+        for wide in (table, figure):  # each scrolls by itself, and the cursor keys reach it
+            assert wide.get_attribute("tabindex") == "0"
+            assert "gradient" in wide.evaluate("e => getComputedStyle(e).backgroundImage")
+        assert table.evaluate("e => e.scrollWidth > e.clientWidth")
+        smallest = "e => Math.min(...[...e.querySelectorAll('text')].map(t => t.getBoundingClientRect().height))"
+        assert figure.evaluate(smallest) >= 9
 
 
 def test_light_and_dark(chromium, page_file):
@@ -236,7 +245,7 @@ def test_the_papers_page_opens_whole(chromium, study_page, viewport):
     with Visit(chromium, study_page, viewport=viewport) as visit:
         page = visit.page
         sections = page.eval_on_selector_all("section", "all => all.map(s => s.id)")
-        buildings = ["paper", "environments", "verdicts-buildings", "sets", "season", "statistics-buildings"]
+        buildings = ["summary", "paper", "environments", "verdicts-buildings", "sets", "season", "statistics-buildings"]
         asked = [*buildings, "radii-qmix", "battles", "verdicts-battles", "statistics-battles", "timing"]
         assert sections == asked
         for link in page.query_selector_all("nav a"):

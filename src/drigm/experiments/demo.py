@@ -248,8 +248,8 @@ def note(smoke: bool) -> str:
     if smoke:
         return f"A smoke run: {SMOKE_STEPS:,} steps teach a team little; that every part works is all it shows."
     return (
-        f"With heat: {HEAT:.0%} of full power in every zone, which no reading shows. EnergyPlus: one occupied day,\n"
-        "where that extra is installed. The demo trains one seed of each team; results/transfer has the means."
+        f"With heat: {100 * HEAT:g} % of full power in every zone, which no reading shows. EnergyPlus: one day,\n"
+        "occupied, where it is installed. The demo trains one seed of each team; results/transfer has the means."
     )
 
 
@@ -262,20 +262,54 @@ def write_report(
     from drigm.report.html import figure_html, paragraph, table_html, write_page
 
     files = Files(out / "report.html", out / "scores.png", out / "day.png", out / "scores.json")
-    bars = {label: _by_city(found, "0") for label, found in scores.items()}
-    bars |= {f"{label}, with heat": _by_city(found, f"{HEAT:g}") for label, found in scores.items()}
-    title = f"A smoke run of {SMOKE_STEPS:,} steps: both teams have hardly begun" if smoke else None
+    bars = {label: _by_city(found, f"{HEAT:g}") for label, found in scores.items()} | {TITLES[BESIDE[0]]: _heated(rows)}
+    title = f"With heat of {100 * HEAT:g} % of full power in every zone that the simulator lacks"
+    if smoke:
+        title = f"A smoke run of {SMOKE_STEPS:,} steps: both teams have hardly begun"
     chart = shift_bars(bars, title=title)
     save(chart, files.bars, dpi=150)
     for figure in day.figures.values():
         save(figure, files.day, dpi=150)
     write_text(files.scores, json.dumps({"smoke": smoke, "rows": [_plain(row) for row in rows]}, indent=2))
-    alt = f"Score of each team in {', '.join(map(spaced, CITIES))}; the numbers stand in the table below"
-    body = figure_html(chart, alt) + table_html(rows, HEADINGS) + paragraph(note(smoke))
+    alt = f"Score with heat of each team and of PI in {', '.join(map(spaced, CITIES))}; the table below has the numbers"
+    told = "".join(map(paragraph, summary(scores, bars, smoke)))
+    short = Section("In short", "summary", told + figure_html(chart, alt))
+    table = Section("Scores", "scores", table_html(rows, HEADINGS) + paragraph(note(smoke)))
     lead = "A plain and an adapting team learnt in Tucson, and met five other cities and heat that nobody told them of."
-    sections = [Section("Scores", "scores", body), day]
-    write_page(files.page, "Trained in Tucson, deployed elsewhere", lead, sections)
+    command = f"python -m drigm.demo{' --smoke' if smoke else ''} --out {shlex.quote(str(out))}"
+    write_page(files.page, "Trained in Tucson, deployed elsewhere", lead, [short, table, day], command)
     return files
+
+
+def summary(
+    scores: Mapping[str, Sequence[ShiftScore]], heated: Mapping[str, Mapping[str, Score]], smoke: bool
+) -> list[str]:
+    """Return what was compared, how it held, and whether it paid, a sentence each."""
+    home = {label: _over_cities(_by_city(found, "0")) for label, found in scores.items()}
+    hot = {label: _over_cities(found) for label, found in heated.items()}
+    plain, adapting = (team.label for team in TEAMS)
+    teams = "; ".join(f"{label} from {x:.3f} to {hot[label]:.3f}" for label, x in home.items())
+    pi = TITLES[BESIDE[0]]
+    kept = "held better" if hot[adapting] > hot[plain] else "did not hold better"
+    best = "above" if hot[adapting] > hot[pi] else "below"
+    paid = f"{adapting} {kept} than {plain} and is {best} {pi}; one seed of each shows it and proves nothing."
+    return [
+        f"Two teams trained for {'a smoke run' if smoke else f'{TrainConfig.steps:,} steps'} in Tucson, one seed each, "
+        f"and {pi}, which learns nothing, played 50 days in each of six cities, as simulated and with heat in every "
+        "zone that no reading shows.",
+        f"Mean score over the cities, as simulated and with the heat: {teams}; {pi} {hot[pi]:.3f} with it.",
+        f"A smoke run teaches nothing: {paid}" if smoke else paid,
+    ]
+
+
+def _over_cities(found: Mapping[str, Score]) -> float:
+    return math.fsum(score.mean for score in found.values()) / len(found)
+
+
+def _heated(rows: Sequence[Mapping[str, object]]) -> dict[str, Score]:
+    """Return PI's row with the heat, by city."""
+    row = next(row for row in rows if row[""] == f"{TITLES[BESIDE[0]]}, with heat")
+    return {city: score for city, score in row.items() if isinstance(score, Score)}
 
 
 def _plain(row: Mapping[str, object]) -> dict[str, object]:

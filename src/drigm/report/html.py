@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from drigm.core.errors import UserError
 from drigm.evaluation.statistics import Interval
-from drigm.report.tables import Columns, Row, layout
+from drigm.report.tables import MISSING, Columns, Row, layout
 from drigm.runtime.files import write_text
 
 if TYPE_CHECKING:
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 # What a page may load: nothing but what it brings along.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
+_NUMBER = re.compile(r'(<span class="value">)?[+\N{MINUS SIGN}-]?\d')
+_HYPHEN = re.compile(r"(?<![\w.)\]=:,-])-(?=\d)")
+_NEGATIVE_ZERO = re.compile(r"\N{MINUS SIGN}(?=0\.0+(?!\d))")
 
 
 class Html(str):
@@ -46,7 +49,7 @@ class Section(NamedTuple):
     scripts: tuple[str, ...] = ()
 
 
-def write_page(path: str | Path, title: str, lead: str, sections: Sequence[Section]) -> Path:
+def write_page(path: str | Path, title: str, lead: str, sections: Sequence[Section], command: str = "") -> Path:
     """Write one page that opens offline, with a table of contents, and return its path.
 
     Args:
@@ -54,6 +57,7 @@ def write_page(path: str | Path, title: str, lead: str, sections: Sequence[Secti
         title: plain text.
         lead: what the page says, in a sentence or two; plain text or `Html`.
         sections: in the order in which they are shown; their ids must differ.
+        command: that makes this page, said at its foot.
 
     Raises:
         UserError: two sections have the same id, or the file cannot be written.
@@ -64,7 +68,7 @@ def write_page(path: str | Path, title: str, lead: str, sections: Sequence[Secti
         raise UserError(f"section: {twice[0]!r} is the id of two sections; give each its own.")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_text(path, _page(title, lead, sections))
+        write_text(path, _page(title, lead, sections, command))
     except OSError as error:
         raise UserError(f"page: {str(path)!r} cannot be written ({error.strerror}).") from None
     return path
@@ -82,8 +86,16 @@ def save_figures(sections: Iterable[Section], folder: str | Path) -> list[Path]:
 
 
 def escape(text: object) -> Html:
-    """Return ``text`` as HTML; `Html` stays what it is."""
-    return text if isinstance(text, Html) else Html(html.escape(str(text)))
+    """Return ``text`` as HTML, with true minus signs; `Html` stays what it is."""
+    return text if isinstance(text, Html) else Html(html.escape(signed(str(text))))
+
+
+def signed(text: str) -> str:
+    """Return ``text`` with minus signs for hyphens before numbers, and no sign before a zero to three decimals.
+
+    What can be typed again stays as it is: names such as ``QMIX-2``, and settings such as ``gains=-0.1:0.1``.
+    """
+    return _NEGATIVE_ZERO.sub("", _HYPHEN.sub("\N{MINUS SIGN}", text))
 
 
 def paragraph(*sentences: object) -> Html:
@@ -96,7 +108,7 @@ def figure_html(figure: Figure, alt: str, caption: object = "") -> Html:
     from drigm.report.figures.svg import inline_svg  # matplotlib takes a while to load
 
     note = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
-    return Html(f'<figure><div class="scroll">{inline_svg(figure, alt)}</div>{note}</figure>')
+    return Html(f'<figure><div class="scroll" tabindex="0">{inline_svg(figure, alt)}</div>{note}</figure>')
 
 
 def table_html(rows: Sequence[Row], columns: Columns = None, caption: object = "") -> Html:
@@ -104,8 +116,11 @@ def table_html(rows: Sequence[Row], columns: Columns = None, caption: object = "
 
     The first column names the row. On a narrow screen the table scrolls, the page does not.
     """
-    headings, cells, right = layout([_shown(row) for row in rows], columns)
-    align = [' class="number"' if r else "" for r in right]
+    headings, cells, _ = layout([_shown(row) for row in rows], columns)
+    align = [
+        ' class="number"' if i and _is_numbers(column) else "" for i, column in enumerate(zip(*cells, strict=True))
+    ]
+    align = align or [""] * len(headings)
     head = "".join(f'<th scope="col"{a}>{escape(cell)}</th>' for cell, a in zip(headings, align, strict=True))
     body = "".join(_table_row(line, align) for line in cells)
     note = f"<caption>{escape(caption)}</caption>" if caption else ""
@@ -116,7 +131,7 @@ def table_html(rows: Sequence[Row], columns: Columns = None, caption: object = "
 
 def interval_html(interval: Interval, digits: int = 3) -> Html:
     """Return ``0.936 [0.931, 0.940]``, without the brackets where one seed allows no interval."""
-    estimate, low, high = (f"{x:.{digits}f}".replace("-", "\N{MINUS SIGN}") for x in interval)
+    estimate, low, high = (signed(f"{x:.{digits}f}") for x in interval)
     ends = "" if interval.low != interval.low else f' <span class="ends">[{low}, {high}]</span>'  # nan: no interval
     return Html(f'<span class="value">{estimate}</span>{ends}')
 
@@ -132,10 +147,12 @@ def slug(text: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "part"
 
 
-def _page(title: str, lead: str, sections: Sequence[Section]) -> str:
+def _page(title: str, lead: str, sections: Sequence[Section], command: str) -> str:
     links = "".join(f'<a href="#{escape(s.id)}">{escape(s.title)}</a>' for s in sections)
     body = "\n".join(_section(s) for s in sections)
     scripts = dict.fromkeys(name for s in sections for name in s.scripts)
+    breakable = re.sub("([/:])", r"\1<wbr>", escape(title))
+    made = f" with <code>{html.escape(command)}</code>" if command else ""
     code = "\n".join(f"<script>\n{_asset(name)}</script>" for name in scripts)
     return f"""<!doctype html>
 <html lang="en">
@@ -150,11 +167,11 @@ def _page(title: str, lead: str, sections: Sequence[Section]) -> str:
 {_asset("page.css")}</style>
 </head>
 <body>
-<header><h1>{escape(title)}</h1><p class="lead">{escape(lead)}</p><nav aria-label="Contents">{links}</nav></header>
+<header><h1>{breakable}</h1><p class="lead">{escape(lead)}</p><nav aria-label="Contents">{links}</nav></header>
 <main>
 {body}
 </main>
-<footer>Made by drigm. This file holds everything it shows.</footer>
+<footer>Made by drigm{made}. This file holds everything it shows.</footer>
 {code}
 </body>
 </html>"""
@@ -171,6 +188,12 @@ def _asset(name: str) -> str:
 
 def _shown(row: Row) -> Row:
     return {key: interval_html(cell) if isinstance(cell, Interval) else cell for key, cell in row.items()}
+
+
+def _is_numbers(cells: Sequence[str]) -> bool:
+    """Whether a column holds numbers alone, with what belongs to them behind, such as an interval or a unit."""
+    found = [cell for cell in cells if cell != MISSING]
+    return bool(found) and all(map(_NUMBER.match, found))
 
 
 def _table_row(cells: Sequence[object], align: Sequence[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from drigm.report.sections.closed_loop import loop_sections
 from drigm.report.sections.comparison import statistics_section
 from drigm.report.sections.overview import alignment_section, id_suffix, learning_section, runs_section
 from drigm.report.sections.robustness import radius_section, shifts_section
+from drigm.report.sections.summary import summary_section
 from drigm.report.sections.supply_chain import supply_section
 from drigm.report.study import Study, collect
 from drigm.runtime.devices import use_cores
@@ -53,7 +55,8 @@ def report_sections(
     """
     use_cores()
     studies = collect(runs, shifts, trim, grid_of(perturb))
-    sections = [runs_section(studies)]
+    sections = [_named(summary_section(study, id_suffix(study, studies)), study, studies) for study in studies]
+    sections.append(runs_section(studies))
     for study in studies:
         made = (make(study, id_suffix(study, studies)) for make in PER_STUDY)
         sections += [_named(section, study, studies) for section in made if section is not None]
@@ -86,7 +89,29 @@ def write_report(
     sections = report_sections(runs, shifts, trim_gain(trim), perturb)
     if figures is not None:
         save_figures(sections, figures)
-    return write_page(path, _heading(runs), _lead(runs), sections)
+    made = command(runs, path, shifts, figures, trim, perturb)
+    return write_page(path, _heading(runs), _lead(runs), sections, made)
+
+
+def command(
+    runs: Sequence[Run],
+    path: str | Path,
+    shifts: str | None,
+    figures: str | Path | None,
+    trim: bool | float,
+    perturb: Perturb | None,
+) -> str:
+    """Return the ``drigm report`` that writes the same page, to be pasted into a shell; arguments as `write_report`."""
+    words = ["drigm", "report", *(str(run.path) for run in runs), "-o", str(path)]
+    words += ["--shifts", shifts] if shifts else []
+    words += [x for name, found in grid_of(perturb).items() for x in ("--perturb", _strengths(name, found))]
+    words += ["--trim"] if trim else []
+    words += ["--figures", str(figures)] if figures is not None else []
+    return shlex.join(words)
+
+
+def _strengths(name: str, found: Sequence[float]) -> str:
+    return f"{name}={','.join(f'{x:g}' for x in found)}"
 
 
 def write_log_report(logs: Sequence[str | Path], path: str | Path) -> Path:
@@ -104,8 +129,9 @@ def write_log_report(logs: Sequence[str | Path], path: str | Path) -> Path:
     for number, file in enumerate(map(Path, logs)):
         sections += loop_sections(read_log(file), file.name, f"-{number}" if len(logs) > 1 else "")
     what = _count(len(logs), "log")
+    made = shlex.join(["drigm", "report", *map(str, logs), "-o", str(path)])
     return write_page(
-        path, "A team in the loop", f"{what} of drigm deploy: readings, actions, reward, flags.", sections
+        path, "A team in the loop", f"{what} of drigm deploy: readings, actions, reward, flags.", sections, made
     )
 
 

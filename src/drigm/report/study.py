@@ -18,6 +18,7 @@ from drigm.envs.persistent import parse_ranges
 from drigm.envs.shifts import Grid, worlds
 from drigm.evaluation.cache import cached_controllers, cached_evaluation
 from drigm.evaluation.scores import Evaluation
+from drigm.report.figures.style import score_axis
 from drigm.training.runs import Run
 from drigm.training.settings import settle
 
@@ -74,6 +75,16 @@ class Study(NamedTuple):
     @property
     def score_name(self) -> str:
         return "Win rate" if self.env.spec.has_wins else "Score"
+
+    @property
+    def score_axis(self) -> str:
+        """`score_name` with what its numbers mean."""
+        return score_axis(self.name, self.env.spec.has_wins)
+
+    @property
+    def episodes(self) -> int:
+        """How many episodes each world was played for."""
+        return len(self.env.eval_seeds) or self.env.num_eval_episodes
 
     @property
     def fewest(self) -> int:

@@ -13,7 +13,7 @@ from drigm.evaluation import statistics as st
 from drigm.evaluation.published import authors_radii, authors_score, reference_method
 from drigm.experiments.reproduce.compare import factorizations_of, find, matrix, worlds_of
 from drigm.experiments.reproduce.runner import Scored
-from drigm.report.figures.style import FAINT_INK, color, drawing
+from drigm.report.figures.style import FAINT_INK, color, drawing, score_axis
 
 # The paper's figure numbers its environments in this order.
 PAPER_ORDER = ("Tucson", "Tampa", "Honolulu", "ElPaso", "PortAngeles", "NewYork")
@@ -47,7 +47,7 @@ def environments(scored: Sequence[Scored]) -> Figure:
                 ax.set_xticks(range(6), places, fontsize=7)
         _limit(panels, scored)
         for ax in panels[:, 0]:
-            ax.set_ylabel("Score")
+            ax.set_ylabel(score_axis(scored[0].config.env))
         legend = handles.values(), handles
         figure.legend(*legend, loc="outside lower center", ncols=2 * len(names), fontsize=8, frameon=False)
     return figure
@@ -86,7 +86,7 @@ def radii(scored: Sequence[Scored], factorization: str, about: Mapping[str, int 
             below.set(xlabel="Radius rho (0: non-robust)", title="Authors' networks, mean and standard error")
             below.set_xticks(list(points), [f"{rho:g}" for rho in points])
         for ax in panels[:, 0]:
-            ax.set_ylabel("Score")
+            ax.set_ylabel(score_axis(scored[0].config.env))
         legend = panels[0, 0].get_legend_handles_labels()
         figure.legend(*legend, loc="outside lower center", ncols=len(about), fontsize=8)
     return figure
@@ -110,7 +110,7 @@ def noise(scored: Sequence[Scored]) -> Figure:
                 _curve(ax, strengths_of(one), matrix(one), color(index), label)
             ax.set(xlabel="Noise on observations (std)", ylim=(-0.02, 1.02), title=SETS[name])
             ax.legend(fontsize=8)
-        panels[0].set_ylabel("Battles won")
+        panels[0].set_ylabel("Battles won (share)")
     return figure
 
 
@@ -127,8 +127,8 @@ def battle_radii(scored: Sequence[Scored]) -> Figure:
                 places = [all_radii.index(r) for r in points]
                 _curve(ax, places, np.stack([m[:, world] for m in points.values()], axis=1), color(index), SETS[name])
             ax.set_xticks(range(len(all_radii)), [f"{r:g}" for r in all_radii])
-            ax.set(xlabel="rho", ylim=(-0.02, 1.02), title=f"noise {strength:g}")
-        panels[0].set_ylabel("Battles won")
+            ax.set(xlabel="Radius rho", ylim=(-0.02, 1.02), title=f"noise {strength:g}")
+        panels[0].set_ylabel("Battles won (share)")
         panels[-1].legend(fontsize=7)
     return figure
 

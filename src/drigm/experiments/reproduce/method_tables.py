@@ -20,7 +20,7 @@ from drigm.experiments.sweep.results import Swept
 from drigm.experiments.sweep.spec import Sweep, Tables, read_tables
 from drigm.report.figures.charts import shift_bars
 from drigm.report.figures.curves import world_intervals
-from drigm.report.figures.style import color, drawing, save
+from drigm.report.figures.style import color, drawing, save, score_axis
 from drigm.report.tables import Score, markdown_table, write_csv
 from drigm.runtime.files import write_text
 
@@ -155,4 +155,4 @@ def _picture(rows: Sequence[dict[str, object]], methods: dict[str, Scored], show
         cells = {str(row["method"]): {w: s for w, s in row.items() if isinstance(s, Score)} for row in rows}
         return shift_bars({name: cells[name] for name in shown if name in cells})
     scores = {name: st.per_world(matrix(methods[name])) for name in shown if name in methods}
-    return world_intervals(scores, worlds_of(one), nominal="", ylabel="Score", title="")
+    return world_intervals(scores, worlds_of(one), nominal="", ylabel=score_axis(one.config.env), title="")

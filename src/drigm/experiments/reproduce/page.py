@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +22,7 @@ from drigm.experiments.reproduce.compare import (
 )
 from drigm.experiments.reproduce.runner import Outcome, Scored, write_scores, write_timings
 from drigm.experiments.reproduce.studies import SEASON
+from drigm.experiments.reproduce.summary import summary_section
 from drigm.experiments.reproduce.verdicts import (
     Against,
     authors_sets,
@@ -34,6 +35,8 @@ from drigm.experiments.reproduce.verdicts import (
     world_rows,
 )
 from drigm.report.figures.aggregates import aggregate_columns, limit_told, profile_alt, profiles
+from drigm.report.figures.curves import world_name
+from drigm.report.figures.style import score_axis
 from drigm.report.html import Html, Section, escape, figure_html, paragraph, save_figures, table_html, write_page
 from drigm.report.tables import markdown_table
 from drigm.runtime.files import write_text
@@ -80,7 +83,8 @@ def write_tables(out: Path, scale: str, outcome: Outcome, verification: Verifica
         write_controllers(out / "controllers.csv", beside)
     write_text(files.table, markdown(buildings, battles, verification, outcome.of(SEASON)))
     sections = page_sections(outcome, verification)
-    write_page(files.page, "The paper, reproduced", lead(scale, outcome), sections)
+    command = f"drigm reproduce paper{'' if scale == 'paper' else f' --scale {scale}'}"
+    write_page(files.page, "The paper, reproduced", lead(scale, outcome), sections, command)
     save_figures(sections, out / "figures")
     return files
 
@@ -96,6 +100,8 @@ def page_sections(outcome: Outcome, verification: Verification | str | None) -> 
     """Return the sections for whatever was trained."""
     buildings, battles = outcome.of("climate"), outcome.of("noise")
     sections = []
+    if buildings or battles:
+        sections.append(summary_section(buildings or battles))
     if buildings:
         sections += [_paper(buildings), _environments(buildings), _verdicts("buildings", buildings)]
         sections += [_sets(buildings), _season(outcome.of(SEASON)), _aggregates("buildings", buildings)]
@@ -109,6 +115,12 @@ def page_sections(outcome: Outcome, verification: Verification | str | None) -> 
     return sections
 
 
+def _headed(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Return the columns of rows that Markdown shows too, under headings as the rest of the page has them."""
+    keys = dict.fromkeys(key for row in rows for key in row)
+    return {key: key if key.startswith("drigm") else world_name(key[:1].upper() + key[1:]) for key in keys}
+
+
 def _timing(outcome: Outcome) -> Section:
     rows = [{"group": t.group, "runs": t.runs, "minutes": t.seconds / 60} for t in outcome.timings]
     rows.append({"group": "all", **{name: sum(row[name] for row in rows) for name in ("runs", "minutes")}})
@@ -117,7 +129,7 @@ def _timing(outcome: Outcome) -> Section:
         "Training and scoring, compilation included, on this machine, with whatever else ran on it.",
         "Of a group with more radii than the table's, its runs count as their share.",
     )
-    return Section("How long it took", "timing", said + table_html(rows))
+    return Section("How long it took", "timing", said + table_html(rows, _headed(rows)))
 
 
 def table_time(outcome: Outcome) -> dict[str, float]:
@@ -156,13 +168,13 @@ def _questions_text(scored: Sequence[Scored]) -> str:
     asked = questions(scored)
     tables = [markdown_table(plain(question_rows(asked))), markdown_table(world_rows(asked))]
     between = "In every world (`*`: the interval leaves out 0):"
-    return "\n\n".join([_answers(scored, asked), tables[0], between, tables[1]])
+    return "\n\n".join([_answers(scored, asked).replace("\n", " "), tables[0], between, tables[1]])
 
 
 def _answers(scored: Sequence[Scored], asked: Sequence[Against]) -> str:
     missing = untrained(scored)
     left = f" The plain discount gamma (1 - rho) was not trained for {', '.join(missing)}." if missing else ""
-    return f"{counted(asked)} {note(asked)}{left}"
+    return f"{counted(asked)}\n{note(asked)}{left}"
 
 
 def _aggregates_text(scored: Sequence[Scored]) -> str:
@@ -192,8 +204,9 @@ def _paper(buildings: Sequence[Scored]) -> Section:
         "drigm: mean with 95 % interval.",
     )
     caption = "Every method in every city: mean and standard error over seeds. The last five rows learn nothing."
-    cities = table_html(every_world(buildings), caption=caption)
-    return Section("Beside the paper", "paper", said + table_html(beside_paper(buildings)) + cities)
+    cities, cells = every_world(buildings), beside_paper(buildings)
+    tables = table_html(cells, _headed(cells)) + table_html(cities, _headed(cities), caption=caption)
+    return Section("Beside the paper", "paper", said + tables)
 
 
 def _environments(buildings: Sequence[Scored]) -> Section:
@@ -230,13 +243,17 @@ def _battles(battles: Sequence[Scored]) -> Section:
     )
     body = said + figure_html(drawn["noise"], "Battles won against the noise", "Bands: 95 % intervals over seeds.")
     body += figure_html(drawn["radius"], "Battles won against the radius, for each noise")
-    return Section("Battles under noise", "battles", body + table_html(every_world(battles)), drawn)
+    worlds = every_world(battles)
+    return Section("Battles under noise", "battles", body + table_html(worlds, _headed(worlds)), drawn)
 
 
 def _verdicts(where: str, scored: Sequence[Scored]) -> Section:
     asked = questions(scored)
-    body = paragraph(_answers(scored, asked)) + table_html(question_rows(asked, html=True))
-    body += table_html(world_rows(asked), caption="The same in every world; *: the interval leaves out 0.")
+    body = "".join(map(paragraph, _answers(scored, asked).splitlines()))
+    rows, worlds = question_rows(asked, html=True), world_rows(asked)
+    body += table_html(rows, _headed(rows)) + table_html(
+        worlds, _headed(worlds), caption="The same in every world; *: the interval leaves out 0."
+    )
     return Section(f"Did robustness pay in {where}?", f"verdicts-{where}", body)
 
 
@@ -247,20 +264,23 @@ def _sets_rows(buildings: Sequence[Scored]) -> list[dict[str, Any]]:
 
 def _sets(buildings: Sequence[Scored]) -> Section:
     rows = _sets_rows(buildings)
-    table = table_html(rows) if rows else paragraph("The two were not trained for the same factorization.")
+    table = (
+        table_html(rows, _headed(rows)) if rows else paragraph("The two were not trained for the same factorization.")
+    )
     return Section("TV against contamination", "sets", paragraph(SETS_TOLD.replace("`", "")) + table)
 
 
 def _season(seasons: Sequence[Scored]) -> Section:
     said = paragraph((SEASON_TOLD + ("" if seasons else NO_SEASON)).replace("`", ""))
-    return Section("Seasons", SEASON, said + (table_html(every_world(seasons)) if seasons else Html()))
+    worlds = every_world(seasons)
+    return Section("Seasons", SEASON, said + (table_html(worlds, _headed(worlds)) if worlds else Html()))
 
 
 def _aggregates(where: str, scored: Sequence[Scored]) -> Section:
     """Every method over all seeds and worlds: a table, and profiles by factorization."""
     rows = summary(scored)
     panels = figures.profile_panels(scored)
-    figure = profiles(panels, xlabel="Score")
+    figure = profiles(panels, xlabel=score_axis(scored[0].config.env))
     lead = "Over seeds and worlds, with 95 % intervals over whole seeds."
     body = paragraph(lead, limit_told(limit_of(scored)))
     body += table_html(rows, aggregate_columns(rows))

@@ -156,7 +156,7 @@ def counted(asked: Sequence[Against]) -> str:
             words = [*asked_for, *(word for word in open_ones if word in found)]
             parts.append(f"{called}: " + ", ".join(f"{found.count(word)} {word}" for word in words))
         sentences.append(f"Robust methods against {kind}, {'; '.join(parts)}.")
-    return " ".join(sentences)
+    return "\n".join(sentences)
 
 
 def untrained(scored: Sequence[Scored]) -> list[str]:

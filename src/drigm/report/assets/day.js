@@ -78,13 +78,13 @@
       inside.replaceChildren();
       readout = el("p", { class: "readout" }, inside);
       const paint = plan(inside, data);
-      el("p", { class: "label" }, inside, "Zone temperatures (°C), target dashed");
+      el("p", { class: "label" }, inside, "Zone temperatures (°C) over the hours, target dashed");
       const range = state.range();
       const ticks = ends(range).filter(t => Math.abs(t.at - data.target) > 0.12 * (range[1] - range[0]));
       const inner = lines(inside, { alt: `Zone temperatures of ${policy.label} over the day`, range, height: 104, times,
         ticks: [...ticks, { at: data.target, text: `${data.target}°`, strong: true }],
         series: policy.t.map((values, z) => ({ values, color: colors[z] })) });
-      el("p", { class: "label" }, inside, `Power of each zone, to ±${Math.round(100 * data.power)} %: heating up, cooling down`);
+      el("p", { class: "label" }, inside, `Power of each zone, to ±${Math.round(100 * data.power)} % of full power, over the hours: heating up, cooling down`);
       const power = powers(inside, data, policy, times, colors);
       movers = [inner, power, i => {
         const now = policy.t.map(zone => zone[i]);

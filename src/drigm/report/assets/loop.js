@@ -1,7 +1,7 @@
 "use strict";
 // A team in the loop: the team's reward, and of one agent its readings, action and flags, with a moving cursor.
 (() => {
-  const { el, read, choice, player, lines } = drigm;
+  const { el, read, signed, choice, player, lines } = drigm;
   const known = values => values.filter(v => v !== null);
   function span(values) {
     const found = known(values);
@@ -9,7 +9,7 @@
     const low = Math.min(...found), high = Math.max(...found), more = 0.06 * (high - low) || Math.abs(high) * 0.05 || 1;
     return [low - more, high + more];
   }
-  const short = x => (x === null ? "–" : `${+x.toPrecision(4)}`);
+  const short = x => (x === null ? "–" : signed(+x.toPrecision(4)));
   const ticks = ([low, high]) => [low + 0.1 * (high - low), high - 0.1 * (high - low)].map(at => ({ at, text: short(at) }));
   const two = values => (values.length > 1 ? values : [values[0], values[0]]);  // a line needs two points
 
@@ -28,14 +28,14 @@
       const n = series[0].values.length, last = episode.first + (n - 1) * data.every;
       const times = [[0, episode.first, "start"], [Math.max(1, n - 1), last, "end"]].map(([at, text, anchor]) => ({ at, text: `${text}`, anchor }));
       const move = lines(parent, { alt, range, height: 58, ticks: [...ticks(range), ...(more || [])], times, series: series.map(s => ({ ...s, values: two(s.values) })) });
-      movers.push(i => { move(i); text.textContent = label(i); });
+      movers.push(i => { move(i); text.textContent = signed(label(i)); });
     }
     // Where flags were raised, a bar each; red where the fallback acted.
     function strip(parent, lived) {
       const n = episode.reward.length, W = 320, L = 34, svg = el("svg", { viewBox: `0 0 ${W} 14`, role: "img", "aria-label": `Steps with flags of ${data.agents[agent].name}` }, parent);
       const wide = (W - L - 4) / Math.max(1, n - 1), x = i => L + (W - L - 4) * i / Math.max(1, n - 1);
       el("line", { x1: L, x2: W - 4, y1: 12, y2: 12, stroke: "var(--rule)", "stroke-width": 1 }, svg);
-      for (const [i, , fallback] of lived.flags) el("rect", { x: x(i) - wide / 2, y: 2, width: Math.max(1.2, wide), height: 10, fill: fallback ? "var(--bad)" : "var(--c4)" }, svg);
+      for (const [i, , fallback] of lived.flags) el("rect", { x: Math.max(L, x(i) - wide / 2), y: 2, width: Math.max(1.2, Math.min(W - 4, x(i) + wide / 2) - Math.max(L, x(i) - wide / 2)), height: 10, fill: fallback ? "var(--bad)" : "var(--c4)" }, svg);
     }
     function fill() {
       const who = data.agents[agent], lived = episode.agents[agent];
@@ -55,7 +55,7 @@
         const line = el("p", { class: "label" }, flags), found = new Map(episode.agents[a].flags.map(([i, text]) => [i, text]));
         return i => {
           const action = episode.agents[a].number[i];
-          line.textContent = `${one.name}: ` + (action === null ? "has left" : `${one.words[action] ?? action}`) + (found.has(i) ? ` · ${found.get(i)}` : "");
+          line.textContent = `${one.name}: ` + (action === null ? "has left" : signed(one.words[action] ?? action)) + (found.has(i) ? ` · ${found.get(i)}` : "");
         };
       });
       movers.push(i => says.forEach(f => f(i)));

@@ -2,11 +2,12 @@
 // Shared by the parts that move: SVG elements, scales, and a slider with a play button.
 const drigm = (() => {
   const SVG = "http://www.w3.org/2000/svg";
+  const signed = text => `${text}`.replace(/(^|[\s(])-(?=\d)/g, "$1\u2212");
   function el(name, attributes, parent, text) {
     const html = ["div", "p", "span", "b", "button", "input", "output", "select", "option", "label"].includes(name);
     const made = html ? document.createElement(name) : document.createElementNS(SVG, name);
     for (const [key, value] of Object.entries(attributes || {})) made.setAttribute(key, value);
-    if (text !== undefined) made.textContent = text;
+    if (text !== undefined) made.textContent = signed(text);
     if (parent) parent.append(made);
     return made;
   }
@@ -28,7 +29,7 @@ const drigm = (() => {
     const label = el("output", {}, bar);
     let timer = 0, last = 0, frames = count;
     function draw() {
-      const text = show(+range.value);
+      const text = signed(show(+range.value));
       label.textContent = text;
       range.setAttribute("aria-valuetext", text);
     }
@@ -83,5 +84,5 @@ const drigm = (() => {
     const cursor = el("line", { y1: T, y2: H - B, stroke: "var(--ink)", "stroke-width": 1 }, svg);
     return i => { cursor.setAttribute("x1", x(i)); cursor.setAttribute("x2", x(i)); };
   }
-  return { el, read, choice, player, heat, rgb, inkOn, lines };
+  return { el, read, signed, signed, choice, player, heat, rgb, inkOn, lines };
 })();

@@ -32,7 +32,6 @@ TAIL = 1 / 3  # the share of worlds whose mean is the CVaR
 BEST = 1.0  # a perfect score, of buildings and of battles
 BOUNDED = ("building", "energyplus", "smax", "smac")
 POINTS = 161  # thresholds of a profile
-CUT = 0.02  # of all scores, at most so many lie left of a profile's first threshold
 
 
 def aggregate_rows(
@@ -108,7 +107,10 @@ def profiles(panels: Mapping[str, Mapping[str, np.ndarray]], *, xlabel: str) -> 
     columns = min(3, len(panels))
     rows = math.ceil(len(panels) / columns)
     everything = np.concatenate([found.ravel() for panel in panels.values() for found in panel.values()])
-    taus = np.linspace(np.quantile(everything, CUT), everything.max(), POINTS)
+    # From just below the lowest score, where every share is 1; dense where scores lie close together.
+    low, high = everything.min(), everything.max()
+    start = low - 0.02 * ((high - low) or abs(low) or 1.0)
+    taus = np.union1d(np.linspace(start, high, POINTS // 4), np.quantile(everything, np.linspace(0, 1, POINTS)))
     wide = WIDTH if columns == 1 else 1.2 + 3.0 * columns
     with drawing(wide, 0.7 + 2.7 * rows) as figure:
         grid = figure.subplots(rows, columns, sharey=True, squeeze=False)

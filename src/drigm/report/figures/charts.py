@@ -84,9 +84,11 @@ def shift_bars(
         ax.set_xlim(-0.55, len(cities) - 0.45)
         if any(score.mean < FLOOR for row in scores.values() for score in row.values()):
             ax.set_ylim(bottom=FLOOR - 0.12)  # room for the numbers of the bars that are cut
-        ax.set_ylabel("Score")
+        ax.set_ylabel("Score (1 is best)")
         each = ", ".join(f"{_signed(score)} in {spaced(city)}" for city, score in DO_NOTHING.items())
-        notes = f"Whiskers: one standard error over seeds. Doing nothing scores {each}."
+        several = any(np.isfinite(score.se) for row in scores.values() for score in row.values())
+        whiskers = "Whiskers: one standard error over seeds. " if several else ""
+        notes = f"{whiskers}Doing nothing scores {each}."
         inches = figure.get_figwidth()
         ax.set_xlabel(wrapped(notes, inches - 0.6, 8), fontsize=8, loc="left")
         shown = wrapped(_highest(scores) if title is None else title, inches, 10)

@@ -12,21 +12,34 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from drigm.core.naming import spaced
-from drigm.evaluation.statistics import VERDICT_SEEDS, Interval
+from drigm.evaluation.statistics import VERDICT_SEEDS, Interval, probability_of_improvement, verdict
 from drigm.report.figures.charts import step_label
 from drigm.report.figures.style import FAINT_INK, PALETTE, color, drawing, label_ends, legend_above, wrapped
 
 WIDTH = 6.4  # inches, so that text keeps a readable size where a page scales it to a phone
 
 
-def leaders(summaries: Mapping[str, Interval], where: str, seeds: int | None = None) -> str:
-    """Return who is ahead ``where``, as a title, and how many the intervals do not part from it.
+def leaders(
+    summaries: Mapping[str, Interval],
+    where: str,
+    seeds: int | None = None,
+    scores: Mapping[str, np.ndarray] | None = None,
+) -> str:
+    """Return who is ahead ``where``, as a title, and how many are not clearly below.
 
     Args:
         summaries: the score of each method.
         where: as the title says it.
         seeds: of the method that has fewest, if known: too few leave it open who is best.
+        scores: [K] of each method's seeds: clearly below is then what the verdicts of a table call worse, by the
+            probability of improvement; without them, whose interval does not overlap.
     """
+
+    def below(name: str, other: Interval) -> bool:
+        if scores is None:
+            return best.low > other.high
+        return verdict(probability_of_improvement(scores[label], scores[name])) == "better"
+
     (label, best), *others = sorted(summaries.items(), key=lambda item: -item[1].estimate)
     if not others:
         return f"{label}: {best.estimate:.3f} {where}"
@@ -37,7 +50,7 @@ def leaders(summaries: Mapping[str, Interval], where: str, seeds: int | None = N
         return f"{label} is highest {where}, at {best.estimate:.3f} (one seed: no interval)"
     if seeds is not None and seeds < VERDICT_SEEDS:
         return f"{label} is highest {where}, at {best.estimate:.3f} (too few seeds for a verdict)"
-    near = [name for name, i in others if not best.low > i.high]  # also where a single seed has no interval
+    near = [name for name, i in others if not below(name, i)]  # also where a single seed has no interval
     if not near:
         return f"{label} is best {where}, at {best.estimate:.3f}"
     reached = f"{near[0]} is" if len(near) == 1 else f"{len(near)} others are"

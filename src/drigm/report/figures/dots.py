@@ -1,4 +1,4 @@
-"""Rows as dots with their intervals, beside what was predicted of them."""
+"""Rows as dots with their intervals: beside what was predicted of them, or at home beside the worst world."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
-from drigm.report.figures.style import FAINT_INK, INK, RULE, color, drawing
+from drigm.evaluation.statistics import Interval
+from drigm.report.figures.style import FAINT_INK, INK, RULE, color, drawing, wrapped
+
+NARROW = 4.4  # inches: a phone shows all of it at once, with letters that can be read
 
 
 class Dot(NamedTuple):
@@ -60,4 +63,42 @@ def dot_rows(rows: Sequence[Dot], *, reference: tuple[str, float], floor: float,
         label = f"{axis}. Line: {name}, {at:.3f}. Grey: predicted before deployment."
         ax.set_xlabel(label, fontsize=8, loc="left", color=FAINT_INK)
         figure.suptitle(title, x=0.01, ha="left", fontsize=10)
+    return figure
+
+
+class Held(NamedTuple):
+    """A row: its score where nothing shifts and in its worst world; ends are nan where there is no interval."""
+
+    label: str
+    home: Interval
+    worst: Interval
+    learnt: bool = True
+
+
+def held_rows(rows: Sequence[Held], *, title: str, axis: str) -> Figure:
+    """Draw each row's score at home (hollow) and in its worst world (filled) with their intervals, labels above.
+
+    Args:
+        rows: in the order in which they are shown.
+        title: what one sees.
+        axis: of the scores.
+    """
+    with drawing(NARROW, 1.25 + 0.42 * len(rows)) as figure:
+        ax = figure.add_subplot()
+        for y, row in enumerate(rows):
+            fill = color(0 if row.learnt else 7)
+            ax.plot([row.worst.estimate, row.home.estimate], [y, y], color=RULE, linewidth=5, zorder=1)
+            for place, face in ((row.worst, fill), (row.home, "white")):
+                if not np.isnan(place.low):
+                    ax.plot([place.low, place.high], [y, y], color=fill, linewidth=1.4, zorder=2)
+                ax.plot([place.estimate], [y], "o", color=fill, markerfacecolor=face, markersize=5.5, zorder=3)
+            ax.annotate(
+                row.label, (0, y), (0, 5), xycoords=("axes fraction", "data"), textcoords="offset points", fontsize=9
+            )
+        ax.set_yticks([])
+        ax.set_ylim(len(rows) - 0.6, -0.8)
+        ax.spines["left"].set_visible(False)
+        ax.grid(True, axis="x")
+        ax.set_xlabel(wrapped(f"{axis}. Filled: worst world; hollow: where nothing shifts", NARROW, 9), loc="left")
+        figure.suptitle(wrapped(title, NARROW, 10), x=0.01, ha="left", fontsize=10)
     return figure

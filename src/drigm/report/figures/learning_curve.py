@@ -9,7 +9,7 @@ import numpy as np
 from drigm.core.naming import short
 from drigm.evaluation.statistics import per_world
 from drigm.report.figures.curves import Band, leaders, learning_bands
-from drigm.report.figures.style import save
+from drigm.report.figures.style import save, score_axis
 from drigm.training.runs import Run
 
 
@@ -18,7 +18,10 @@ def draw_learning_curve(run: Run) -> None:
     band, label = learning_band([run], "score"), f"{short(run.config.factorization)} {short(run.config.uncertainty)}"
     title = "No values yet" if band is None else leaders({label: band.intervals[-1]}, "at the end")
     bands = {} if band is None else {label: band}
-    save(learning_bands(bands, ylabel="Score while exploring", title=title), run.directory.curve_file)
+    save(
+        learning_bands(bands, ylabel=score_axis(run.config.env, when="while exploring"), title=title),
+        run.directory.curve_file,
+    )
 
 
 def learning_band(runs: Sequence[Run], column: str) -> Band | None:

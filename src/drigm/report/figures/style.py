@@ -61,6 +61,18 @@ _RC: dict[Any, Any] = {
 }
 
 
+# What the numbers of a score mean, by kind of environment; elsewhere it is the return of an episode.
+_SCORES = dict.fromkeys(("building", "energyplus", "smax", "smac"), "1 is best") | {"supply": "1: the best base stock"}
+
+
+def score_axis(env: str, wins: bool = False, when: str = "") -> str:
+    """Return the label of an axis of scores in the environment named ``env``, of win rates where it has ``wins``."""
+    name, unit = "Score", _SCORES.get(env.partition(":")[0], "return of an episode")
+    if wins:
+        name, unit = "Win rate", "share of battles"
+    return f"{name}{when and ' '}{when} ({unit})"
+
+
 @contextmanager
 def drawing(width: float, height: float) -> Iterator[Figure]:
     """Give an empty figure of ``width`` x ``height`` inches; what is drawn in the block has drigm's look.

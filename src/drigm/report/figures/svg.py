@@ -16,6 +16,7 @@ _NAMES = {INK: "ink", FAINT_INK: "faint", RULE: "rule", ON_DARK: "on"} | {
     color: f"c{i}" for i, color in enumerate(PALETTE)
 }
 PIXELS = 115  # per inch, of a screen wide enough; figures are drawn for 72 to 96
+LEAST = 0.72  # of that, on any screen: the smallest letters stay at about 9 pixels, and the figure scrolls
 _COLORS = re.compile("|".join(_NAMES), re.IGNORECASE)
 _BY_HEX = {color.lower(): f"var(--{name})" for color, name in _NAMES.items()}
 
@@ -31,7 +32,7 @@ def inline_svg(figure: Figure, alt: str) -> str:
     width, height = (inches * PIXELS for inches in figure.get_size_inches())
     box = re.search(r'viewBox="[^"]*"', drawing)
     start = f'<svg {box[0] if box else ""} role="img" aria-label="{html.escape(alt)}"'
-    start += f' style="width:{width:.0f}px;aspect-ratio:{width:.0f}/{height:.0f}"'
+    start += f' style="width:{width:.0f}px;min-width:{width * LEAST:.0f}px;aspect-ratio:{width:.0f}/{height:.0f}"'
     start += ' xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink">'
     return start + drawing[drawing.index(">") + 1 :].strip()
 

@@ -47,6 +47,7 @@ def loop_html(data: dict[str, Any], suffix: str = "") -> Html:
     """Return the part of a page that loop.js fills with what `loop_data` returned."""
     lines = [
         "Every step as it was: the team's reward, and of one agent its readings, what it did and what was wrong.",
+        "Charts run over the steps of the episode.",
         "A gap in a line is a reading that was no number." if data["gaps"] else "",
         f"One in {data['every']} steps is shown, with the flags of those between." if data["every"] > 1 else "",
         f"The first {MOST_EPISODES} episodes are shown." if data["cut"] else "",

@@ -35,7 +35,7 @@ def statistics_section(study: Study, suffix: str = "") -> Section:
     limit = best_known(study.name, study.worlds)
     rows = aggregate_rows(scores, study.worlds, limit)
     panels = {study.name: scores}
-    figure = profiles(panels, xlabel=study.score_name)
+    figure = profiles(panels, xlabel=study.score_axis)
     drawn = figure_html(
         figure, profile_alt(panels), "Performance profiles: the higher, the better; bands are pointwise 95 % intervals."
     )

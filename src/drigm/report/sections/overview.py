@@ -10,6 +10,7 @@ from drigm.core.errors import UserError
 from drigm.core.naming import duration
 from drigm.report.figures.curves import leaders, learning_bands
 from drigm.report.figures.learning_curve import learning_band
+from drigm.report.figures.style import score_axis
 from drigm.report.html import Html, Section, escape, figure_html, paragraph, slug, table_html
 from drigm.report.study import NAMED, Method, Study, changed
 from drigm.runtime.progress import Progress
@@ -26,6 +27,7 @@ def runs_section(studies: Sequence[Study]) -> Section:
         "method": "Method",
         "env": "Environment",
         "seeds": "Seeds",
+        "ids": "Seed ids",
         "steps": "Steps per seed",
         "time": "Training",
         "rate": "Steps/s per seed",
@@ -54,7 +56,9 @@ def learning_section(study: Study, suffix: str = "") -> Section:
         return Section("Learning", f"learning{suffix}", body)
     name = study.score_name
     title = leaders({label: band.intervals[-1] for label, band in bands.items()}, "at the end", study.fewest)
-    figure = learning_bands(bands, ylabel=f"{name} while exploring", title=title)
+    figure = learning_bands(
+        bands, ylabel=score_axis(study.name, study.env.spec.has_wins, "while exploring"), title=title
+    )
     alt = f"{name} of the exploring team over environment steps. " + "; ".join(
         f"{label} ends at {band.intervals[-1].estimate:.3f}" for label, band in bands.items()
     )
@@ -120,7 +124,8 @@ def _run_row(method: Method, run: Run) -> dict[str, object]:
     return {
         "method": method.label,
         "env": escape(run.config.env),
-        "seeds": seed_range(run.seeds),
+        "seeds": len(run.seeds),
+        "ids": seed_range(run.seeds),
         "steps": f"{run.config.steps:,}",
         "time": duration(seconds),
         "rate": None if np.isnan(rate) else round(rate),
@@ -132,7 +137,7 @@ def _run_row(method: Method, run: Run) -> dict[str, object]:
 
 
 def _alignment_row(method: Method, run: Run) -> dict[str, object]:
-    row: dict[str, object] = {"method": method.label, "seeds": seed_range(run.seeds)}
+    row: dict[str, object] = {"method": method.label, "seeds": len(run.seeds)}
     try:
         found = cached_alignment(run)
     except UserError as refused:

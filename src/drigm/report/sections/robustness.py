@@ -7,8 +7,18 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from drigm.core.naming import method_name
+from drigm.envs.perturbations import PERTURBATIONS
 from drigm.evaluation.controllers import TITLES
-from drigm.evaluation.statistics import VERDICT_SEEDS, Interval, interval, mean, per_world, worst_world
+from drigm.evaluation.statistics import (
+    Interval,
+    interval,
+    mean,
+    per_world,
+    probability_of_improvement,
+    verdict,
+    worst_per_seed,
+    worst_world,
+)
 from drigm.report.figures.aggregates import strengths
 from drigm.report.figures.curves import Band, leaders, radius_curves, world_intervals, world_name
 from drigm.report.html import Html, Section, figure_html, paragraph, table_html
@@ -26,27 +36,44 @@ def shifts_section(study: Study, suffix: str = "") -> Section:
         study.worlds,
         nominal=study.nominal,
         strengths=strengths(study.worlds),
-        ylabel=name,
-        title=leaders({m.label: worst_world(m.scores) for m in study.methods}, "in the worst world", study.fewest),
+        ylabel=study.score_axis,
+        title=leading(study),
     )
     alt = f"{name} in each world. " + "; ".join(
         f"{label}: "
         + ", ".join(f"{world_name(w)} {i.estimate:.3f}" for w, i in zip(study.worlds, intervals, strict=True))
         for label, intervals in scores.items()
     )
-    caption = "Greedy play, mean over seeds; whiskers and bands are 95 % intervals over seeds."
+    caption = (
+        f"Greedy play of {study.episodes} episodes a world, mean over seeds; "
+        f"whiskers and bands are 95 % intervals over seeds.{_strength_told(study)}"
+    )
     notes = [_shift_note(study), _controllers_note(study)]
     body = [*notes, figure_html(figure, alt, caption), _shift_table(study, scores)]
     return Section("Robustness to shifts", f"shifts{suffix}", "".join(body), {"worlds": figure})
 
 
+def leading(study: Study) -> str:
+    """Return which method is ahead in its worst world, as the verdicts on worst worlds would have it."""
+    summaries = {m.label: worst_world(m.scores) for m in study.methods}
+    seeds = {m.label: worst_per_seed(m.scores) for m in study.methods}
+    return leaders(summaries, "in the worst world", study.fewest, seeds)
+
+
+def best_rival(study: Study) -> str | None:
+    """Return the controller, of those that see no more than agents, that is best where each is worst; None without."""
+    found = [name for name in study.controllers if name in RIVALS]
+    return max(found, key=lambda name: min(study.controllers[name]), default=None)
+
+
 def radius_section(study: Study, suffix: str = "") -> Section | None:
     """Return scores against the radius rho, or None where no method comes with several radii."""
-    panels = {}
+    panels, told = {}, []
     for title, methods in _families(study.methods).items():
         plain = study.baseline_of(methods[0])
         ordered = sorted([*methods, *filter(None, [plain])], key=_radius)
         if len(methods) > 1:
+            told.append(f"{title}: {_best_radius(ordered, study.fewest)}")
             panels[title] = {
                 "nominal": Band(*_by_radius(ordered, lambda m: per_world(m.nominal[:, None])[0])),
                 "mean of all worlds": Band(*_by_radius(ordered, mean_of_worlds)),
@@ -54,7 +81,7 @@ def radius_section(study: Study, suffix: str = "") -> Section | None:
             }
     if not panels:
         return None
-    figure = radius_curves(panels, ylabel=study.score_name, title=_radius_title(panels, study.fewest))
+    figure = radius_curves(panels, ylabel=study.score_axis, title=". ".join(told))
     alt = f"{study.score_name} over the radius. " + "; ".join(
         f"{family}, {name}: " + ", ".join(f"{x:g}: {i.estimate:.3f}" for x, i in zip(*band, strict=True))
         for family, panel in panels.items()
@@ -74,6 +101,13 @@ def worst_name(method: Method, worlds: Sequence[str]) -> str:
     return world_name(worlds[int(np.argmin(method.scores.mean(axis=0)))])
 
 
+def _strength_told(study: Study) -> str:
+    """Return what the axis counts where the worlds are strengths of one perturbation, with a space before it."""
+    name = study.worlds[-1].partition("=")[0]
+    kind = PERTURBATIONS.get(name) or study.env.parameters.get(name)
+    return f" Strength: {kind.about}." if kind is not None and strengths(study.worlds) else ""
+
+
 def _shift_note(study: Study) -> Html:
     nominal = f"The nominal world is {world_name(study.nominal)}." if study.nominal in study.worlds else ""
     where = "the world it was trained in is none of them" if not nominal else ""
@@ -83,26 +117,23 @@ def _shift_note(study: Study) -> Html:
 
 def _controllers_note(study: Study) -> Html:
     """Say how the best team and the best controller that agents could have compare where each is worst."""
-    found = {name: min(scores) for name, scores in study.controllers.items() if name in RIVALS}
-    if not found:
+    best = best_rival(study)
+    if best is None:
         return Html()
-    best = max(found, key=found.__getitem__)
+    alone = min(study.controllers[best])
     team = max(study.methods, key=lambda method: float(method.scores.mean(axis=0).min()))
     mean = float(team.scores.mean(axis=0).min())
-    said = "which is more" if mean > found[best] else "which is not more"
+    said = "which is more" if mean > alone else "which is not more"
     return paragraph(
-        f"{TITLES[best]}, which learns nothing, scores {found[best]:.3f} in its worst world;",
+        f"{TITLES[best]}, which learns nothing, scores {alone:.3f} in its worst world;",
         f"{team.label} {mean:.3f} in its own, on average over seeds, {said}.",
     )
 
 
 def _controller_drawn(study: Study) -> dict[str, list[Interval]]:
     """Return the controller that is best where each is worst as one more curve, without intervals."""
-    found = {name: scores for name, scores in study.controllers.items() if name in RIVALS}
-    if not found:
-        return {}
-    best = max(found, key=lambda name: min(found[name]))
-    return {TITLES[best]: [Interval(score, score, score) for score in found[best]]}
+    best = best_rival(study)
+    return {} if best is None else {TITLES[best]: [Interval(x, x, x) for x in study.controllers[best]]}
 
 
 def _shift_table(study: Study, scores: dict[str, list[Interval]]) -> Html:
@@ -157,15 +188,12 @@ def _by_radius(methods: Sequence[Method], summary: Callable[[Method], Interval])
     return [_radius(m) for m in methods], [summary(m) for m in methods]
 
 
-def _radius_title(panels: dict[str, dict[str, Band]], seeds: int) -> str:
-    """Return whether a radius beats the team without robustness, 0, in the worst world, and which is highest there."""
-    return ". ".join(f"{title}: {_best_radius(panel['worst world'], seeds)}" for title, panel in panels.items())
-
-
-def _best_radius(band: Band, seeds: int) -> str:
-    by_radius = dict(zip(band.x, band.intervals, strict=True))
-    radius, best = max(by_radius.items(), key=lambda item: (item[1].estimate, -item[0]))
-    plain = by_radius.get(0.0)
-    if plain is not None and (seeds < VERDICT_SEEDS or not best.low > plain.high):
-        return "no radius is clearly above ρ = 0 in the worst world"
-    return f"highest in the worst world at ρ = {radius:g}"
+def _best_radius(methods: Sequence[Method], seeds: int) -> str:
+    """Return which radius is highest in the worst world, if it is one that the verdict calls better than 0."""
+    best = max(methods, key=lambda m: (worst_world(m.scores).estimate, -_radius(m)))
+    plain = next((m for m in methods if not _radius(m)), None)
+    if plain is not None:
+        above = probability_of_improvement(worst_per_seed(best.scores), worst_per_seed(plain.scores))
+        if verdict(above, seeds=seeds) != "better":
+            return "no radius is clearly above ρ = 0 in the worst world"
+    return f"highest in the worst world at ρ = {_radius(best):g}"

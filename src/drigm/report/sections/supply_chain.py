@@ -62,7 +62,7 @@ def year_html(data: dict[str, Any], suffix: str = "") -> Html:
     """Return the part of a page that supply.js fills with what `supply_data` returned."""
     note = paragraph(
         "The same weeks, lived by two policies: what each stage has on hand and owes at the end of a week,",
-        "and what it orders beside what is ordered from it.",
+        "and what it orders beside what is ordered from it, in units of goods, over the weeks.",
         "Of several seeds the one with the median score is shown.",
     )
     name = f"supply-data{suffix}"

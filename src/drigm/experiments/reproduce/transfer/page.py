@@ -61,7 +61,7 @@ def write_transfer_page(
     say("the gap between the simulators")
     sections.append(gap_section(measure_gap(out, home, dict(envs), say)))
     page = out / "report.html"
-    write_page(page, "Trained in a simple model, deployed in EnergyPlus", lead(here), sections)
+    write_page(page, "Trained in a simple model, deployed in EnergyPlus", lead(here), sections, COMMAND)
     save_figures(sections, out / "figures")
     return page
 
@@ -89,7 +89,7 @@ def place_section(place: str, found: Sequence[Measured], predicted: Predictions)
     assert pi is not None
     title = f"{PLACE_TITLES[place]}: mean score of six cities"
     dots = [_dot(one, predicted) for one in found]
-    figure = dot_rows(dots, reference=(TITLES["pi"], pi), floor=FLOOR, title=title, axis="Score")
+    figure = dot_rows(dots, reference=(TITLES["pi"], pi), floor=FLOOR, title=title, axis="Score (1 is best)")
     lead = paragraph(
         "Means over cities, 20 days of each; bars are Student's 95 % intervals over seeds. 'less PI' is the difference",
         "from the hand-picked PI. 'predicted' is the lowest and the highest of 32 worlds of the simple model, scored",
