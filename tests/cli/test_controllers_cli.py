@@ -42,6 +42,7 @@ def test_evaluate_shows_controllers_beside_the_team(run, capsys):
     assert list(world) == ["name", "mean", "se", "per_seed"]
 
 
+@pytest.mark.slow
 def test_a_trim_helps_a_team_that_knows_nothing(run, capsys):
     quiet = ("--shifts", "nominal", "--json", "--no-controllers")
     plain, trimmed, none = (

@@ -96,6 +96,7 @@ def test_an_episode_is_that_of_its_world(tucson):
     assert env.spec.obs_size == tucson.spec.obs_size  # the agents are not told
 
 
+@pytest.mark.slow
 def test_a_reset_draws_the_worlds_by_their_weights(tucson):
     ranges = parse_ranges("capacity=0.5:2")
     env = persistent(with_context(tucson, 1), ranges, 4)

@@ -82,6 +82,7 @@ def test_the_pages_about_a_run(beside_the_examples, monkeypatch, capsys):
     """Shortened: one seed and too few steps to learn anything."""
     train = drigm.train
     monkeypatch.setattr(drigm, "train", lambda *given, **settings: train(*given, **{**settings, **SHORT}))
+    drigm.train(out="runs/mine")  # the page speaks of one that is there
     run = execute(WITH_A_RUN[0])["run"]
     shown = capsys.readouterr().out
     assert [len(re.findall(rf"^{suite} ", shown, re.MULTILINE)) for suite in ("climate", "NewYork")] == [3, 3]

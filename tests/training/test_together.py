@@ -136,6 +136,7 @@ def test_runs_that_another_process_has_just_finished_are_not_trained_again(toget
     train_together(configs(tmp_path, 0.0), tmp_path, quiet=True)
 
 
+@pytest.mark.slow
 def test_members_with_other_scales_are_refused(together):
     run, other = together
     scales = scales_of(run.env.spec)
