@@ -141,8 +141,7 @@ def test_teams_train_and_are_scored(tmp_path, name, factorization):
     assert np.isfinite(rows[-1]["loss"])
     (score,) = drigm.evaluate(drigm.load_run(tmp_path / "run"), shifts="nominal").scores
     assert np.isfinite(score.mean)
-    with pytest.raises(UserError, match="lives in another process"):
-        drigm.verify_run(run)
+    assert 0.0 <= drigm.verify_run(run).agreement <= 1.0
 
 
 @pytest.mark.slow

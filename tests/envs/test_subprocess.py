@@ -125,7 +125,7 @@ def test_a_script_without_a_guard_does_not_multiply(tmp_path):
         "from parallel_envs import Meeting\n"
         "class Mine(Meeting):\n"
         "    pass\n"
-        "drigm.train(Mine, 'vdn', steps=100, quiet=True)\n"
+        "drigm.train(Mine, 'vdn', steps=2000, quiet=True)\n"
     )
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=120, cwd=tmp_path)
     assert done.returncode != 0
