@@ -20,6 +20,8 @@ import jax  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 # Otherwise the number of devices would depend on which test comes first: training asks for all cores.
@@ -45,6 +47,23 @@ def learnt(record_property):
         assert held.all(), f"{name}: {each} against {bound}"
 
     return check
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    """A headless browser; on a machine that tests every commit it must be there."""
+    found = next(filter(None, map(shutil.which, BROWSERS)), None)
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        found = None
+    if found is None:
+        said = "needs Chromium and playwright: apt-get install chromium, pip install 'drigm[test]'"
+        pytest.fail(said) if os.environ.get("CI") == "true" else pytest.skip(said)
+    with sync_playwright() as drive:
+        browser = drive.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        yield browser
+        browser.close()
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -15,11 +15,11 @@ from small import assert_one_sentence
 import drigm
 from drigm import deploy
 from drigm.agents import rollout
+from drigm.agents.subprocess_episodes import FIRST_SEED
 from drigm.core.errors import UserError
 from drigm.deployment.contract import sealed
 from drigm.deployment.export import export
 from drigm.deployment.inspect import contracts_in, described
-from drigm.evaluation.subprocess_play import FIRST_SEED
 
 DATA = Path(__file__).parents[1] / "data"
 

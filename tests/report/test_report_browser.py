@@ -1,7 +1,5 @@
 """The report in a real browser: headless Chromium opens a page from a file and uses it."""
 
-import os
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -23,24 +21,6 @@ from drigm.report.sections.supply_chain import SCRIPTS as SUPPLY_SCRIPTS
 from drigm.report.sections.supply_chain import supply_data, year_html
 
 PHONE, DESK = {"width": 375, "height": 700}, {"width": 1200, "height": 800}
-NAMES = ("chromium", "chromium-browser", "google-chrome")
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    """A headless browser; on a machine that tests every commit it must be there."""
-    found = next(filter(None, map(shutil.which, NAMES)), None)
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        found = None
-    if found is None:
-        said = "needs Chromium and playwright: apt-get install chromium, pip install 'drigm[test]'"
-        pytest.fail(said) if os.environ.get("CI") == "true" else pytest.skip(said)
-    with sync_playwright() as drive:
-        browser = drive.chromium.launch(executable_path=found, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

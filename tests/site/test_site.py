@@ -6,7 +6,6 @@ import functools
 import http.server
 import os
 import re
-import shutil
 import threading
 import urllib.parse
 from html.parser import HTMLParser
@@ -16,7 +15,6 @@ from typing import NamedTuple
 import pytest
 
 pytestmark = pytest.mark.slow
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 DESK, PHONE = 1300, 390
 LEAST_PAGES = 50
 
@@ -126,21 +124,6 @@ class Silent(http.server.SimpleHTTPRequestHandler):
 
     def log_message(self, *_):
         pass
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    found = next(filter(None, map(shutil.which, BROWSERS)), None)
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        found = None
-    if found is None:
-        missing("Chromium and playwright")
-    with sync_playwright() as drive:
-        browser = drive.chromium.launch(executable_path=found, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -48,17 +48,18 @@ def add(commands: Any) -> None:
 def _deploy(options: argparse.Namespace) -> int:
     from drigm.core.strengths import parse_strengths
     from drigm.deployment.closed_loop import run_loop
+    from drigm.deployment.load import is_run
     from drigm.deployment.summary import episode_line
     from drigm.envs import make_env
     from drigm.envs.subprocess.source import located
     from drigm.training.runs import Run
 
     path = as_path("source", options.source)
-    is_run = (path / "config.json").exists() or not path.exists()
+    given_run = is_run(path)
     if options.serve:
-        return _serve(options, open_run.opened(path, options) if is_run else path)
+        return _serve(options, open_run.opened(path, options) if given_run else path)
     open_run.prepare()
-    if is_run:
+    if given_run:
         run, other = open_run.elsewhere(path, options)
         source, env, home = run, other or run.env, run.env
     else:

@@ -7,6 +7,7 @@ import json
 import sys
 from typing import Any
 
+from drigm.core.defaults import PARTS
 from drigm.core.errors import UserError, as_path, shown
 
 
@@ -17,8 +18,7 @@ def add(commands: Any) -> None:
     paper = what.add_parser("paper", help="train and score everything the paper did, beside its numbers")
     paper.add_argument("--scale", default="paper", help="smoke or paper (default: paper)")
     paper.add_argument("--seeds", type=int, help="of every method (default: what the scale says)")
-    parts = "table,radii,battles,counterexample"
-    paper.add_argument("--parts", default=parts, help=f"some of {parts} (default: all)")
+    paper.add_argument("--parts", default=",".join(PARTS), help=f"some of {','.join(PARTS)} (default: all)")
     paper.add_argument("--out", metavar="DIR", help="default: runs/reproduce-SCALE; call it again to go on there")
     paper.add_argument("--plan", action="store_true", help="only say what would be trained and how long it takes")
     paper.set_defaults(run=_paper)
@@ -44,7 +44,7 @@ def add(commands: Any) -> None:
 
 
 def _paper(options: argparse.Namespace) -> int:
-    from drigm.experiments.reproduce import PARTS, SCALES, plan, plan_text, reproduce_paper
+    from drigm.experiments.reproduce import SCALES, plan, plan_text, reproduce_paper
 
     out = as_path("out", f"runs/reproduce-{options.scale}" if options.out is None else options.out)
     parts = [part.strip() for part in options.parts.split(",") if part.strip()]

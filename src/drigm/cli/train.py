@@ -14,13 +14,13 @@ from drigm.core.plugins import load_plugins
 from drigm.core.presets import KIND_SETTINGS, kind_of, with_preset
 
 USAGE = "drigm train [--env ENV] [--SETTING VALUE ...] [--out DIR], or drigm train --resume DIR"
-TOLD = "Train a team. Defaults depend on --env and --preset: name them beside --help to see theirs."
+DESCRIPTION = "Train a team. Defaults depend on --env and --preset: name them beside --help to see theirs."
 DECISIVE = ("env", "preset", "factorization", "uncertainty")  # settings that the defaults of others depend on
 
 
 def add(commands: Any) -> None:
     """Add the command to the subparsers ``commands``."""
-    train = commands.add_parser("train", help="train a team", description=TOLD, add_help=False, usage=USAGE)
+    train = commands.add_parser("train", help="train a team", description=DESCRIPTION, add_help=False, usage=USAGE)
     _add_flags(train, {})
     train.set_defaults(run=_train)
 
@@ -85,7 +85,7 @@ def _help(settings: dict[str, Any]) -> int:
         load_plugins()
     said = {name: settings[name] for name in DECISIVE if name in settings}
     named = " ".join(f"--{name} {value}" for name, value in said.items())
-    message = f"Train a team. Defaults are those of {named}." if said else TOLD
+    message = f"Train a team. Defaults are those of {named}." if said else DESCRIPTION
     parser = argparse.ArgumentParser("drigm train", description=message, add_help=False, usage=USAGE)
     _add_flags(parser, {name: value for name, value in with_preset(said).items() if name not in said})
     parser.print_help()

@@ -1,14 +1,21 @@
-"""What people read: the names of methods and places, and durations."""
+"""What people read: the names of methods and places, durations, and commands to paste."""
 
 from __future__ import annotations
 
 import math
 import re
+import shlex
+from pathlib import Path
 
 from drigm.core.config import TrainConfig
 
 SETS = {"tv": "TV", "chi2": "χ²", "kl": "KL"}
 BASELINES = {"groupdr": "GroupDR"}
+
+
+def resume_command(path: Path) -> str:
+    """Return the command that continues the run in ``path``, to be pasted into a shell."""
+    return f"drigm train --resume {shlex.quote(str(path))}"
 
 
 def method_name(config: TrainConfig) -> str:

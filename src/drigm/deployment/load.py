@@ -57,7 +57,7 @@ def load_team(
     Raises:
         UserError: there is no such run or seed, a file is damaged, or ``safety`` makes no sense.
     """
-    if isinstance(run, str | Path) and not _is_run(as_path("run", run)):
+    if isinstance(run, str | Path) and not is_run(as_path("run", run)):
         return _exported(as_path("run", run), seed, safety)
     found = opened(run, Named(trust, env, env_python))
     networks = team_networks(seed_arrays(found, seed), found.spec, found.config)
@@ -103,7 +103,8 @@ def seed_arrays(found: Finished, seed: int | None) -> dict[str, Any]:
     return load_arrays(found.directory.weights_file(seed))[0]
 
 
-def _is_run(path: Path) -> bool:
+def is_run(path: Path) -> bool:
+    """Return whether ``path`` is taken for a run: it has settings, or is not there, which `load_run` will say."""
     return (path / "config.json").exists() or not path.exists()
 
 

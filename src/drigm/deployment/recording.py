@@ -13,10 +13,11 @@ import numpy as np
 from drigm.agents.recurrent import AgentInputs, Memory, RecurrentAgents
 from drigm.agents.rollout import played_episode
 from drigm.agents.subprocess_acting import Perturber
+from drigm.agents.subprocess_episodes import episode_seeds
+from drigm.agents.subprocess_episodes import play as play_subprocess
 from drigm.core.types import Array, PyTree, StoredStep, map_tree
 from drigm.envs.api import Environment
 from drigm.envs.episodes import RolloutState, stored_step
-from drigm.evaluation import subprocess_play
 
 ROUND_NUMBERS = 8_000_000  # of one round of episodes: observations and values
 MOST_TOGETHER, MOST_PROCESSES = 256, 16  # episodes at a time; environments in other processes
@@ -110,13 +111,13 @@ class _Recorder:
 
 def _in_subprocess(env: Environment, agents: RecurrentAgents, size: int) -> Generator[Episodes]:
     assert env.subprocess is not None
-    seeds = subprocess_play.episode_seeds(env)
+    seeds = episode_seeds(env)
     first = list(itertools.islice(seeds, size))
     vector, perturber = env.subprocess.open(first), Perturber(env.spec)
     try:
         for chosen in itertools.chain([first], iter(lambda: list(itertools.islice(seeds, size)), [])):
             recorder = _Recorder(agents)
-            subprocess_play.play(env, vector, perturber, recorder, {}, chosen)
+            play_subprocess(env, vector, perturber, recorder, {}, chosen)
             yield _episodes(recorder)
     finally:
         vector.close()

@@ -10,10 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from drigm.agents.subprocess_acting import Perturber, before_reset, time_steps
+from drigm.agents.subprocess_episodes import episode_seeds
 from drigm.core.types import Array, PyTree, TimeStep, map_tree
 from drigm.envs.api import Environment, Shift, reset_all
 from drigm.envs.subprocess.vector import SubprocessSteps
-from drigm.evaluation.subprocess_play import episode_seeds, source_of
+from drigm.evaluation.subprocess_play import source_of
 
 
 class Seen(NamedTuple):

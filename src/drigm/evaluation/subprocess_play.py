@@ -10,14 +10,12 @@ import numpy as np
 
 from drigm.agents.rollout import Outcome
 from drigm.agents.subprocess_acting import Perturber
-from drigm.agents.subprocess_episodes import FIRST_SEED, episode_seeds, play
+from drigm.agents.subprocess_episodes import episode_seeds, play
 from drigm.core.types import join_trees, map_tree
 from drigm.envs.api import Environment, Shift
 from drigm.envs.perturbations import unperturbed
 from drigm.envs.subprocess.vector import SubprocessSource, SubprocessWorld
 from drigm.evaluation.players import Players
-
-__all__ = ["FIRST_SEED", "episode_seeds", "play", "source_of", "subprocess_outcomes"]
 
 
 def source_of(env: Environment, world: Shift) -> SubprocessSource:

@@ -272,8 +272,8 @@ def write_report(
         save(figure, files.day, dpi=150)
     write_text(files.scores, json.dumps({"smoke": smoke, "rows": [_plain(row) for row in rows]}, indent=2))
     alt = f"Score with heat of each team and of PI in {', '.join(map(spaced, CITIES))}; the table below has the numbers"
-    told = "".join(map(paragraph, summary(scores, bars, smoke)))
-    short = Section("In short", "summary", told + figure_html(chart, alt))
+    said = "".join(map(paragraph, summary(scores, bars, smoke)))
+    short = Section("In short", "summary", said + figure_html(chart, alt))
     table = Section("Scores", "scores", table_html(rows, HEADINGS) + paragraph(note(smoke)))
     lead = "A plain and an adapting team learnt in Tucson, and met five other cities and heat that nobody told them of."
     command = f"python -m drigm.demo{' --smoke' if smoke else ''} --out {shlex.quote(str(out))}"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from drigm.core.errors import check
-from drigm.core.strengths import Perturb, grid_of
+from drigm.core.strengths import Perturb, grid_of, perturb_text
 from drigm.deployment.log import read_log
 from drigm.evaluation.evaluate import trim_gain
 from drigm.report.html import Section, save_figures, write_page
@@ -104,14 +104,10 @@ def command(
     """Return the ``drigm report`` that writes the same page, to be pasted into a shell; arguments as `write_report`."""
     words = ["drigm", "report", *(str(run.path) for run in runs), "-o", str(path)]
     words += ["--shifts", shifts] if shifts else []
-    words += [x for name, found in grid_of(perturb).items() for x in ("--perturb", _strengths(name, found))]
+    words += [x for part in perturb_text(perturb or "").split() for x in ("--perturb", part)]
     words += ["--trim"] if trim else []
     words += ["--figures", str(figures)] if figures is not None else []
     return shlex.join(words)
-
-
-def _strengths(name: str, found: Sequence[float]) -> str:
-    return f"{name}={','.join(f'{x:g}' for x in found)}"
 
 
 def write_log_report(logs: Sequence[str | Path], path: str | Path) -> Path:

@@ -36,6 +36,7 @@ from drigm.core.config import TrainConfig, from_dict, validate
 from drigm.core.errors import UserError, check, shown
 from drigm.core.json_files import parse_object, read_object
 from drigm.core.metrics import COLUMNS
+from drigm.core.naming import resume_command
 from drigm.core.scales import Scales, from_text, to_text
 from drigm.core.types import EnvSpec, PyTree
 from drigm.runtime.files import (
@@ -243,8 +244,7 @@ class RunDirectory:
             if (diverged := self.diverged().get(seed)) is not None:
                 raise UserError(divergence({seed: diverged}))
             if self.checkpoint_file.exists():
-                command = f"drigm train --resume {shlex.quote(str(self.path))}"
-                raise UserError(f"run: {str(self.path)!r} is unfinished; continue it with {command}.")
+                raise UserError(f"run: {str(self.path)!r} is unfinished; continue it with {resume_command(self.path)}.")
             raise UserError(f"run: {str(self.path)!r} has no weights of seed {seed}.")
         self._check_weights(seed)
 

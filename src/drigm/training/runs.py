@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import shlex
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -17,7 +16,7 @@ import jax.numpy as jnp
 from drigm.algorithms.learner import make_learner
 from drigm.core.config import TrainConfig, essential, validate
 from drigm.core.errors import UserError, as_path, warn
-from drigm.core.naming import method_name
+from drigm.core.naming import method_name, resume_command
 from drigm.core.scales import scales_of, to_text
 from drigm.envs.api import Environment
 from drigm.envs.calibration import calibrated, with_scales
@@ -347,10 +346,19 @@ def _say_damaged(run: Run) -> None:
 def _alone(run: Run, programs: Train, quiet: bool, log: tuple[str, ...], callback: Callback | None) -> Session:
     """A session of one run, which keeps its own checkpoint."""
     member = Member(run.config, run.directory)
-    resume_hint = f"drigm train --resume {shlex.quote(str(run.path))}"
     about = f"environment {run.config.env}; run directory {run.path}"
     notes = () if quiet else (about, str(estimate(run.config, run.env)), *remarks(run.config, run.env))
-    return Session([member], run.env, programs, run.directory.checkpoint_file, resume_hint, quiet, log, notes, callback)
+    return Session(
+        [member],
+        run.env,
+        programs,
+        run.directory.checkpoint_file,
+        resume_command(run.path),
+        quiet,
+        log,
+        notes,
+        callback,
+    )
 
 
 def _together_file(runs: Sequence[Run], folder: Path) -> Path:

@@ -47,8 +47,8 @@ def named_object(record: Any) -> tuple[str, str]:
     """
     if isinstance(record, Environment):
         return "env", give("env", record, record.spec.name)
-    sentence = "give a drigm.envs.api.Environment, an UncertaintySet or a Factorization"
-    check(isinstance(record, UncertaintySet | Factorization), "object", record, sentence)
+    message = "give a drigm.envs.api.Environment, an UncertaintySet or a Factorization"
+    check(isinstance(record, UncertaintySet | Factorization), "object", record, message)
     if isinstance(record, UncertaintySet):
         field, registry = "uncertainty", SETS
         checked_uncertainty(record)
@@ -86,10 +86,8 @@ def resolve(config: TrainConfig) -> tuple[TrainConfig, Environment]:
     named = {name: located(getattr(config, name)) for name in ("factorization", "uncertainty")}
     config = config.replace(env=located(config.env, config.env_python), **named)
     first = config.first_update * config.num_envs
-    sentence = (
-        f"above {first:,}, where the first update is (learning_starts, num_envs, window): nothing would be learnt"
-    )
-    check(config.updates_in_all > 0, "steps", config.steps, sentence)
+    message = f"above {first:,}, where the first update is (learning_starts, num_envs, window): nothing would be learnt"
+    check(config.updates_in_all > 0, "steps", config.steps, message)
     return config, make_run_env(config, config.env)
 
 
@@ -103,8 +101,8 @@ def make_run_env(config: TrainConfig, env_id: str) -> Environment:
     env = make_env(env_id, **_subprocess_options(config))
     bounded = math.isfinite(env.spec.reward_range[0]) or config.fail_value != "auto"
     needs = (BASELINES[config.baseline].uncertainty or uncertainty_called(config.uncertainty)).can_fail
-    sentence = f"{config.env} does not declare a reward_range: give a number below every value (sum of rewards)"
-    check(bounded or not needs, "fail_value", config.fail_value, sentence)
+    message = f"{config.env} does not declare a reward_range: give a number below every value (sum of rewards)"
+    check(bounded or not needs, "fail_value", config.fail_value, message)
     known = SOURCES in env.shifts or not BASELINES[config.baseline].needs_sources
     _check_discount(config, env)
     check(known, "baseline", config.baseline, f"it needs source worlds, and {config.env} has no suite {SOURCES}")
@@ -126,8 +124,8 @@ def _with_worlds(config: TrainConfig, env: Environment) -> Environment:
         check(config.alpha == 1.0, "alpha", config.alpha, "1 without worlds to choose from")
         return env
     check_ranges(env, ranges)
-    sentence = "1: worlds of other processes have equal chances"
-    check(env.subprocess is None or config.alpha == 1.0, "alpha", config.alpha, sentence)
+    message = "1: worlds of other processes have equal chances"
+    check(env.subprocess is None or config.alpha == 1.0, "alpha", config.alpha, message)
     plain = not BASELINES[config.baseline].needs_sources
     check(plain, "worlds", config.worlds, f"leave it out with baseline {config.baseline}, which has worlds of its own")
     twice = sorted({found.name for found in ranges} & parse_grid(config.perturb).keys())
@@ -146,8 +144,8 @@ def _check_discount(config: TrainConfig, env: Environment) -> None:
 def _subprocess_options(config: TrainConfig) -> dict[str, Any]:
     """What an environment in other processes is told about them."""
     kind = config.env.partition(":")[0]
-    sentence = {"python": config.env_python, "workers": config.env_workers, "timeout": config.env_timeout}
-    return sentence if kind in SUBPROCESS_KINDS else {}
+    options = {"python": config.env_python, "workers": config.env_workers, "timeout": config.env_timeout}
+    return options if kind in SUBPROCESS_KINDS else {}
 
 
 def _check_method(config: TrainConfig) -> None:
@@ -164,8 +162,8 @@ def _check_method(config: TrainConfig) -> None:
         config.factorization,
         f"vdn with baseline {baseline.name}: only a sum has shares that agents can be robust about",
     )
-    sentence = f"0 with baseline {baseline.name}, in which every agent has a nature of its own"
-    check(not (baseline.private and config.agent_rho), "agent_rho", config.agent_rho, sentence)
+    message = f"0 with baseline {baseline.name}, in which every agent has a nature of its own"
+    check(not (baseline.private and config.agent_rho), "agent_rho", config.agent_rho, message)
     known = factorization.consistency is None or not config.agent_rho or config.agent_fault != "random"
     check(known, "agent_fault", config.agent_fault, f"idle or stuck with factorization {config.factorization}")
     robust = not baseline.private or uncertainty.max_rho > 0.0
@@ -175,7 +173,7 @@ def _check_method(config: TrainConfig) -> None:
 def check_replay(configs: Sequence[TrainConfig], env: Environment) -> None:
     """Raise `UserError` if the replay of all seeds of ``configs`` is larger than this machine's memory."""
     config, needed, there = configs[0], replay_bytes(configs, env.spec), memory_bytes()
-    sentence = (
+    message = (
         f"that takes {needed / 2**30:,.1f} GiB for all seeds, and this machine has {there / 2**30:,.1f} GiB of memory"
     )
-    check(not there or needed <= there, "replay_size", config.replay_size, sentence)
+    check(not there or needed <= there, "replay_size", config.replay_size, message)

@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from drigm.core.defaults import PARTS
 from drigm.core.errors import UserError, check, choose
 from drigm.experiments.reproduce.from_scores import read_outcome, read_verification
 from drigm.experiments.reproduce.runner import Outcome, plan_text, suited, train_groups
-from drigm.experiments.reproduce.studies import PARTS, SCALES, Group, groups
+from drigm.experiments.reproduce.studies import SCALES, Group, groups
 from drigm.runtime.devices import cache_compilations, require_backend, use_cores
 from drigm.training.settings import resolve
 from drigm.verification.verify import verify

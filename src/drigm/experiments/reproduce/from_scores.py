@@ -11,11 +11,12 @@ from typing import TypeVar
 import numpy as np
 
 from drigm.core.config import TrainConfig
+from drigm.core.defaults import PARTS
 from drigm.core.errors import UserError, check, choose
 from drigm.core.naming import method_name
 from drigm.evaluation.scores import Evaluation, shift_score
 from drigm.experiments.reproduce.runner import Outcome, Scored, Timing
-from drigm.experiments.reproduce.studies import PARTS, SCALES, Group, groups
+from drigm.experiments.reproduce.studies import SCALES, Group, groups
 
 Worlds = dict[str, dict[int, float]]  # world: seed: score
 T = TypeVar("T")

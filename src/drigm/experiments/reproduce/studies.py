@@ -24,7 +24,6 @@ BATTLE_STEPS = 1_200_000
 # The committed results are of half the updates that battles take by default now.
 BATTLE_SCHEDULE = {"update_every": 2, "learning_rate": 1.5e-3, "target_period": 50}
 SEASON = "season"  # the paper's 'seasonal' is no shift: the training city and the days of training
-PARTS = ("table", "radii", "battles", "counterexample")
 
 
 class Group(NamedTuple):

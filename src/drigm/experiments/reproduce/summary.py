@@ -13,11 +13,10 @@ from drigm.experiments.reproduce.verdicts import questions
 from drigm.report.figures.dots import Held, held_rows
 from drigm.report.figures.style import score_axis
 from drigm.report.html import Section, figure_html, paragraph
+from drigm.report.sections.summary import NAN, counted, spread
 
-NAN = float("nan")
 RIVAL = "pi"
 EPISODES = {"climate": f"{len(PROTOCOL_DAYS)} days", "noise": "512 battles"}  # by suite
-OUTCOMES = ("better", "no clear difference", "worse", "too few seeds", "one seed")
 
 
 def summary_section(scored: Sequence[Scored]) -> Section:
@@ -29,9 +28,9 @@ def summary_section(scored: Sequence[Scored]) -> Section:
         rows.append(Held(TITLES[RIVAL], Interval(home, NAN, NAN), Interval(worst, NAN, NAN), learnt=False))
     figure = held_rows(rows, title="At home and in the worst world", axis=score_axis(shown[0].config.env))
     alt = "; ".join(f"{row.label}: {row.home.estimate:.3f} at home, {row.worst.estimate:.3f} at worst" for row in rows)
-    told = [_compared(scored, shown), _held(rows), _paid(scored)]
+    said = [_compared(scored, shown), _held(rows), _paid(scored)]
     caption = "Means over seeds with 95 % intervals; the worst world is each seed's own."
-    body = "".join(map(paragraph, told)) + figure_html(figure, alt, caption)
+    body = "".join(map(paragraph, said)) + figure_html(figure, alt, caption)
     return Section("In short", "summary", body, {"held": figure})
 
 
@@ -41,9 +40,9 @@ def _row(one: Scored) -> Held:
 
 
 def _compared(scored: Sequence[Scored], shown: Sequence[Scored]) -> str:
-    seeds, steps = ({getter(one) for one in scored} for getter in (_seeds, _steps))
+    seeds, steps = spread(len(one.seeds) for one in scored), spread(one.config.steps for one in scored)
     return (
-        f"{len(scored)} methods, {_spread(seeds)} seeds each, trained for {_spread(steps)} steps in "
+        f"{len(scored)} methods, {seeds} seeds each, trained for {steps} steps in "
         f"{scored[0].config.env} and then played greedily: "
         f"{EPISODES[scored[0].evaluation.suite]} in each of {len(worlds_of(shown[0]))} worlds."
     )
@@ -66,20 +65,5 @@ def _paid(scored: Sequence[Scored]) -> str:
         return "Whether robustness paid cannot be told: there is no team to compare with."
     parts = []
     for kind in dict.fromkeys(a.kind for a in asked):
-        words = [a.verdict("worst") for a in asked if a.kind == kind]
-        counts = ", ".join(f"{words.count(word)} {word}" for word in OUTCOMES if word in words)
-        parts.append(f"against {kind} {counts}")
+        parts.append(f"against {kind} {counted([a.verdict('worst') for a in asked if a.kind == kind])}")
     return f"Robust methods in the worst world: {'; '.join(parts)}."
-
-
-def _seeds(one: Scored) -> int:
-    return len(one.seeds)
-
-
-def _steps(one: Scored) -> int:
-    return one.config.steps
-
-
-def _spread(numbers: set[int]) -> str:
-    low, high = min(numbers), max(numbers)
-    return f"{low:,}" if low == high else f"{low:,} to {high:,}"

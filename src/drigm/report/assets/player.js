@@ -84,5 +84,5 @@ const drigm = (() => {
     const cursor = el("line", { y1: T, y2: H - B, stroke: "var(--ink)", "stroke-width": 1 }, svg);
     return i => { cursor.setAttribute("x1", x(i)); cursor.setAttribute("x2", x(i)); };
   }
-  return { el, read, signed, signed, choice, player, heat, rgb, inkOn, lines };
+  return { el, read, signed, choice, player, heat, rgb, inkOn, lines };
 })();

@@ -46,7 +46,7 @@ def shifts_section(study: Study, suffix: str = "") -> Section:
     )
     caption = (
         f"Greedy play of {study.episodes} episodes a world, mean over seeds; "
-        f"whiskers and bands are 95 % intervals over seeds.{_strength_told(study)}"
+        f"whiskers and bands are 95 % intervals over seeds.{_strength_meaning(study)}"
     )
     notes = [_shift_note(study), _controllers_note(study)]
     body = [*notes, figure_html(figure, alt, caption), _shift_table(study, scores)]
@@ -68,12 +68,12 @@ def best_rival(study: Study) -> str | None:
 
 def radius_section(study: Study, suffix: str = "") -> Section | None:
     """Return scores against the radius rho, or None where no method comes with several radii."""
-    panels, told = {}, []
+    panels, titles = {}, []
     for title, methods in _families(study.methods).items():
         plain = study.baseline_of(methods[0])
         ordered = sorted([*methods, *filter(None, [plain])], key=_radius)
         if len(methods) > 1:
-            told.append(f"{title}: {_best_radius(ordered, study.fewest)}")
+            titles.append(f"{title}: {_best_radius(ordered, study.fewest)}")
             panels[title] = {
                 "nominal": Band(*_by_radius(ordered, lambda m: per_world(m.nominal[:, None])[0])),
                 "mean of all worlds": Band(*_by_radius(ordered, mean_of_worlds)),
@@ -81,7 +81,7 @@ def radius_section(study: Study, suffix: str = "") -> Section | None:
             }
     if not panels:
         return None
-    figure = radius_curves(panels, ylabel=study.score_axis, title=". ".join(told))
+    figure = radius_curves(panels, ylabel=study.score_axis, title=". ".join(titles))
     alt = f"{study.score_name} over the radius. " + "; ".join(
         f"{family}, {name}: " + ", ".join(f"{x:g}: {i.estimate:.3f}" for x, i in zip(*band, strict=True))
         for family, panel in panels.items()
@@ -101,7 +101,7 @@ def worst_name(method: Method, worlds: Sequence[str]) -> str:
     return world_name(worlds[int(np.argmin(method.scores.mean(axis=0)))])
 
 
-def _strength_told(study: Study) -> str:
+def _strength_meaning(study: Study) -> str:
     """Return what the axis counts where the worlds are strengths of one perturbation, with a space before it."""
     name = study.worlds[-1].partition("=")[0]
     kind = PERTURBATIONS.get(name) or study.env.parameters.get(name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from drigm.evaluation.controllers import TITLES
 from drigm.evaluation.statistics import VERDICT_SEEDS, Interval, per_world, verdict, worst_per_seed, worst_world
@@ -26,8 +26,8 @@ def summary_section(study: Study, suffix: str = "") -> Section:
         for row in _rows(study)
     )
     caption = "Means over seeds of greedy play, with 95 % intervals; controllers learn nothing and have no seeds."
-    told = "".join(map(paragraph, (_compared(study), _held(study), paid(study))))
-    return Section("In short", f"summary{suffix}", told + figure_html(figure, alt, caption), {"held": figure})
+    said = "".join(map(paragraph, (_compared(study), _held(study), paid(study))))
+    return Section("In short", f"summary{suffix}", said + figure_html(figure, alt, caption), {"held": figure})
 
 
 def paid(study: Study) -> str:
@@ -46,8 +46,8 @@ def paid(study: Study) -> str:
         who, worst, home = pairs[0][0].label, gains[0], costs[0]
         return f"{who} against the non-robust team: {worst} in the worst world, {home} where nothing shifts."
     return (
-        f"{len(pairs)} robust methods against their non-robust teams: in the worst world {_counted(gains)}; "
-        f"where nothing shifts {_counted(costs)}."
+        f"{len(pairs)} robust methods against their non-robust teams: in the worst world {counted(gains)}; "
+        f"where nothing shifts {counted(costs)}."
     )
 
 
@@ -55,8 +55,8 @@ def _compared(study: Study) -> str:
     names = [f"{m.label} ({len(m.seeds)} seed{'s' if len(m.seeds) > 1 else ''})" for m in study.methods]
     what = " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
     if len(names) > 4:
-        what = f"{len(names)} methods ({_spread([len(m.seeds) for m in study.methods])} seeds each)"
-    steps = _spread([m.config.steps for m in study.methods])
+        what = f"{len(names)} methods ({spread([len(m.seeds) for m in study.methods])} seeds each)"
+    steps = spread([m.config.steps for m in study.methods])
     return (
         f"{what} trained for {steps} steps a seed in {study.name} and then played greedily: "
         f"{study.episodes} episodes in each of the {len(study.worlds)} worlds of suite {study.suite!r}."
@@ -86,10 +86,13 @@ def _gain(cost: Interval) -> Interval:
     return Interval(-cost.estimate, -cost.high, -cost.low)
 
 
-def _counted(words: Sequence[str]) -> str:
+def counted(words: Sequence[str]) -> str:
+    """Return how often each verdict was given, of those that were."""
     return ", ".join(f"{words.count(word)} {word}" for word in OUTCOMES if word in words)
 
 
-def _spread(numbers: Sequence[int]) -> str:
+def spread(numbers: Iterable[int]) -> str:
+    """Return the lowest and the highest number, or the one that all are."""
+    numbers = list(numbers)
     low, high = min(numbers), max(numbers)
     return f"{low:,}" if low == high else f"{low:,} to {high:,}"
