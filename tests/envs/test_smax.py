@@ -24,8 +24,8 @@ from drigm.core.presets import BATTLES
 from drigm.core.types import StoredStep
 from drigm.envs import make_env
 from drigm.envs.api import Shift
+from drigm.envs.foreign import permissive
 from drigm.envs.jaxmarl import smax
-from drigm.envs.jaxmarl.imports import permissive
 from drigm.evaluation.players import teams
 from drigm.evaluation.scores import episode_scores
 

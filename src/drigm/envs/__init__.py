@@ -14,6 +14,8 @@ from drigm.envs.building import dataset, one_step
 from drigm.envs.energyplus.environment import energyplus
 from drigm.envs.imported import IMPORTED, OBJECT, imported_record
 from drigm.envs.jaxmarl import mpe, smax
+from drigm.envs.jumanji import environment as jumanji
+from drigm.envs.jumanji.games import GAMES
 from drigm.envs.shifts import shift_suite
 from drigm.envs.subprocess import environment
 from drigm.envs.subprocess.worker.adapters import KINDS as SUBPROCESS_KINDS
@@ -80,6 +82,11 @@ KINDS: dict[str, Kind] = {
             "CITY": list(dataset.PROTOCOL_CITIES),
             "OPTION": ["gains=none|office", "mode=power|setpoint", "days=[0,1]", "levels=200", "max_power=8000"],
         },
+    ),
+    "jumanji": Kind(
+        jumanji.jumanji,
+        "jumanji:NAME, with ?OPTION=VALUE&...",
+        lambda: {"NAME": list(GAMES), **jumanji.option_names()},
     ),
     "mpe": Kind(mpe.mpe, "mpe:NAME", lambda: {"NAME": list(mpe.NAMES)}),
     "pettingzoo": Kind(

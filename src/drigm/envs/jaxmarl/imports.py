@@ -1,4 +1,4 @@
-"""What every environment of JaxMARL (Rutherford et al. 2024) needs to run under drigm's strict rules."""
+"""How the environments of JaxMARL (Rutherford et al. 2024) are imported."""
 
 from __future__ import annotations
 
@@ -12,10 +12,7 @@ from types import ModuleType
 from typing import Any
 from unittest import mock
 
-import jax
-
 from drigm.core.errors import UserError
-from drigm.core.types import PyTree
 
 INSTALL = "pip install 'drigm[smax]'"
 
@@ -52,15 +49,3 @@ def _parents(module: str) -> Iterator[None]:
         for name, package in bare.items():
             if sys.modules.get(name) is package:
                 del sys.modules[name]
-
-
-@contextlib.contextmanager
-def permissive() -> Iterator[None]:
-    """JaxMARL relies on implicit promotion; our own code must work where it is forbidden."""
-    with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
-        yield
-
-
-def strong(state: PyTree) -> PyTree:
-    """Drop weak types: a carry that starts weak would be compiled twice."""
-    return jax.tree.map(lambda x: jax.lax.convert_element_type(x, x.dtype), state)

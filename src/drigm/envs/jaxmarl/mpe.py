@@ -15,7 +15,8 @@ import numpy as np
 from drigm.core.errors import check, choose
 from drigm.core.types import Array, EnvSpec, PyTree, TimeStep
 from drigm.envs.api import Environment
-from drigm.envs.jaxmarl.imports import load, permissive, strong
+from drigm.envs.foreign import permissive, strong
+from drigm.envs.jaxmarl.imports import load
 
 MAX_CYCLES = 25
 NAMES = {"simple_spread_v3": ("simple_spread", "SimpleSpreadMPE")}  # JaxMARL's module and class

@@ -22,7 +22,8 @@ import numpy as np
 from drigm.core.errors import UserError, choose
 from drigm.core.types import Array, EnvSpec, PyTree, TimeStep
 from drigm.envs.api import Environment, Parameter
-from drigm.envs.jaxmarl.imports import INSTALL, load, permissive, strong
+from drigm.envs.foreign import permissive, strong
+from drigm.envs.jaxmarl.imports import INSTALL, load
 
 STOP = 4  # SMAX's action of doing nothing, the only one of the dead
 EVAL_EPISODES = 512
