@@ -117,9 +117,13 @@ def _simulator(name: str, kind: str, options: Mapping[str, Option]) -> Any:
     try:
         draw = getattr(_imported(f"jumanji.environments.routing.{module}"), generator)
         with permissive():
-            return library.make(kind, generator=draw(**{option: options[option] for option in game.layout}), **rules)
+            made = library.make(kind, generator=draw(**{option: options[option] for option in game.layout}), **rules)
     except (AssertionError, TypeError, ValueError) as error:
         raise UserError(f"env: {shown(f'jumanji:{name}')} is not allowed; Jumanji says: {error}") from error
+    if kind == "RobotWarehouse-v0":  # Jumanji itself would fail at the first step
+        message = "give fewer than the warehouse has shelves"
+        check(int(made.not_in_queue_size) > 0, "request_queue_size", options["request_queue_size"], message)
+    return made
 
 
 def _imported(module: str) -> Any:
