@@ -35,6 +35,7 @@ ENVS = [
     "probe:levels", "probe:", ":", "building:OfficeSmall/Tucson", "smax:3m", "smac:3m", "tabular:detour", "mpe:x?y=1",
     "pettingzoo:os:system?command=false", "pettingzoo:a.py:B?c=" + "(" * 50, "pettingzoo:" + "a." * 500 + "b:c",
     "pettingzoo:..:x", "pettingzoo:/:x", "pettingzoo:a:b:c", "probe:" + "x" * 10_000, "pettingzoo:\0.py:E",
+    "jumanji:x?y",
 ]  # fmt: skip
 INTEGERS = [0, -1, 1, 2, 2**31 - 2, 2**31 - 1, 2**31, 2**32, 2**63, 10**11, 10**22, 10**400, -(10**400)]
 FLOATS = [0.0, -0.0, 0.5, 1.5, -1e3, 1e22, 1e39, 1e308, 5e-324, float("inf"), float("nan")]

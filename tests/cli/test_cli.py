@@ -218,7 +218,7 @@ def test_rmsprop_is_that_of_pytorch():
 REFUSED = {
     "unknown kind of env": (
         ["--env", "house:OfficeSmall"],
-        "one of building, energyplus, mpe, pettingzoo, probe, smac, smax",
+        "one of building, energyplus, jumanji, mpe, pettingzoo, probe, smac, smax",
     ),
     "env without a kind": (["--env", "OfficeSmall"], "drigm list"),
     "unknown probe": (["--env", "probe:nothing"], "discount"),
