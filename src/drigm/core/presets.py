@@ -92,8 +92,8 @@ PARALLEL = MappingProxyType(
 )
 # Supply chains: what an order brings is seen after the lead times of all stages, within half a year.
 SUPPLY = MappingProxyType({"steps": 500_000, "gamma": 0.98})
-# Grid worlds of Jumanji: every agent may have to do every part of the work.
-FORAGING = MappingProxyType({**PARALLEL, "steps": 300_000, "share_parameters": True})
+# Grid worlds of Jumanji: every agent may have to do every part of the work, and food is near (docs/jumanji.md).
+FORAGING = MappingProxyType({**PARALLEL, "steps": 300_000, "gamma": 0.95, "share_parameters": True})
 # What a training uses by the kind of its environment, where neither the user nor the preset says otherwise.
 KIND_SETTINGS: dict[str, Mapping[str, Any]] = {
     "energyplus": {"num_envs": 8},  # otherwise as in a building; every environment is a process of its own
