@@ -26,7 +26,7 @@ from drigm.experiments.sweep import sweep
 from drigm.experiments.sweep.engines import Ended, Engine, Options, local_engine
 from drigm.experiments.sweep.plan import Plan, load_plan, make_plan
 from drigm.experiments.sweep.results import Swept, exploring_score
-from drigm.experiments.sweep.spec import Sweep, read_sweep
+from drigm.experiments.sweep.spec import Scoring, Sweep, read_sweep
 from drigm.experiments.sweep.supervise import drive
 from drigm.experiments.sweep.worker import own_cores
 from drigm.runtime.files import hold
@@ -69,7 +69,7 @@ def test_points_are_the_grid_and_the_single_ones(tmp_path):
     assert all(c.env == "probe:recall" and c.hidden == 8 for c in found.configs)
     twice = read_sweep(CONTENT | {"points": [{"uncertainty": "tv", "rho": 0.1}]})
     assert len(twice.configs) == 4  # the single point stands in the grid
-    assert twice.scoring == ("nominal", "", 0.0)
+    assert twice.scoring == Scoring("nominal")
 
 
 @pytest.mark.parametrize(
@@ -105,6 +105,13 @@ def test_points_are_the_grid_and_the_single_ones(tmp_path):
         ({"evaluate": {"trim": -1.0}}, ("trim", "-1.0", "0 or more")),
         ({"evaluate": {"trim": True}}, ("env", "regulated")),
         ({"evaluate": {"shifts": "climate"}}, ("evaluate.shifts", "'climate'", "nominal")),
+        ({"evaluate": {"worlds": "demand=1:2"}}, ("worlds", "'demand'", "obs_noise")),
+        ({"evaluate": {"worlds": "obs_noise=0:1", "shifts": "noise"}}, ("evaluate.worlds", "obs_noise", "shifts")),
+        ({"evaluate": {"worlds": "noise", "world_count": 0}}, ("evaluate.world_count", "0", "from 1")),
+        ({"prune": 1}, ("prune", "1", "against")),
+        ({"prune": {"against": "a"}}, ("prune.against", "'a'", "choose one of")),
+        ({"prune": {"against": "a"}, "points": {"a": {}}}, ("prune", "'a'", "together = 1")),
+        ({"prune": {"against": "a", "worse": -1}, "points": {"a": {}}}, ("prune.worse", "-1", "share")),
         ({"evaluate": {"perturb": "obs_noise"}}, ("perturb", "'obs_noise'", "strength")),
         ({"evaluate": {"perturb": "dance=1"}}, ("perturb", "'dance'", "obs_noise")),
     ],

@@ -24,6 +24,7 @@ __all__ = [
     "GRIDS",
     "SOURCES",
     "SUITES",
+    "WORLDS",
     "Shift",
     "Worlds",
     "default_suite",

@@ -47,9 +47,8 @@ def _callback(plan: Plan, program: int) -> Callback | None:
     """Return what may end the training of ``program`` early; its points are one then (`pruning.read_pruning`)."""
     if plan.prune is None or program == plan.reference():
         return None
-    reference, own = (
-        (plan.directory(name), plan.points[name]) for name in (plan.prune.against, *plan.programs[program])
-    )
+    names = (plan.prune.against, *plan.programs[program])
+    reference, own = ((plan.directory(name), plan.points[name]) for name in names)
     return pruning_callback(plan.prune, reference, own)
 
 
