@@ -59,8 +59,8 @@ MOST_WORLDS = 4096
 class Scoring(NamedTuple):
     """How finished points are scored: a suite, strengths of perturbations and a trim as on the command line.
 
-    Or ``world_count`` worlds drawn from each of the ranges ``worlds``, as ``drigm evaluate --worlds``; ``shifts`` is then
-    ``worlds``.
+    Or ``world_count`` worlds drawn from each of the ranges ``worlds``, as ``drigm evaluate --worlds``; then ``shifts``
+    is ``worlds``.
     """
 
     shifts: str
