@@ -139,6 +139,7 @@ COMMANDS = [
     "report",
     "verify",
     "sweep",
+    "tune",
     "reproduce",
     "check-env",
     "list",

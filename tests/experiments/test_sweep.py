@@ -288,11 +288,21 @@ class Script:
         return [end]
 
 
-def script(tmp_path, endings, stream, slots=2):
-    content = {key: CONTENT[key] for key in ("name", "base", "grid")} | {"together": 1}
+def script(tmp_path, endings, stream, slots=2, **more):
+    content = {key: CONTENT[key] for key in ("name", "base", "grid")} | {"together": 1, **more}
     plan = make_plan(read_sweep(content), tmp_path)
     engine = Script(plan, {i: [Ended(i, *end) for end in ends] for i, ends in endings.items()}, slots)
     return drive(plan, Engine(slots, engine.start, engine.ended), stream=stream), engine, plan
+
+
+def test_nobody_begins_before_the_point_that_others_are_pruned_against(tmp_path):
+    killed, fine = ("killed by signal 9", True), ("", False)
+    points, prune = {"plain": {"uncertainty": "nominal"}}, {"against": "plain"}
+    endings = {i: [fine] for i in range(4)} | {4: [killed, fine]}
+    _, engine, plan = script(tmp_path, endings, None, points=points, prune=prune)
+    assert plan.programs[4] == ["plain"]
+    assert engine.started == [4, 4, 0, 1, 2, 3]
+    assert load_plan(tmp_path).prune == ("plain", 0.25)
 
 
 def test_killed_programs_run_again_and_failed_ones_do_not(tmp_path, capsys):

@@ -20,9 +20,10 @@ from drigm.experiments.sweep.results import Swept
 from drigm.experiments.tune.asked import RADII, Over, label, parse_over, parse_truth, source_of
 from drigm.experiments.tune.files import write_outcome
 from drigm.experiments.tune.outcome import Outcome, outcome_of
-from drigm.experiments.tune.search import Point, load_optuna, number_of_trials, search
+from drigm.experiments.tune.search import Point, load_optuna, number_of_trials, try_points
 from drigm.experiments.tune.trials import Say, Trials
 from drigm.experiments.tune.truth import check_truth, paper_point, play_truth, rival
+from drigm.runtime import interrupts
 from drigm.runtime.devices import cache_compilations, use_cores
 from drigm.runtime.files import make_folder, write_text
 from drigm.training.runs import Run, load_run
@@ -118,18 +119,13 @@ def tune(
             without robustness cannot be trained. Other trials that fail are in ``swept.failures``.
         KeyboardInterrupt: with a message that says how to continue.
     """
-    check(0.0 <= budget < float("inf"), "budget", budget, "a share of 0 or more, as in 0.05")
-    whole = isinstance(world_count, int) and 1 <= world_count <= FIELDS["world_count"].metadata["high"]
-    check(whole, "world_count", world_count, "a whole number from 1 to 4096")
     axes = parse_over(over)
     load_optuna()
     number_of_trials(axes, trials)
-    names = [axis.name for axis in axes]
-    given = {name: value for name, value in _settings(run, trust, settings).items() if name not in (*names, *RADII)}
-    twice = sorted({*names, *RADII} & settings.keys())
-    check(not twice, "settings", ", ".join(twice), "leave it out: over says what is tried, and radii are 0 otherwise")
-    config = settle({**given, **dict.fromkeys(RADII, 0.0)})
-    reference = {name: getattr(config, name) for name in names}
+    check(0.0 <= budget < float("inf"), "budget", budget, "a share of 0 or more, as in 0.05")
+    whole = isinstance(world_count, int) and 1 <= world_count <= FIELDS["world_count"].metadata["high"]
+    check(whole, "world_count", world_count, "a whole number from 1 to 4096")
+    config = _reference(run, trust, settings)
     use_cores(config.shards)
     cache_compilations()
     config, env = resolve(config)
@@ -137,7 +133,6 @@ def tune(
     truths = parse_truth(truth, source.text)
     for asked in truths:
         check_truth(asked, env)
-    folder = as_path("out", OUT if out is None else out).resolve()
     about = {
         "settings": essential(config),
         "over": [axis._asdict() for axis in axes],
@@ -147,26 +142,44 @@ def tune(
         "budget": budget,
         "trials": trials,
     }
-    _claim(folder, about)
-    say = _say(quiet)
-    titles = ", ".join(group.title for group in source.groups)
-    say(f"tune: {', '.join(names)}; {len(source.groups)} groups of worlds: {titles}")
+    folder, say = as_path("out", OUT if out is None else out).resolve(), _say(quiet)
     where = {"engine": engine, "workers": workers, "cores": cores, "address": address, "quiet": quiet}
-    base = {name: value for name, value in dataclasses.asdict(config).items() if name not in names}
+    base = {
+        name: value for name, value in dataclasses.asdict(config).items() if name not in {axis.name for axis in axes}
+    }
+    reference = {axis.name: getattr(config, axis.name) for axis in axes}
     tried = Trials(folder / "trials", base, reference, env, source, world_count, budget, where, say)
-    points = search(axes, trials, reference, tried.evaluate)
-    known = [tried.trial(name) for name in dict.fromkeys([label(reference), *map(label, points)])]
-    radii = [name for name in names if name in RADII]
-    outcome = outcome_of(f"{method_name(config)} in {config.env}", known, reference, radii, source.groups, budget)
-    command = command or _call(over, worlds, config)
-    write_outcome(folder, about, outcome, command)  # the choice stands before any truth is looked at
-    assert tried.swept is not None
-    if truths:
-        say(f"tune: chosen {label(outcome.point)}; now the truth")
-        chosen_config = config.replace(**outcome.point)
-        outcome = _with_truths(outcome, truths, tried, chosen_config, folder, where, quiet)
-        write_outcome(folder, about, outcome, command)
+    again = f"the same tuning continues in {folder}"
+    try:
+        with interrupts.advice(again):
+            _claim(folder, about)
+            say(f"tune: {len(source.groups)} groups of worlds: {', '.join(group.title for group in source.groups)}")
+            points = try_points(axes, trials, reference, tried.evaluate)
+            outcome = _outcome(tried, [reference, *points], config)
+            command = command or _call(over, worlds, config)
+            write_outcome(folder, about, outcome, command)  # the choice stands before any truth is looked at
+            if truths:
+                say(f"tune: chosen {label(outcome.point)}; now the truth")
+                outcome = _with_truths(outcome, truths, tried, config.replace(**outcome.point), folder)
+                write_outcome(folder, about, outcome, command)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"stopped; {again}") from None
     return Tuned(folder, outcome.point, config.replace(**outcome.point), outcome, tried.swept)
+
+
+def _reference(run: Run | str | Path | None, trust: bool, settings: Mapping[str, Any]) -> TrainConfig:
+    """Return the settings of the team without robustness."""
+    given = _settings(run, trust, settings)
+    twice = sorted(set(RADII) & settings.keys())
+    check(not twice, "settings", ", ".join(twice), "leave it out: over says which radii are tried; others are 0")
+    return settle({**given, **dict.fromkeys(RADII, 0.0)})
+
+
+def _outcome(tried: Trials, points: Sequence[Point], config: TrainConfig) -> Outcome:
+    known = [tried.trial(name) for name in dict.fromkeys(map(label, points))]
+    radii = [name for name in tried.reference if name in RADII]
+    method = f"{method_name(config)} in {config.env}"
+    return outcome_of(method, known, tried.reference, radii, tried.source.groups, tried.budget)
 
 
 def _settings(run: Run | str | Path | None, trust: bool, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -201,22 +214,17 @@ def _claim(folder: Path, about: Mapping[str, Any]) -> None:
 
 
 def _with_truths(
-    outcome: Outcome,
-    truths: Sequence[tuple[str, str]],
-    tried: Trials,
-    config: TrainConfig,
-    folder: Path,
-    engine: Mapping[str, Any],
-    quiet: bool,
+    outcome: Outcome, truths: Sequence[tuple[str, str]], tried: Trials, config: TrainConfig, folder: Path
 ) -> Outcome:
-    assert tried.swept is not None
+    """Return ``outcome`` with what its points, and the paper's radius for ``config``, did in the truths."""
     runs = [tried.swept.run(trial.name) for trial in outcome.finished]
     paper, point = None, paper_point(config, tried.reference)
     if point is not None:
-        swept, name = rival(tried, point, folder / "paper", engine)
+        swept, name = rival(tried, point, folder / "paper")
         paper = (point, swept.run(name)) if name in swept.scores else None
     make_folder(folder / "truth")
-    played = [play_truth(outcome, asked, runs, paper, folder / "truth", tried.world_count, quiet) for asked in truths]
+    quiet, count = bool(tried.engine["quiet"]), tried.world_count
+    played = [play_truth(outcome, asked, runs, paper, folder / "truth", count, quiet) for asked in truths]
     return outcome._replace(truths=played)
 
 

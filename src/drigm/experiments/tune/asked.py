@@ -73,9 +73,9 @@ def _axis(name: str, given: Any) -> Axis:
             ends = [_value(name, low), _value(name, high)]
             check(ends[0] < ends[1], f"over {name}", given, "give low:high")
             return Axis(name, (), *ends)
-        given = [part.strip() for part in given.split(",") if part.strip()]
-    check(isinstance(given, Sequence | np.ndarray) and len(given) > 0, f"over {name}", given, allowed)
-    return Axis(name, tuple(dict.fromkeys(sorted((_value(name, one) for one in given), key=_order))))
+    parts = [part.strip() for part in given.split(",") if part.strip()] if isinstance(given, str) else given
+    check(isinstance(parts, Sequence | np.ndarray) and len(parts) > 0, f"over {name}", given, allowed)
+    return Axis(name, tuple(dict.fromkeys(sorted((_value(name, one) for one in parts), key=_order))))
 
 
 def _order(value: Any) -> tuple[bool, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 from drigm.evaluation.statistics import Interval
 from drigm.experiments.tune.outcome import Outcome, percent
 from drigm.report.figures.tuning import gain_curves
-from drigm.report.html import Section, figure_html, paragraph, table_html, write_page
+from drigm.report.html import Section, figure_html, paragraph, signed, table_html, write_page
 from drigm.report.tables import write_csv
 from drigm.runtime.files import write_text
 from drigm.storage.results import to_json
@@ -65,7 +65,7 @@ def _sections(outcome: Outcome) -> list[Section]:
     home = [Interval(0.0 - p.estimate, 0.0 - p.high, 0.0 - p.low) for p in outcome.prices]
     curves = {"at home": home, "in source worlds": outcome.gains}
     curves |= {f"truth: {truth.worlds}": truth.gains for truth in outcome.truths}
-    title = f"{points[outcome.chosen]}: {percent(outcome.predicted)} predicted elsewhere"
+    title = signed(f"{points[outcome.chosen]}: {percent(outcome.predicted)} predicted elsewhere")
     figure = gain_curves(curves, points, chosen=outcome.chosen, budget=outcome.budget, title=title)
     alt = "; ".join(f"{name}: {percent(gains[outcome.chosen])} for the choice" for name, gains in curves.items())
     said = "".join(map(paragraph, outcome.sentences()))

@@ -55,7 +55,7 @@ def number_of_trials(axes: Sequence[Axis], trials: int) -> tuple[int, bool]:
     return trials or TRIALS, False
 
 
-def search(
+def try_points(
     axes: Sequence[Axis], trials: int, first: Point, evaluate: Callable[[list[Point]], Sequence[Told]]
 ) -> list[Point]:
     """Try points, ``first`` first where it is one of them, and return them in their order, each once.

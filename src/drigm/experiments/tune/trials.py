@@ -54,7 +54,13 @@ class Trials:
         self.folder, self.base, self.reference, self.env, self.source = folder, base, reference, env, source
         self.world_count, self.budget, self.engine, self.say = world_count, budget, engine, say
         self.points: dict[str, Point] = {label(reference): reference}
-        self.swept: Swept | None = None
+        self._swept: Swept | None = None
+
+    @property
+    def swept(self) -> Swept:
+        """What has come out of all rounds so far."""
+        assert self._swept is not None
+        return self._swept
 
     def sweep_of(self, points: Mapping[str, Point], prune: bool) -> dict[str, Any]:
         """Return what `drigm.sweep` is given: each point a program of its own, so that one of them can end early."""
@@ -71,7 +77,7 @@ class Trials:
     def evaluate(self, points: Sequence[Point]) -> list[Told]:
         """Train and score ``points``, and the team without robustness; return what came of each."""
         self.points |= {label(point): point for point in points}
-        self.swept = sweep(self.sweep_of(self.points, prune=True), out=self.folder, **self.engine)
+        self._swept = sweep(self.sweep_of(self.points, prune=True), out=self.folder, **self.engine)
         home = label(self.reference)
         if home in self.swept.failures:
             raise UserError(f"tune: the team without robustness has failed: {self.swept.failures[home]}")
@@ -90,7 +96,6 @@ class Trials:
 
     def trial(self, name: str) -> Trial:
         """Return what has become of a point."""
-        assert self.swept is not None
         point = self.points[name]
         if name in self.swept.pruned:
             return Trial(point, "pruned", f"too far behind at home after {self.swept.pruned[name]} steps")

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -45,13 +44,12 @@ def paper_point(config: TrainConfig, reference: Point) -> Point | None:
     return {**reference, **own, "rho": PAPER_RHO[method]}
 
 
-def rival(trials: Trials, point: Point, out: Path, engine: Mapping[str, Any]) -> tuple[Swept, str]:
+def rival(trials: Trials, point: Point, out: Path) -> tuple[Swept, str]:
     """Return a sweep that holds the finished run of ``point``, which is trained where no trial is it, and its name."""
     name = label(point)
-    assert trials.swept is not None
     if name in trials.swept.scores:
         return trials.swept, name
-    return sweep(trials.sweep_of({name: point}, prune=False), out=out, **engine), name
+    return sweep(trials.sweep_of({name: point}, prune=False), out=out, **trials.engine), name
 
 
 def play_truth(
