@@ -25,6 +25,7 @@ from drigm.evaluation.scores import shift_score
 from drigm.experiments.sweep import sweep
 from drigm.experiments.sweep.engines import Ended, Engine, Options, local_engine
 from drigm.experiments.sweep.plan import Plan, load_plan, make_plan
+from drigm.experiments.sweep.pruning import Pruning, is_hopeless
 from drigm.experiments.sweep.results import Swept, exploring_score
 from drigm.experiments.sweep.spec import Scoring, Sweep, read_sweep
 from drigm.experiments.sweep.supervise import drive
@@ -303,6 +304,21 @@ def test_nobody_begins_before_the_point_that_others_are_pruned_against(tmp_path)
     assert plan.programs[4] == ["plain"]
     assert engine.started == [4, 4, 0, 1, 2, 3]
     assert load_plan(tmp_path).prune == ("plain", 0.25)
+
+
+def test_only_what_chance_cannot_explain_is_hopeless():
+    prune = Pruning("plain", 0.25)
+    for reference, own, hopeless in [
+        ((100.0, 0.0), (74.0, 0.0), True),
+        ((100.0, 0.0), (76.0, 0.0), False),
+        ((-100.0, 0.0), (-126.0, 0.0), True),  # of costs it is a share of the costs
+        ((-100.0, 0.0), (-124.0, 0.0), False),
+        ((100.0, 3.0), (62.0, 4.0), False),  # 38 less 3 * 5
+        ((100.0, 3.0), (59.0, 4.0), True),
+        ((100.0, 0.0), (float("nan"), float("inf")), False),
+        ((100.0, 0.0), (0.0, float("inf")), False),
+    ]:
+        assert is_hopeless(prune, reference, own) is hopeless
 
 
 def test_killed_programs_run_again_and_failed_ones_do_not(tmp_path, capsys):

@@ -305,9 +305,9 @@ def test_what_is_predicted_is_not_rosy():
 @pytest.mark.slow
 def test_a_radius_is_chosen_by_trainings(tmp_path):
     pytest.importorskip("optuna")
-    given = {"out": tmp_path, "world_count": 2, **SETTINGS, "seeds": 2}
+    given = {"out": tmp_path, "world_count": 2, "budget": 100.0, **SETTINGS, "seeds": 2}
     found = tune(over="rho=0,0.5", worlds="obs_noise=0:1", truth="risk", quiet=True, **given)
-    assert set(found.swept.scores) == {"rho=0", "rho=0.5"}
+    assert set(found.swept.scores) == {"rho=0", "rho=0.5"}  # with such a budget nobody is hopeless
     (truth,) = found.outcome.truths
     assert len(truth.names) == 7
     assert truth.paper is not None

@@ -20,6 +20,7 @@ from drigm.training.session import Callback, Reached
 
 FROM = 0.5  # of the training: before, teams explore too much to say anything
 LATELY = 0.1  # of the training: what a comparison is about
+SURE = 3.0  # standard errors that are taken for chance
 
 
 class Pruning(NamedTuple):
@@ -46,18 +47,27 @@ def read_pruning(given: Any, names: Sequence[str], together: int) -> Pruning | N
     return Pruning(given["against"], float(worse))
 
 
-def got_lately(directory: RunDirectory, config: TrainConfig, step: int) -> float:
-    """Return what the exploring teams of a run got up to ``step``, over `LATELY` of it; nan where no episode ended."""
+def got_lately(directory: RunDirectory, config: TrainConfig, step: int) -> tuple[float, float]:
+    """Return what the exploring teams of a run got up to ``step``, over `LATELY` of it, and its standard error.
+
+    It is nan where no episode ended; with one row alone nobody knows the error, and it is infinite.
+    """
     since = step - LATELY * config.steps
     rows = [row for seed in seeds_of(config) for row in directory.read_metrics(seed) if since < row["step"] <= step]
     values = [row["win_rate"] if math.isfinite(row["win_rate"]) else row["return"] for row in rows]
-    known = [value for value in values if math.isfinite(value)]
-    return float(np.mean(known)) if known else math.nan
+    known = np.array([value for value in values if math.isfinite(value)])
+    if len(known) < 2:
+        return float(known.mean()) if len(known) else math.nan, math.inf
+    return float(known.mean()), float(known.std(ddof=1) / math.sqrt(len(known)))
 
 
-def loss(reference: float, found: float) -> float:
-    """Return how much worse than ``reference`` something is, as a share of the reference's size: costs are negative."""
-    return (reference - found) / max(abs(reference), 1e-9)
+def is_hopeless(prune: Pruning, reference: tuple[float, float], own: tuple[float, float]) -> bool:
+    """Return whether a team is worse than the reference by more than is allowed, whatever chance has done to both.
+
+    Each is a mean and its standard error. What is allowed is a share of the reference's size: costs are negative.
+    """
+    clear = reference[0] - own[0] - SURE * math.hypot(reference[1], own[1])
+    return clear > prune.worse * abs(reference[0])  # nan: nobody knows
 
 
 def pruning_callback(
@@ -68,7 +78,6 @@ def pruning_callback(
     def goes_on(reached: Reached) -> bool:
         if not FROM * reached.steps <= reached.step < reached.steps:
             return True
-        behind = loss(got_lately(*reference, reached.step), got_lately(*own, reached.step))
-        return not behind > prune.worse  # nan: nobody knows
+        return not is_hopeless(prune, got_lately(*reference, reached.step), got_lately(*own, reached.step))
 
     return goes_on
