@@ -65,13 +65,16 @@ def play_truth(
     env = make_env(asked[0]) if asked[0] else runs[0].env
     everyone = [*runs, *([paper[1]] if paper else [])]
     names, scores = _scores(everyone, asked, env, out, world_count, quiet)
-    got = returns_of(env, scores).mean(axis=1)  # [P, K]
+    away = [i for i, name in enumerate(names) if name != "nominal"] or [
+        0
+    ]  # a suite may hold home, whose price is known
+    got = returns_of(env, scores[:, away]).mean(axis=1)  # [P, K]
     home = np.stack([trial.home for trial in outcome.finished])
     gain = gains(got)
     within = allowed(home, outcome.budget)
     hindsight = int(np.argmax([x.estimate if fine else -np.inf for x, fine in zip(gain, within, strict=False)]))
     title = " ".join(filter(None, asked))
-    return Truth(title, names, gain[: len(runs)], hindsight, (paper[0], gain[-1]) if paper else None)
+    return Truth(title, [names[i] for i in away], gain[: len(runs)], hindsight, (paper[0], gain[-1]) if paper else None)
 
 
 def _scores(
