@@ -3,7 +3,10 @@
 import contextlib
 import csv
 import json
+import re
+import shlex
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -313,3 +316,20 @@ def test_a_radius_is_chosen_by_trainings(tmp_path):
     assert truth.paper is not None
     assert truth.paper[1] == truth.gains[1]  # the paper's radius is one of the grid
     assert not (tmp_path / "paper").exists()
+
+
+@pytest.mark.slow
+def test_the_studies_of_the_page_can_be_asked_for(monkeypatch, capsys):
+    """Every command of docs/choosing-a-radius.md that begins with an environment, up to where it would train."""
+    page = (Path(__file__).parents[2] / "docs" / "choosing-a-radius.md").read_text(encoding="utf-8")
+    lines = [line for line in page.replace("\\\n", " ").splitlines() if line.startswith("drigm tune --env")]
+    assert len(lines) >= 4
+
+    def stop(folder, about):
+        raise UserError(f"{len(about['groups'])} groups.")
+
+    monkeypatch.setattr("drigm.experiments.tune._claim", stop)
+    monkeypatch.setattr("drigm.experiments.tune.load_optuna", lambda: None)
+    for line in lines:
+        assert main(shlex.split(line)[1:]) == 2
+        assert re.fullmatch(r"drigm: \d groups\.\n", capsys.readouterr().err)
