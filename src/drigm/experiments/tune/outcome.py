@@ -106,7 +106,7 @@ class Outcome(NamedTuple):
         of = (
             f"{reached:.0%} of what the best in hindsight did ({best})"
             if reached == reached
-            else "nothing gained there"
+            else "no point within the budget gained there"
         )
         paper = "the paper has no radius for this method"
         if truth.paper is not None:
