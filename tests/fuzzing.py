@@ -140,6 +140,7 @@ COMMANDS = [
     "report",
     "verify",
     "sweep",
+    "tune",
     "reproduce",
     "check-env",
     "list",

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         resume,
         train,
     )
+    from drigm.experiments.tune import tune
     from drigm.report.report import write_report
     from drigm.training.runs import Run, load_run, train_together
     from drigm.training.session import StopTraining
@@ -77,6 +78,7 @@ __all__ = [
     "sweep",
     "train",
     "train_together",
+    "tune",
     "verify",
     "verify_run",
     "write_report",
@@ -106,6 +108,7 @@ _PLACES = {
         "resume",
         "train",
     ),
+    "experiments.tune": ("tune",),
     "report.report": ("write_report",),
     "training.runs": ("Run", "load_run", "train_together"),
     "training.session": ("StopTraining",),

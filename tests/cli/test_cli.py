@@ -379,7 +379,7 @@ def test_interrupted(monkeypatch, out, capsys):
     assert capsys.readouterr().err == f"drigm: stopped; continue with drigm train --resume {out}\n"
 
 
-@pytest.mark.parametrize("command", [["train"], ["evaluate"], ["verify"], ["sweep"], ["list"], []])
+@pytest.mark.parametrize("command", [["train"], ["evaluate"], ["verify"], ["sweep"], ["tune"], ["list"], []])
 def test_help(command, capsys):
     assert run(*command, "--help") == 0
     text = capsys.readouterr().out

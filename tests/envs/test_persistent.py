@@ -15,9 +15,9 @@ from drigm.envs.persistent import (
     parse_ranges,
     persistent,
     with_context,
-    world_suite,
 )
 from drigm.envs.perturbations import perturbed
+from drigm.envs.shifts import worlds
 from drigm.training.settings import resolve, settle
 
 TUCSON = "building:OfficeSmall/Tucson"
@@ -152,7 +152,7 @@ def test_heat_that_lags_arrives_a_step_late(tucson):
 
 
 def test_evaluation_plays_other_worlds_than_training(tucson):
-    env, shifts = world_suite(tucson, "capacity=0.5:2", 8)
+    env, shifts = worlds(tucson, ranges="capacity=0.5:2", count=8)
     trained = persistent(with_context(tucson, 1), parse_ranges("capacity=0.5:2"), 8)
     assert len(shifts) == len({shift.name for shift in shifts}) == 8
     played = np.stack([shift.params.relaxation for shift in shifts])
@@ -161,6 +161,19 @@ def test_evaluation_plays_other_worlds_than_training(tucson):
     )
     assert not np.isclose(played[:, None], known[0][None]).all(axis=(2, 3)).any()
     assert env.spec.name == tucson.spec.name
+
+
+def test_several_parts_are_played_as_each_is_by_itself(tucson):
+    env, shifts = worlds(tucson, ranges="nominal; capacity=0.5:2,gains=-0.1:0.1@3h; obs_noise=0:0.1", count=2)
+    assert [shift.name for shift in shifts[:1]] == ["nominal"]
+    assert len(shifts) == 5
+    alone = worlds(tucson, ranges="capacity=0.5:2,gains=-0.1:0.1@3h", count=2)
+    assert [shift.name for shift in shifts[1:3]] == [shift.name for shift in alone.shifts]
+    np.testing.assert_array_equal(shifts[1].params.world.relaxation, alone.shifts[0].params.relaxation)
+    shapes = {str(jax.tree.map(jnp.shape, shift.params)) for shift in shifts}
+    assert shapes == {str(jax.tree.map(jnp.shape, env.params))}  # one program plays all
+    with pytest.raises(UserError, match="choose one of"):
+        worlds(tucson, ranges="capacity=0.5:2; climat")
 
 
 def test_what_is_possible_does_not_depend_on_who_plays(tucson):

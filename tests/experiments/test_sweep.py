@@ -25,8 +25,9 @@ from drigm.evaluation.scores import shift_score
 from drigm.experiments.sweep import sweep
 from drigm.experiments.sweep.engines import Ended, Engine, Options, local_engine
 from drigm.experiments.sweep.plan import Plan, load_plan, make_plan
+from drigm.experiments.sweep.pruning import Pruning, is_hopeless
 from drigm.experiments.sweep.results import Swept, exploring_score
-from drigm.experiments.sweep.spec import Sweep, read_sweep
+from drigm.experiments.sweep.spec import Scoring, Sweep, read_sweep
 from drigm.experiments.sweep.supervise import drive
 from drigm.experiments.sweep.worker import own_cores
 from drigm.runtime.files import hold
@@ -69,7 +70,7 @@ def test_points_are_the_grid_and_the_single_ones(tmp_path):
     assert all(c.env == "probe:recall" and c.hidden == 8 for c in found.configs)
     twice = read_sweep(CONTENT | {"points": [{"uncertainty": "tv", "rho": 0.1}]})
     assert len(twice.configs) == 4  # the single point stands in the grid
-    assert twice.scoring == ("nominal", "", 0.0)
+    assert twice.scoring == Scoring("nominal")
 
 
 @pytest.mark.parametrize(
@@ -105,6 +106,13 @@ def test_points_are_the_grid_and_the_single_ones(tmp_path):
         ({"evaluate": {"trim": -1.0}}, ("trim", "-1.0", "0 or more")),
         ({"evaluate": {"trim": True}}, ("env", "regulated")),
         ({"evaluate": {"shifts": "climate"}}, ("evaluate.shifts", "'climate'", "nominal")),
+        ({"evaluate": {"worlds": "demand=1:2"}}, ("worlds", "'demand'", "obs_noise")),
+        ({"evaluate": {"worlds": "obs_noise=0:1", "shifts": "noise"}}, ("evaluate.worlds", "obs_noise", "shifts")),
+        ({"evaluate": {"worlds": "noise", "world_count": 0}}, ("evaluate.world_count", "0", "from 1")),
+        ({"prune": 1}, ("prune", "1", "against")),
+        ({"prune": {"against": "a"}}, ("prune.against", "'a'", "choose one of")),
+        ({"prune": {"against": "a"}, "points": {"a": {}}}, ("prune", "'a'", "together = 1")),
+        ({"prune": {"against": "a", "worse": -1}, "points": {"a": {}}}, ("prune.worse", "-1", "share")),
         ({"evaluate": {"perturb": "obs_noise"}}, ("perturb", "'obs_noise'", "strength")),
         ({"evaluate": {"perturb": "dance=1"}}, ("perturb", "'dance'", "obs_noise")),
     ],
@@ -281,11 +289,36 @@ class Script:
         return [end]
 
 
-def script(tmp_path, endings, stream, slots=2):
-    content = {key: CONTENT[key] for key in ("name", "base", "grid")} | {"together": 1}
+def script(tmp_path, endings, stream, slots=2, **more):
+    content = {key: CONTENT[key] for key in ("name", "base", "grid")} | {"together": 1, **more}
     plan = make_plan(read_sweep(content), tmp_path)
     engine = Script(plan, {i: [Ended(i, *end) for end in ends] for i, ends in endings.items()}, slots)
     return drive(plan, Engine(slots, engine.start, engine.ended), stream=stream), engine, plan
+
+
+def test_nobody_begins_before_the_point_that_others_are_pruned_against(tmp_path):
+    killed, fine = ("killed by signal 9", True), ("", False)
+    points, prune = {"plain": {"uncertainty": "nominal"}}, {"against": "plain"}
+    endings = {i: [fine] for i in range(4)} | {4: [killed, fine]}
+    _, engine, plan = script(tmp_path, endings, None, points=points, prune=prune)
+    assert plan.programs[4] == ["plain"]
+    assert engine.started == [4, 4, 0, 1, 2, 3]
+    assert load_plan(tmp_path).prune == ("plain", 0.25)
+
+
+def test_only_what_chance_cannot_explain_is_hopeless():
+    prune = Pruning("plain", 0.25)
+    for reference, own, hopeless in [
+        ((100.0, 0.0), (74.0, 0.0), True),
+        ((100.0, 0.0), (76.0, 0.0), False),
+        ((-100.0, 0.0), (-126.0, 0.0), True),  # of costs it is a share of the costs
+        ((-100.0, 0.0), (-124.0, 0.0), False),
+        ((100.0, 3.0), (62.0, 4.0), False),  # 38 less 3 * 5
+        ((100.0, 3.0), (59.0, 4.0), True),
+        ((100.0, 0.0), (float("nan"), float("inf")), False),
+        ((100.0, 0.0), (0.0, float("inf")), False),
+    ]:
+        assert is_hopeless(prune, reference, own) is hopeless
 
 
 def test_killed_programs_run_again_and_failed_ones_do_not(tmp_path, capsys):

@@ -106,7 +106,7 @@ def test_the_references_are_those_of_the_program(site):
     settings = (site / "reference" / "settings" / "index.html").read_text()
     assert [name for name in FIELDS if f"<code>{name}</code>" not in settings] == []
     commands = read(site / "reference" / "command-line" / "index.html").ids
-    assert {"drigm-train", "drigm-evaluate", "drigm-report", "drigm-list", "drigm-sweep"} <= commands
+    assert {"drigm-train", "drigm-evaluate", "drigm-report", "drigm-list", "drigm-sweep", "drigm-tune"} <= commands
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from drigm.core.presets import KIND_SETTINGS, PRESETS
 COLUMNS = "78"
 # The public names of drigm in an order to read; one that is not here goes to the end.
 GROUPS = {
-    "Train": ("train", "resume", "train_together", "StopTraining", "load_run", "Run", "sweep"),
+    "Train": ("train", "resume", "train_together", "StopTraining", "load_run", "Run", "sweep", "tune"),
     "Factorizations": ("VDN", "QMIX", "QTRAN"),
     "Uncertainty sets": ("Nominal", "Contamination", "TotalVariation", "ChiSquare", "KullbackLeibler"),
     "Evaluate and verify": (

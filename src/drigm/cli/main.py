@@ -21,6 +21,7 @@ from drigm.cli import (
     runs,
     sweep,
     train,
+    tune,
     verify,
 )
 from drigm.cli import list as listing
@@ -42,6 +43,7 @@ COMMANDS = (  # in the order of `drigm --help`
     report,
     check_env,
     sweep,
+    tune,
     listing,
 )
 

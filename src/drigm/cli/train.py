@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +38,16 @@ def _add_flags(train: argparse.ArgumentParser, defaults: dict[str, Any]) -> None
     message = "loggers besides metrics/*.csv: tensorboard, wandb (default: none)"
     run.add_argument("--log", metavar="NAME,...", help=message, default="")
     open_run.add_flags(run, again=False)
+    add_settings(train, defaults)
+
+
+def add_settings(parser: argparse.ArgumentParser, defaults: dict[str, Any], known: Collection[str] = FIELDS) -> None:
+    """Add a flag for each setting that is ``known``, in groups; ``defaults`` are those that are not the usual ones."""
     for title, names in GROUPS.items():
-        group = train.add_argument_group(title)
+        group = parser.add_argument_group(title)
         for name in names:
-            _add_setting(group, name, defaults.get(name, FIELDS[name].default))
+            if name in known:
+                _add_setting(group, name, defaults.get(name, FIELDS[name].default))
 
 
 def _add_setting(group: Any, name: str, default: Any) -> None:
@@ -59,9 +66,9 @@ def _add_setting(group: Any, name: str, default: Any) -> None:
         group.add_argument(flag, metavar=name.upper(), action=action, **common)
 
 
-def _settings(options: argparse.Namespace) -> dict[str, Any]:
-    """The given settings with numbers as numbers; ranges are checked later, by `config.validate`."""
-    given = {name: getattr(options, name) for name in FIELDS if hasattr(options, name)}
+def given_settings(options: argparse.Namespace, known: Collection[str] = FIELDS) -> dict[str, Any]:
+    """Return the given settings with numbers as numbers; ranges are checked later, by `config.validate`."""
+    given = {name: getattr(options, name) for name in known if hasattr(options, name)}
     given |= {"perturb": " ".join(given["perturb"])} if "perturb" in given else {}
     return {name: _number(name, value) for name, value in given.items()}
 
@@ -111,7 +118,7 @@ def _dry_run(config: TrainConfig, path: Path | None) -> int:
 
 
 def _train(options: argparse.Namespace) -> int:
-    settings = _settings(options)
+    settings = given_settings(options)
     if options.help:
         return _help(settings)
     open_run.prepare()

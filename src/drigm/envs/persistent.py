@@ -24,7 +24,7 @@ from scipy.stats import qmc
 
 from drigm.core.errors import UserError, check, choose, shown
 from drigm.core.types import Array, PyTree, TimeStep
-from drigm.envs.api import Environment, Held, Parameter, PersistentSet, Shift, Strength
+from drigm.envs.api import Environment, Held, Parameter, PersistentSet, Strength
 from drigm.envs.perturbations import PERTURBATIONS, check_strength, perturbed, unperturbed
 
 RANGE = re.compile(r"(\w+)=([^:@]+):([^:@]+?)(?:@([^:@]+)([hw]))?")
@@ -111,13 +111,11 @@ def _strength(env: Environment, found: Range, share: np.ndarray) -> Strength:
     return float(value[0]) if value.size == 1 else value
 
 
-def world_suite(env: Environment, text: str, count: int) -> tuple[Environment, list[Shift]]:
-    """Return ``count`` worlds drawn from the ranges ``text``, others than training draws, and what plays them."""
+def world_points(env: Environment, text: str, count: int) -> list[tuple[str, dict[str, Strength]]]:
+    """Return names and strengths of ``count`` worlds drawn from the ranges ``text``, others than training draws."""
     ranges = parse_ranges(text)
     check_ranges(env, ranges)
-    points = draw(env, ranges, count, EVALUATION_SEED)
-    shifts = [Shift(_title(k, point), perturbed(env, point).params) for k, point in enumerate(points, 1)]
-    return perturbed(env, points[0]), shifts
+    return [(_title(k, point), point) for k, point in enumerate(draw(env, ranges, count, EVALUATION_SEED), 1)]
 
 
 def _title(number: int, point: Mapping[str, Strength]) -> str:

@@ -16,13 +16,26 @@ import jax.numpy as jnp
 
 from drigm.core.errors import check, choose
 from drigm.core.types import PyTree
-from drigm.envs.api import Environment, Shift
-from drigm.envs.persistent import world_suite
+from drigm.envs.api import Environment, Shift, Strength
+from drigm.envs.persistent import world_points
 from drigm.envs.perturbations import check_strength, perturbed
 
-__all__ = ["GRIDS", "SOURCES", "SUITES", "Shift", "Worlds", "default_suite", "shift_suite", "stack_params", "worlds"]
+__all__ = [
+    "GRIDS",
+    "SOURCES",
+    "SUITES",
+    "WORLDS",
+    "Shift",
+    "Worlds",
+    "default_suite",
+    "shift_suite",
+    "stack_params",
+    "world_parts",
+    "worlds",
+]
 
 DEFAULTS = ("climate", "demand")  # suites that an environment is evaluated in where it has them
+WORLDS = 32  # drawn from ranges, where nobody says how many
 SOURCES = "sources"  # the suite of worlds that training may know
 Grid = Mapping[str, Sequence[float]]  # strengths of each perturbation
 
@@ -72,16 +85,19 @@ def default_suite(env: Environment, perturb: Grid | None = None) -> str:
 
 
 def worlds(
-    env: Environment, suite: str = "nominal", perturb: Grid | None = None, ranges: str = "", count: int = 32
+    env: Environment, suite: str = "nominal", perturb: Grid | None = None, ranges: str = "", count: int = WORLDS
 ) -> Worlds:
     """Return the worlds of ``suite``, each under every combination of the strengths in ``perturb``.
 
-    With ``ranges`` (`drigm.envs.persistent`) they are ``count`` persistent worlds instead, not those of training.
+    With ``ranges`` (`drigm.envs.persistent`) they are ``count`` persistent worlds instead, not those of training; of
+    several parts between semicolons, each ranges or a suite's name, they are those of all parts, one after the other.
 
     Args:
         env: the environment.
         suite: a name in `suite_names`.
         perturb: strengths of perturbations or physical parameters, as in ``{"obs_noise": [0, 0.1]}``.
+        ranges: as in ``"demand=0.8:1.2,drift=-0.1:0.1"`` or ``"nominal; demand=1:1.5; lead_time=0:1"``.
+        count: of the worlds that ranges draw.
 
     Returns:
         The worlds, with the environment that plays them: perturbed where anything is.
@@ -89,38 +105,69 @@ def worlds(
     Raises:
         UserError: there is no such suite, perturbation or range, or a strength is out of its limits.
     """
-    if ranges:
-        check(not perturb, "worlds", ranges, "a range of its own for what perturb sets")
-        return Worlds(*world_suite(env, ranges, count))
-    choose("shifts", suite, suite_names(env))
-    grid = perturb or {}
+    if not ranges:
+        return _played(env, _points(env, suite, perturb or {}))
+    check(not perturb, "worlds", ranges, "a range of its own for what perturb sets")
+    points = list[_Point]()
+    for part in world_parts(ranges):
+        if "=" in part:
+            points += [_Point(title, "nominal", point) for title, point in world_points(env, part, count)]
+        else:
+            points += _points(env, part, {}, "worlds")
+    return _played(env, points)
+
+
+def world_parts(text: str) -> list[str]:
+    """Return the parts of ``text`` between semicolons, as `worlds` takes them."""
+    return [part for part in map(str.strip, text.split(";")) if part]
+
+
+class _Point(NamedTuple):
+    """Strengths that the worlds of a suite are played under; ``title`` where they are one world and it has a name."""
+
+    title: str
+    suite: str
+    strengths: Mapping[str, Strength]
+
+
+def _points(env: Environment, suite: str, grid: Grid, field: str = "shifts") -> list[_Point]:
+    """Return what `worlds` of a suite and a grid are made of."""
+    choose(field, suite, suite_names(env))
     for name, strengths in grid.items():
         for strength in strengths:
             check_strength(env, name, strength)
     combinations = [dict(zip(grid, point, strict=True)) for point in itertools.product(*grid.values())]
-    titles: list[str] = []
     if suite in env.suites:
-        declared, suite = env.suites[suite], "nominal"
+        declared = env.suites[suite]
         for name, strength in (pair for point in declared.values() for pair in point.items()):
             check_strength(env, name, strength)
-        titles = [_title(world, point) for world in declared for point in combinations]
-        combinations = [{**point, **more} for point in declared.values() for more in combinations]
+        return [
+            _Point(_title(world, more), "nominal", {**point, **more})
+            for world, point in declared.items()
+            for more in combinations
+        ]
     if suite in GRIDS:
         points, suite = GRIDS[suite](env), "nominal"
         combinations = [{**point, **more} for point in points for more in combinations]
-    unperturbed = {name: 0.0 for point in combinations for name in point if name not in env.parameters}
-    played, shifts = perturbed(env, unperturbed), []
-    for number, point in enumerate(combinations):
+    return [_Point("", suite, point) for point in combinations]
+
+
+def _played(env: Environment, points: Sequence[_Point]) -> Worlds:
+    """Return the worlds of all ``points``, and the one environment that plays them."""
+    names = (name for point in points for name in point.strengths if name not in env.parameters)
+    unperturbed: dict[str, Strength] = dict.fromkeys(names, 0.0)
+    played, shifts = perturbed(env, unperturbed), list[Shift]()
+    for title, suite, point in points:
         physical = {name: strength for name, strength in point.items() if name in env.parameters}
         world = perturbed(env, physical)
         strengths = {name: point.get(name, 0.0) for name in unperturbed}
         for shift in shift_suite(world, suite):
             params = perturbed(world._replace(params=shift.params), strengths).params
-            shifts.append(Shift(titles[number] if titles else _title(shift.name, point), params))
+            shifts.append(Shift(title or _title(shift.name, point), params))
     return Worlds(played, shifts)
 
 
-def _title(world: str, point: Mapping[str, float]) -> str:
+def _title(world: str, point: Mapping[str, Strength]) -> str:
     parts = [f"{name}={strength:g}" for name, strength in point.items()]
     return ", ".join(parts if world == "nominal" and parts else [world, *parts])
 

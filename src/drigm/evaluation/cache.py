@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from drigm.core.config import TrainConfig
 from drigm.core.errors import warn
+from drigm.core.json_files import json_digest
 from drigm.envs.imported import object_mark
-from drigm.envs.shifts import Grid, default_suite
+from drigm.envs.shifts import WORLDS, Grid, default_suite
 from drigm.envs.subprocess.source import origin, source_file
 from drigm.evaluation.evaluate import evaluate_together, with_controllers
 from drigm.evaluation.scores import Evaluation, ShiftScore
@@ -19,6 +21,21 @@ from drigm.runtime.files import FileError, file_digest
 from drigm.storage.results import load_result, store_result
 from drigm.storage.run_directory import RunDirectory, seeds_of
 from drigm.training.runs import Run
+
+
+class Drawn(NamedTuple):
+    """Worlds as ranges and count of `drigm.envs.shifts.worlds` say them; none: those of a suite."""
+
+    ranges: str = ""
+    world_count: int = WORLDS
+
+    @property
+    def suite(self) -> str:
+        """What an evaluation in them is called."""
+        return "worlds" if self.ranges else ""
+
+
+SUITE = Drawn()
 
 
 def cached_evaluation(
@@ -37,6 +54,7 @@ def cached_evaluations(
     perturb: Grid | None = None,
     *,
     trim: float = 0.0,
+    worlds: Drawn = SUITE,
     quiet: bool = False,
 ) -> list[Evaluation]:
     """Return `cached_evaluation` of each run; if one of them has not been played, all are, in one program.
@@ -46,23 +64,26 @@ def cached_evaluations(
     Args:
         runs: with the same networks and the same environment, as `drigm.training.runs.train_together` returns them.
         shifts, perturb, trim, quiet: see `evaluate`.
+        worlds: instead of a suite.
     """
-    suite = shifts or default_suite(runs[0].env, perturb)
-    kept = [stored_evaluation(run.directory, run.config, suite, perturb, opened_id(run), trim) for run in runs]
+    suite = worlds.suite or shifts or default_suite(runs[0].env, perturb)
+    kept = [stored_evaluation(run.directory, run.config, suite, perturb, opened_id(run), trim, worlds) for run in runs]
     found = [one for one in kept if one is not None]
     if len(found) == len(runs):
         return found
-    found = evaluate_together(runs, suite, perturb, quiet, trim=trim)
+    found = evaluate_together(runs, suite, perturb, quiet, None, trim, *worlds)
     for run, result in zip(runs, found, strict=True):
-        file = store_evaluation(run, result, perturb, trim)
+        file = store_evaluation(run, result, perturb, trim, worlds)
         if file is not None and not quiet:
             warn(f"{file}: cannot be written; the scores are computed again the next time.")
     return found
 
 
-def store_evaluation(run: Run, found: Evaluation, perturb: Grid | None = None, trim: float = 0.0) -> Path | None:
+def store_evaluation(
+    run: Run, found: Evaluation, perturb: Grid | None = None, trim: float = 0.0, worlds: Drawn = SUITE
+) -> Path | None:
     """Keep the scores of ``run`` in its own environment; returns the file where it cannot be written, else None."""
-    file, key = _stored(run.directory, run.config, found.suite, perturb, opened_id(run), trim)
+    file, key = _stored(run.directory, run.config, found.suite, perturb, opened_id(run), trim, worlds)
     return None if store_result(file, key, [score._asdict() for score in found.scores]) else file
 
 
@@ -95,13 +116,14 @@ def stored_evaluation(
     perturb: Grid | None = None,
     env_id: str = "",
     trim: float = 0.0,
+    worlds: Drawn = SUITE,
 ) -> Evaluation | None:
     """Return what `cached_evaluation` has kept in a run directory for these very weights; None if nothing.
 
     Scores that were played in another version of the source of the environment ``env_id`` do not count.
     """
     try:
-        found = load_result(*_stored(directory, config, suite, perturb, env_id, trim))
+        found = load_result(*_stored(directory, config, suite, perturb, env_id, trim, worlds))
         scores = [] if found is None else [ShiftScore(**score) for score in found]
         ours = bool(scores) and all(
             np.shape(np.array([s.mean, s.se, *s.per_seed], np.float64)) == (2 + config.seeds,) for s in scores
@@ -117,7 +139,13 @@ def opened_id(run: Run) -> str:
 
 
 def _stored(
-    directory: RunDirectory, config: TrainConfig, suite: str, perturb: Grid | None, env_id: str, trim: float
+    directory: RunDirectory,
+    config: TrainConfig,
+    suite: str,
+    perturb: Grid | None,
+    env_id: str,
+    trim: float,
+    worlds: Drawn = SUITE,
 ) -> tuple[Path, dict[str, object]]:
     """The file that scores are kept in, and what must stand in it."""
     named, strengths = _named(perturb)
@@ -126,6 +154,8 @@ def _stored(
     key |= _source(config, env_id)
     if trim:
         key["trim"], strengths = trim, f"{strengths}-trim={trim:g}"
+    if worlds.suite:  # their text may be too long for a file's name
+        key["worlds"], strengths = list(worlds), f"{strengths}-{json_digest(list(worlds))[:12]}"
     return directory.path / "scores" / f"{suite}{strengths}.json", key
 
 

@@ -15,7 +15,7 @@ from drigm.core.strengths import Perturb, grid_of
 from drigm.core.types import EnvSpec, join_trees
 from drigm.envs import make_env
 from drigm.envs.api import Environment
-from drigm.envs.shifts import Grid, default_suite
+from drigm.envs.shifts import WORLDS, Grid, default_suite
 from drigm.envs.shifts import worlds as worlds_of
 from drigm.evaluation.controllers import controller_scores, controllers_of
 from drigm.evaluation.players import teams, wrapped
@@ -74,7 +74,8 @@ def evaluate(
         trim: add a slow integral of each agent's own error to the level that it chose (`drigm.agents.pi.Trimmed`),
             with this gain per unit of error and step (True: 0.03), where the environment says what is regulated.
         worlds: ranges of persistent worlds to play in instead of a suite, as in ``"power=0.7:2,gains=-0.3:0.3@3h"``
-            (`drigm.envs.persistent`); they are others than those that a training with the same ranges draws.
+            (`drigm.envs.persistent`); they are others than those that a training with the same ranges draws. Several
+            parts with semicolons between them, each ranges or a suite's name, are played one after the other.
         controllers: score the controllers of `drigm.evaluation.controllers` in the same worlds, where any is made for
             the environment's kind; PI is tuned in the environment that the run was trained in.
         quiet: show no progress.
@@ -139,14 +140,15 @@ def evaluate_together(
     env: Environment | None = None,
     trim: float = 0.0,
     ranges: str = "",
+    count: int = WORLDS,
 ) -> list[Evaluation]:
     """Evaluate runs with the same networks and environment in one program, as if their seeds were those of one run.
 
-    For ``env``, ``trim`` and ``ranges`` (``worlds``) see `evaluate`; by default it is the runs' own environment,
-    and nothing is trimmed.
+    For ``env``, ``trim`` and ``ranges`` (``worlds``) see `evaluate`, for ``count`` `drigm.envs.shifts.worlds`; by
+    default it is the runs' own environment, and nothing is trimmed.
     """
     use_cores()
-    env, tried = worlds_of(env or runs[0].env, suite, perturb, ranges)
+    env, tried = worlds_of(env or runs[0].env, suite, perturb, ranges, count)
     agents = join_trees(jnp.concatenate, [run.weights().agents for run in runs])
     players = teams(agents, wrapped(env.spec, runs[0].env.spec.agents, trim))
     with Progress(f"{suite} of {env.spec.name}", len(tried), quiet=quiet, unit="worlds") as progress:

@@ -226,6 +226,7 @@ def train_together(
     quiet: bool = False,
     log: Log = (),
     programs: ProgramSource | None = None,
+    callback: Callback | None = None,
 ) -> list[Run]:
     """Train runs that differ in radius and seeds alone as one compiled program, each into its own run directory.
 
@@ -238,6 +239,7 @@ def train_together(
         quiet: show no progress.
         log: loggers besides the CSV.
         programs: where the compiled programs come from (`drigm.training.precompile`); None: made here.
+        callback: as in `train_run`, for all of them at once.
 
     Raises:
         DivergedError: seeds of some runs diverged; all the others have finished.
@@ -259,9 +261,9 @@ def train_together(
             _claim(run)
         # Now that nobody else trains them. Those that were begun together go on together, and the others after them.
         if begun := _begun(runs, file):
-            _train_missing(begun, file, quiet, log, programs)
+            _train_missing(begun, file, quiet, log, programs, callback)
         if missing := [run for run in held if not _is_finished(run)]:
-            _train_missing(missing, file, quiet, log, programs)
+            _train_missing(missing, file, quiet, log, programs, callback)
         for leftover in (file, *(run.directory.checkpoint_file for run in held)):
             drop(leftover)
     try:
@@ -283,7 +285,14 @@ def _begun(runs: Sequence[Run], file: Path) -> list[Run]:
     return [] if all(_is_finished(run) and run.directory.checksums_file.exists() for run in begun) else begun
 
 
-def _train_missing(missing: Sequence[Run], file: Path, quiet: bool, log: Log, programs: ProgramSource | None) -> None:
+def _train_missing(
+    missing: Sequence[Run],
+    file: Path,
+    quiet: bool,
+    log: Log,
+    programs: ProgramSource | None,
+    callback: Callback | None,
+) -> None:
     """Train runs that this process holds, all at once; seeds that diverge are left to the caller."""
     missing = with_known_scales(missing, quiet)
     members = [Member(run.config, run.directory) for run in missing]
@@ -296,7 +305,8 @@ def _train_missing(missing: Sequence[Run], file: Path, quiet: bool, log: Log, pr
     except KeyboardInterrupt:
         raise stopped(resume_hint) from None
     with contextlib.suppress(DivergedError):
-        train_session(Session(members, missing[0].env, made, file, resume_hint, quiet, parse_log(log)))
+        session = Session(members, missing[0].env, made, file, resume_hint, quiet, parse_log(log), callback=callback)
+        train_session(session)
 
 
 def load_run(

@@ -24,6 +24,7 @@ from drigm.core.json_files import read_object
 from drigm.core.strengths import parse_grid
 from drigm.evaluation.cache import stored_evaluation
 from drigm.evaluation.scores import Evaluation
+from drigm.experiments.sweep.pruning import Pruning
 from drigm.experiments.sweep.spec import Scoring, Sweep
 from drigm.runtime.files import make_folder, write_text
 from drigm.storage.run_directory import RunDirectory
@@ -40,12 +41,14 @@ class Plan(NamedTuple):
         points: config by name of its run directory.
         programs: names of the points that train as one program.
         scoring: None if points are only trained.
+        prune: None if every training goes to its end.
     """
 
     folder: Path
     points: dict[str, TrainConfig]
     programs: list[list[str]]
     scoring: Scoring | None
+    prune: Pruning | None = None
 
     def directory(self, point: str) -> RunDirectory:
         return RunDirectory(self.folder / point)
@@ -57,13 +60,24 @@ class Plan(NamedTuple):
         perturb = parse_grid(self.scoring.perturb)
         config = self.points[point]
         where = self.directory(point), config, self.scoring.shifts, perturb, config.env
-        return stored_evaluation(*where, self.scoring.trim)
+        return stored_evaluation(*where, self.scoring.trim, self.scoring.drawn)
 
     def is_finished(self, point: str) -> bool:
-        """Whether ``point`` is trained and, where that is asked for, scored."""
+        """Whether ``point`` is trained and, where that is asked for and it was not pruned, scored."""
         directory = self.directory(point)
         trained = directory.is_finished(self.points[point]) and not directory.diverged()
-        return trained and (self.scoring is None or self.evaluation(point) is not None)
+        return trained and (self.scoring is None or self.is_pruned(point) or self.evaluation(point) is not None)
+
+    def is_pruned(self, point: str) -> bool:
+        """Whether the training of ``point``, which has finished, was ended before its time."""
+        pruned = self.prune is not None and self.prune.against != point
+        return pruned and self.directory(point).stopped_file.exists()
+
+    def reference(self) -> int | None:
+        """Return the program of the point that others are pruned against, which therefore comes first."""
+        if self.prune is None:
+            return None
+        return next(i for i, names in enumerate(self.programs) if self.prune.against in names)
 
     def log_file(self, program: int) -> Path:
         return self.folder / "logs" / f"program-{program}.log"
@@ -83,12 +97,13 @@ def make_plan(sweep: Sweep, folder: Path) -> Plan:
     folder = folder.resolve()
     make_folder(folder / "logs")
     points = _named(sweep, folder)
-    plan = Plan(folder, points, group(points, sweep.together), sweep.scoring)
+    plan = Plan(folder, points, group(points, sweep.together), sweep.scoring, sweep.prune)
     content = {
         "format": FORMAT,
         "name": sweep.name,
         "drigm": version("drigm"),
         "evaluate": None if plan.scoring is None else plan.scoring._asdict(),
+        "prune": None if plan.prune is None else plan.prune._asdict(),
         "programs": plan.programs,
         "points": {name: dataclasses.asdict(config) for name, config in points.items()},
     }
@@ -102,7 +117,8 @@ def load_plan(folder: Path) -> Plan:
         content = read_object(folder / "sweep.json")
         points = {name: from_dict(settings) for name, settings in content["points"].items()}
         scoring = None if content["evaluate"] is None else Scoring(**content["evaluate"])
-        return Plan(folder, points, content["programs"], scoring)
+        prune = None if content.get("prune") is None else Pruning(**content["prune"])
+        return Plan(folder, points, content["programs"], scoring, prune)
     except (ValueError, KeyError, TypeError, AttributeError):
         message = "every machine of a cluster must see the sweep's folder under the same path"
         raise UserError(f"sweep: {str(folder / 'sweep.json')!r} cannot be read; {message}.") from None

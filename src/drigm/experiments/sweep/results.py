@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -26,12 +28,14 @@ class Swept(NamedTuple):
         points: config of every point.
         scores: of the finished points, in each world.
         failures: a sentence for every point that failed.
+        pruned: environment steps of every point whose training was ended early.
     """
 
     path: Path
     points: dict[str, TrainConfig]
     scores: dict[str, list[ShiftScore]]
     failures: dict[str, str]
+    pruned: Mapping[str, int] = MappingProxyType({})
 
     def run(self, point: str) -> Run:
         """Return the finished run of ``point``."""
@@ -42,13 +46,16 @@ class Swept(NamedTuple):
         rows = [{"point": name, **scores_by_world(scores)} for name, scores in self.scores.items()]
         unknown = [name for name, (s, *_) in self.scores.items() if s.name == EXPLORING and math.isnan(s.mean)]
         notes = [f"no score: no episode ended in the training of a seed of {', '.join(unknown)}"] if unknown else []
+        notes += [f"{name} fell too far behind and was ended after {step} steps" for name, step in self.pruned.items()]
         return "\n".join([format_table(rows), *notes]) if rows else "no point has finished"
 
 
 def collect(plan: Plan, failures: dict[str, str]) -> Swept:
     """Return the scores of all finished points, and write ``scores.csv``."""
-    scores = {name: _scores(plan, name) for name in plan.points if plan.is_finished(name)}
-    swept = Swept(plan.folder, plan.points, scores, failures)
+    finished = [name for name in plan.points if plan.is_finished(name)]
+    pruned = {name: plan.directory(name).steps_trained(plan.points[name]) for name in finished if plan.is_pruned(name)}
+    scores = {name: _scores(plan, name) for name in finished if name not in pruned}
+    swept = Swept(plan.folder, plan.points, scores, failures, pruned)
     _write(swept)
     return swept
 

@@ -16,6 +16,11 @@
     shifts = "climate"
     perturb = "obs_noise=0,0.1"
     trim = 0.03                              # a slow integral at deployment, as drigm evaluate --trim
+    worlds = "nominal; lag=0:0.5"            # instead of shifts and perturb, as drigm evaluate --worlds
+    world_count = 32                         # of the worlds that each of its ranges draws
+    [prune]                                  # optional: end trainings that fall behind a named point, which comes first
+    against = "not robust"
+    worse = 0.1                              # share of its score's size by which they may be worse
     [tables]                                 # optional, of named points: table.md, comparisons.md and their figures
     compare = [["robust", "not robust"]]     # the first of each pair against the second
     picture = ["robust", "not robust"]       # what scores.png shows
@@ -37,23 +42,37 @@ from drigm.core.errors import UserError, as_path, check, choose, one_line, shown
 from drigm.core.strengths import parse_grid
 from drigm.envs.api import Environment
 from drigm.envs.perturbations import check_strength
-from drigm.envs.shifts import default_suite, suite_names
+from drigm.envs.shifts import WORLDS, default_suite, suite_names, worlds
+from drigm.evaluation.cache import Drawn
 from drigm.evaluation.evaluate import trim_gain
+from drigm.experiments.sweep.pruning import Pruning, read_pruning
 from drigm.runtime.devices import use_cores
 from drigm.training.settings import resolve, settle
 
-KEYS = ("name", "together", "base", "grid", "points", "evaluate", "tables")
+KEYS = ("name", "together", "base", "grid", "points", "evaluate", "prune", "tables")
 NAME = re.compile(r"\w(?:[\w ,()=-]|\.(?=\d)){0,99}")  # of a point: also its folder's, and never a file's
 MAX_POINTS = 10_000  # a slip in a grid, rather than a plan
 MAX_BYTES = 1_000_000  # of a file
+MOST_WORLDS = 4096
 
 
 class Scoring(NamedTuple):
-    """How finished points are scored: a suite, and strengths of perturbations and a trim as on the command line."""
+    """How finished points are scored: a suite, strengths of perturbations and a trim as on the command line.
+
+    Or ``world_count`` worlds drawn from each of the ranges ``worlds``, as ``drigm evaluate --worlds``; then ``shifts``
+    is ``worlds``.
+    """
 
     shifts: str
     perturb: str = ""
     trim: float = 0.0
+    worlds: str = ""
+    world_count: int = WORLDS
+
+    @property
+    def drawn(self) -> Drawn:
+        """The worlds instead of a suite."""
+        return Drawn(self.worlds, self.world_count)
 
 
 class Tables(NamedTuple):
@@ -76,6 +95,7 @@ class Sweep(NamedTuple):
         together: most points that one program trains; 0 for all that can.
         names: those that the file gives.
         tables: None if none are to be written.
+        prune: None if every training goes to its end.
     """
 
     name: str
@@ -84,6 +104,7 @@ class Sweep(NamedTuple):
     together: int
     names: Mapping[TrainConfig, str] = {}
     tables: Tables | None = None
+    prune: Pruning | None = None
 
 
 def read_sweep(source: str | Path | Mapping[str, Any]) -> Sweep:
@@ -103,7 +124,8 @@ def read_sweep(source: str | Path | Mapping[str, Any]) -> Sweep:
     tables = _tables(content, [point for point, _ in points if point])
     names, envs = _resolved(points)
     named = {config: point for config, point in names.items() if point}
-    return Sweep(name, list(names), _scoring(content.get("evaluate"), envs), together, named, tables)
+    prune = read_pruning(content.get("prune"), list(named.values()), together)
+    return Sweep(name, list(names), _scoring(content.get("evaluate"), envs), together, named, tables, prune)
 
 
 def read_tables(file: Path) -> tuple[dict[str, TrainConfig], str, Tables]:
@@ -215,10 +237,12 @@ def _scoring(given: Any, envs: list[Environment]) -> Scoring | None:
     check(isinstance(given, dict), "evaluate", given, "it must be a table with shifts, perturb, trim")
     for key, value in given.items():
         choose("evaluate", key, Scoring._fields)
-        check(key == "trim" or isinstance(value, str), f"evaluate.{key}", value, "a text")
+        check(key in ("trim", "world_count") or isinstance(value, str), f"evaluate.{key}", value, "a text")
     trim = given.get("trim", 0.0)
     check(isinstance(trim, bool | int | float), "evaluate.trim", trim, "a gain, or true")
     gain = trim_gain(trim)
+    if ranges := given.get("worlds", ""):
+        return _drawn(ranges, given, gain, envs)
     perturb = parse_grid(given.get("perturb", ""))
     suite = given.get("shifts") or default_suite(envs[0], perturb)
     for env in {env.spec.name: env for env in envs}.values():
@@ -229,6 +253,20 @@ def _scoring(given: Any, envs: list[Environment]) -> Scoring | None:
             for strength in strengths:
                 check_strength(env, name, strength)
     return Scoring(suite, given.get("perturb", ""), gain)
+
+
+def _drawn(ranges: str, given: Mapping[str, Any], gain: float, envs: list[Environment]) -> Scoring:
+    """Return how points are scored in worlds that are drawn; every environment must have them."""
+    twice = sorted({"shifts", "perturb"} & given.keys())
+    check(not twice, "evaluate.worlds", ranges, f"leave out {' and '.join(twice)}")
+    count = given.get("world_count", WORLDS)
+    whole = isinstance(count, int) and not isinstance(count, bool) and 1 <= count <= MOST_WORLDS
+    check(whole, "evaluate.world_count", count, f"a whole number from 1 to {MOST_WORLDS}")
+    for env in {env.spec.name: env for env in envs}.values():
+        worlds(env, ranges=ranges, count=1)  # says what it lacks
+        if gain:
+            loop_of(env.spec)
+    return Scoring("worlds", "", gain, ranges, count)
 
 
 def _tables(content: Mapping[str, Any], names: list[str]) -> Tables | None:

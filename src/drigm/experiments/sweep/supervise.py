@@ -39,10 +39,13 @@ def drive(plan: Plan, engine: Engine, *, quiet: bool = False, stream: TextIO | N
     """Bring every point of ``plan`` that is not finished to its end; returns a sentence for each that failed."""
     left = [i for i, names in enumerate(plan.programs) if not all(map(plan.is_finished, names))]
     states = {i: "waiting" if i in left else "done" for i in range(len(plan.programs))}
-    waiting, tries, failed = deque(left), Counter[int](), {}
+    first = plan.reference()  # nobody else begins before it has ended
+    waiting, tries, failed = deque(sorted(left, key=lambda i: i != first)), Counter[int](), {}
     with Display(plan, states, quiet=quiet, stream=stream) as display:
         while "waiting" in states.values() or "running" in states.values():
             while waiting and list(states.values()).count("running") < engine.slots:
+                if waiting[0] != first and first is not None and states[first] in ("waiting", "running"):
+                    break
                 program = waiting.popleft()
                 tries[program] += 1
                 engine.start(program)
@@ -52,7 +55,7 @@ def drive(plan: Plan, engine: Engine, *, quiet: bool = False, stream: TextIO | N
                 if not missing:  # the run directories decide
                     display.change(program, "done")
                 elif died and tries[program] < ATTEMPTS:
-                    waiting.append(program)
+                    (waiting.appendleft if program == first else waiting.append)(program)
                     display.change(program, "waiting", error)
                 else:
                     failed |= dict.fromkeys(missing, error or "its process ended before its time")

@@ -11,11 +11,13 @@ from pathlib import Path
 from drigm.core.errors import UserError
 from drigm.core.strengths import parse_grid
 from drigm.evaluation.cache import cached_evaluations
-from drigm.experiments.sweep.plan import load_plan
+from drigm.experiments.sweep.plan import Plan, load_plan
+from drigm.experiments.sweep.pruning import pruning_callback
 from drigm.runtime.devices import cache_compilations, own_folder
 from drigm.runtime.files import hold
 from drigm.training.loop import DivergedError
 from drigm.training.runs import train_together
+from drigm.training.session import Callback
 
 
 def run_program(folder: str | Path, program: int, log: str = "") -> None:
@@ -29,14 +31,25 @@ def run_program(folder: str | Path, program: int, log: str = "") -> None:
     with hold(plan.lock_file(program), wait=True):  # whoever trains it may have yet to notice its parent's end
         configs = {plan.folder / name: plan.points[name] for name in plan.programs[program]}
         try:
-            runs, diverged = train_together(configs, plan.folder, quiet=True, log=log), None
+            runs = train_together(configs, plan.folder, quiet=True, log=log, callback=_callback(plan, program))
+            diverged = None
         except DivergedError as error:
             runs, diverged = error.finished, error
+        runs = [run for run in runs if not plan.is_pruned(run.path.name)]
         if plan.scoring is not None and runs:
             suite, perturb = plan.scoring.shifts, parse_grid(plan.scoring.perturb)
-            cached_evaluations(runs, suite, perturb, trim=plan.scoring.trim, quiet=True)
+            cached_evaluations(runs, suite, perturb, trim=plan.scoring.trim, worlds=plan.scoring.drawn, quiet=True)
         if diverged is not None:
             raise diverged
+
+
+def _callback(plan: Plan, program: int) -> Callback | None:
+    """Return what may end the training of ``program`` early; its points are one then (`pruning.read_pruning`)."""
+    if plan.prune is None or program == plan.reference():
+        return None
+    names = (plan.prune.against, *plan.programs[program])
+    reference, own = ((plan.directory(name), plan.points[name]) for name in names)
+    return pruning_callback(plan.prune, reference, own)
 
 
 def attempt(folder: str, program: int, log: str, cores: int = 0) -> str:
