@@ -126,10 +126,11 @@ def test_every_sample_has_its_own_reward_and_end():
     np.testing.assert_allclose(sampled_target(plain, value, ahead, nature), [[(2.0 + 9.0 + 4.0 + 3.0) / 4.0]])
 
 
+@pytest.mark.slow
 def test_next_steps_are_drawn_anew_from_the_same_state():
-    env = make_env("supply:newsvendor")
+    env = make_env("supply:serial2")
     carry = episodes.begin((), *reset_all(env, jax.random.key(0), 3))
-    action, key = jnp.full((3, 1), 12, jnp.int32), jax.random.key(1)
+    action, key = jnp.full((3, 2), 12, jnp.int32), jax.random.key(1)
     draw = jax.jit(lambda carry: episodes.steps_ahead(env, carry, key, action, 32))
     ahead = draw(carry)
     assert all(len(np.unique(rewards)) > 5 for rewards in np.asarray(ahead.reward))  # demand is in the reward
