@@ -116,6 +116,35 @@ class RecurrentAgents(eqx.Module):
 
         return jax.lax.scan(step, memory, inputs)
 
+    def memories(self, memory: Memory, inputs: AgentInputs) -> Memory:
+        """Run T steps and return the memory after each of them, leaves [T, G, rows, ...]."""
+
+        def step(memory: Memory, now: AgentInputs) -> tuple[Memory, Memory]:
+            memory, _ = self.unroll(memory, jax.tree.map(lambda x: x[None], now))
+            return memory, memory
+
+        return jax.lax.scan(step, memory, inputs)[1]
+
+    def branch(self, memories: Memory, inputs: AgentInputs) -> Array:
+        """Run one step from each of T memories of B histories, K times: features [T, G, rows, F].
+
+        Args:
+            memories: leaves [T, G, rows of B, ...].
+            inputs: [T, B * K], the K next steps of a history beside each other.
+        """
+        t, rows = inputs.first.shape
+        per_history = self.num_agents // memories.hidden.shape[1]
+        batch = memories.hidden.shape[2] // per_history
+
+        def repeated(x: Array) -> Array:
+            x = jnp.moveaxis(x, 1, 0).reshape(x.shape[1], t, batch, 1, per_history, x.shape[-1])
+            x = jnp.broadcast_to(x, (*x.shape[:3], rows // batch, *x.shape[4:]))
+            return x.reshape(x.shape[0], -1, x.shape[-1])
+
+        at_once = jax.tree.map(lambda x: x.reshape(1, t * rows, *x.shape[2:]), inputs)
+        _, features = self.unroll(jax.tree.map(repeated, memories), at_once)
+        return jnp.moveaxis(features[0].reshape(features.shape[1], t, -1, features.shape[-1]), 1, 0)
+
     def q_values(self, features: Array) -> Array:
         """Return Q of every action: features [T, G, rows, F] -> [T, B, N, A]."""
         q = self.head.values(_merge_time(features))

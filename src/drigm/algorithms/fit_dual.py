@@ -20,7 +20,7 @@ from drigm.core.types import Array, value_and_grad
 def init_dual(method: Method, key: Array) -> DualNetwork | None:
     """Return the dual network of the method's set, None without one; private duals have a leading agent axis [N]."""
     config, spec, uncertainty = method.config, method.spec, method.uncertainty
-    if not uncertainty.has_dual:
+    if not uncertainty.has_dual or config.samples:
         return None
     make = functools.partial(make_dual, hidden=config.dual_hidden, ordered=method.ordered, scale=uncertainty.has_scale)
     if method.baseline.private:

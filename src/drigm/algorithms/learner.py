@@ -18,6 +18,7 @@ from drigm.algorithms.fit_dual import FittedDual, fit_dual, init_dual
 from drigm.algorithms.method import Method, make_method
 from drigm.algorithms.optimizer import Optimizer, descend, gradient_norm, make_optimizers, mean_over_shards, start_of
 from drigm.algorithms.robust_target import NextTeam, Params, next_team, next_values, robust_target
+from drigm.algorithms.samples import transitions_ahead
 from drigm.algorithms.td_target import masked_mean
 from drigm.algorithms.value_bounds import Robustness, nature_of
 from drigm.algorithms.windows import Batch, cut_batch, team_of, unroll_window
@@ -84,7 +85,8 @@ class Learner(NamedTuple):
     def keeps_target(self) -> bool:
         """Whether a tick's updates share one target network, and nothing newer is in their targets."""
         config = self.method.config
-        return config.updates > 1 and config.target_period % config.updates == 0 and not config.double_q
+        newest = config.double_q or config.samples > 0  # the next steps drawn are too many for one go
+        return config.updates > 1 and config.target_period % config.updates == 0 and not newest
 
     def following(self, state: LearnerState, window: StoredStep) -> NextTeam:
         """Return the greedy next team [T, B] of ``window`` [T + 1, B] under the target network; see `next_team`.
@@ -110,11 +112,12 @@ class Learner(NamedTuple):
         method = self.method
         nature = nature_of(method, robustness)
         batch = cut_batch(method, window)
+        ahead = transitions_ahead(method, window, batch) if method.config.samples else batch
         if following is None:
-            following = next_team(method, state.params, state.target, window, batch)
-        v_t = next_values(method, state.target.mixer, following, nature, batch.alive_t)
+            following = next_team(method, state.params, state.target, window, ahead)
+        v_t = next_values(method, state.target.mixer, following, nature, ahead.alive_t)
         dual, dual_loss = fit_dual(method, self.dual_optimizer, state.dual, batch, v_t, nature.rho, shares)
-        y_tm1 = robust_target(method, v_t, dual.network, batch, nature, state.reward_models)
+        y_tm1 = robust_target(method, v_t, dual.network, ahead, nature, state.reward_models)
         (loss, value), grads = value_and_grad(td_loss, has_aux=True)(state.params, method, window, batch, y_tm1, shares)
         grads = mean_over_shards(grads)
         params, opt_state = descend(self.optimizer, grads, state.opt_state, state.params)

@@ -15,6 +15,7 @@ from drigm.algorithms.dual_network import DualNetwork
 from drigm.algorithms.factorizations import Team
 from drigm.algorithms.fit_dual import dual_variables
 from drigm.algorithms.method import Method
+from drigm.algorithms.samples import sampled_target, unroll_ahead
 from drigm.algorithms.td_target import shifted_target
 from drigm.algorithms.uncertainty import Dual
 from drigm.algorithms.value_bounds import Nature
@@ -41,13 +42,18 @@ def next_team(
 ) -> NextTeam:
     """Return (h', a_bar') [T, B] under the target network, a_bar'_i = argmax Q_i(h'_i, .) over available actions.
 
-    ``stepwise``: see `unroll_window`.
+    ``stepwise``: see `unroll_window`. With samples ``batch`` is `transitions_ahead`, and B stands for B * K.
     """
     config, burn_in = method.config, method.config.burn_in
-    features = unroll_window(target.agents, window, burn_in, stepwise=stepwise)[1:]
+
+    def next_features(agents: RecurrentAgents, *, stepwise: bool = False) -> Array:
+        if config.samples:
+            return unroll_ahead(agents, window, burn_in, config.samples)
+        return unroll_window(agents, window, burn_in, stepwise=stepwise)[1:]
+
+    features = next_features(target.agents, stepwise=stepwise)
     if config.double_q:
-        online = unroll_window(params.agents, window, burn_in)[1:]
-        greedy = params.agents.greedy(online, batch.avail_t)
+        greedy = params.agents.greedy(next_features(params.agents), batch.avail_t)
     else:
         greedy = target.agents.greedy(features, batch.avail_t)
     team, faulty = team_of(target.agents, features, greedy, batch.state_t, batch.alive_t), None
@@ -85,8 +91,11 @@ def robust_target(
 ) -> Array:
     """Return the robust TD target [T, B] of the `next_values` ``v_t``, in the learner's shifted values, Q - b.
 
-    For b see `drigm.algorithms.value_bounds.value_offset`; ``reward_models`` replace the sampled reward (GroupDR).
+    With samples ``v_t`` and ``batch`` are of B * K next steps. For b see
+    `drigm.algorithms.value_bounds.value_offset`; ``reward_models`` replace the sampled reward (GroupDR).
     """
+    if method.config.samples:
+        return sampled_target(method, v_t, batch, nature)
     variables = dual_variables(method, dual, batch)
     reward = batch.reward_t
     if reward_models is not None:

@@ -38,6 +38,13 @@ class TrainConfig:
     agent_fault: str = _setting(
         "idle", "what it does then: idle, stuck (its last action) or random", choices=("idle", "stuck", "random")
     )
+    samples: int = _setting(
+        0,
+        "next steps drawn anew from every state and joint action, on which the worst case is solved exactly, without a "
+        "dual network (JAX environments); 0: none",
+        0,
+        256,
+    )
     perturb: str = _setting("", "perturbations in training, as in obs_noise=0.1 action_delay=1; see `drigm list`")
     worlds: str = _setting(
         "", "ranges of persistent worlds, as in capacity=0.7:2.5,gains=-0.3:0.3@3h; every episode has one of them"

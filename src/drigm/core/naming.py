@@ -29,6 +29,8 @@ def method_name(config: TrainConfig) -> str:
         name += f"-{SETS.get(config.uncertainty, short(config.uncertainty))} {config.rho:g}"
     if config.agent_rho:
         name += f", agent-wise {config.agent_rho:g} ({config.agent_fault})"
+    if config.samples:
+        name += f", {config.samples} samples"
     if config.baseline == "none":
         return name
     if config.baseline == "short_horizon":

@@ -48,6 +48,17 @@ class TimeStep(NamedTuple):
     won: Bool[Array, "*batch"] | None = None  # with the end of an episode: it was won; None where nothing is won
 
 
+class NextSteps(NamedTuple):
+    """K next steps drawn from one state and one joint action; see `drigm.algorithms.samples`."""
+
+    obs: Float[Array, "*batch K N O"]
+    state: Float[Array, "*batch K S"]
+    avail_actions: Bool[Array, "*batch K N A"] | None  # None where every action is always available
+    reward: Float[Array, "*batch K"]
+    terminated: Bool[Array, "*batch K"]
+    alive: Bool[Array, "*batch K N"] | None  # None where agents never leave
+
+
 class StoredStep(NamedTuple):
     """One time-step of all parallel environments as replay stores it, with the action that led to it.
 
@@ -63,6 +74,7 @@ class StoredStep(NamedTuple):
     truncated: Bool[Array, "*batch"]
     first: Bool[Array, "*batch"]  # a reset observation
     alive: Bool[Array, "*batch N"] | None = None  # None where agents never leave
+    ahead: NextSteps | None = None  # what the action taken here might have led to; None without samples
 
 
 class Declared(NamedTuple):

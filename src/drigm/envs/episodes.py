@@ -8,8 +8,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from drigm.core.types import NO_ACTION, Array, PyTree, StoredStep, TimeStep
+from drigm.core.types import NO_ACTION, Array, NextSteps, PyTree, StoredStep, TimeStep, map_tree
 from drigm.envs.api import Environment, step_or_reset
+
+AHEAD = 7  # folded into the key of a step, for the next steps that are only drawn: those that happen keep theirs
 
 
 class RolloutState(NamedTuple):
@@ -52,6 +54,30 @@ def stored_step(env: Environment, carry: RolloutState) -> StoredStep:
     return StoredStep(
         step.obs, step.state, avail, carry.last_action, step.reward, step.terminated, step.truncated, carry.first, alive
     )
+
+
+def steps_ahead(env: Environment, carry: RolloutState, key: Array, action: Array, count: int) -> NextSteps:
+    """Return ``count`` next steps of every parallel environment, drawn from its state and its joint action.
+
+    Hidden parts of the state, such as the world of an episode, are those of the state. After an episode's last step
+    there are none: all is 0.
+
+    Args:
+        env: in JAX.
+        carry: where the environments are.
+        key: of the step that really happens; what is drawn here is independent of it.
+        action: [B, N] the joint actions.
+        count: K.
+    """
+    last = carry.timestep.terminated | carry.timestep.truncated
+    keys = jax.random.split(jax.random.fold_in(key, AHEAD), (last.shape[0], count))
+    again = jax.vmap(env.step, in_axes=(0, None, None, None))
+    worlds = 0 if env.world_per_env else None
+    _, step = jax.vmap(again, in_axes=(0, 0, 0, worlds))(keys, carry.env_state, action, env.params)
+    avail = step.avail_actions if env.spec.masks_actions else None
+    alive = step.alive if env.spec.agents_die else None
+    drawn = NextSteps(step.obs, step.state, avail, step.reward, step.terminated, alive)
+    return map_tree(lambda x: jnp.where(last.reshape(-1, *(1,) * (x.ndim - 1)), jnp.zeros_like(x), x), drawn)
 
 
 def advance(

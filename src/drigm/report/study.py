@@ -23,13 +23,13 @@ from drigm.training.runs import Run
 from drigm.training.settings import settle
 
 # What a method is called by, and what can differ without making it another one.
-NAMED = ("env", "factorization", "uncertainty", "rho", "agent_rho", "agent_fault", "baseline", "seeds", "first_seed")
+AGENT_WISE = ("agent_rho", "agent_fault")
+NAMED = ("env", "factorization", "uncertainty", "rho", "samples", *AGENT_WISE, "baseline", "seeds", "first_seed")
 # A team without robustness that differs in these alone is the non-robust team of another.
 DUAL = ("dual_hidden", "dual_learning_rate", "dual_learning_rate_end", "dual_updates")
 # The preset paper updates as often with TV as without, but four times in a row.
 IN_A_ROW = ("update_every", "updates")
-AGENT_WISE = ("agent_rho", "agent_fault")
-ROBUST = ("uncertainty", "rho", "fail_value", *AGENT_WISE, "baseline", "preset", "seeds", "first_seed", *RUNNING, *DUAL)
+ROBUST = (*NAMED[1:], "fail_value", "preset", *RUNNING, *DUAL)
 
 
 class Method(NamedTuple):

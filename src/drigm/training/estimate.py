@@ -31,6 +31,7 @@ class Estimate(NamedTuple):
         seconds: of acting and learning, without compilation and without the environment's own steps; nan on an
             accelerator, whose speed nobody knows beforehand.
         replay: bytes.
+        ahead: bytes of it that hold next steps which were only drawn (samples).
         networks: bytes of weights, their averages, target and optimiser.
     """
 
@@ -38,19 +39,39 @@ class Estimate(NamedTuple):
     seconds: float
     replay: int
     networks: int
+    ahead: int = 0
 
     def __str__(self) -> str:
-        gib = (self.replay + self.networks) / 2**30
-        size = f"{gib:.1f} GiB" if gib >= 0.1 else f"{gib * 1024:.0f} MiB"
+        size = _size(self.replay + self.networks)
         took = "" if math.isnan(self.seconds) else f"about {duration(max(1.0, self.seconds))} of learning, and "
-        return f"{took}{size} of memory for replay and networks, apart from compilation and the environment's own steps"
+        drawn = f" ({_size(self.ahead)} of it for the samples)" if self.ahead else ""
+        return (
+            f"{took}{size} of memory for replay{drawn} and networks, apart from compilation and the environment's own "
+            "steps"
+        )
+
+
+def _size(count: int) -> str:
+    gib = count / 2**30
+    return f"{gib:.1f} GiB" if gib >= 0.1 else f"{gib * 1024:.0f} MiB"
 
 
 def replay_bytes(configs: Sequence[TrainConfig], spec: EnvSpec) -> int:
     """Return the bytes of the replay of all seeds of ``configs``."""
+    step = _shown_bytes(spec) + 4 * spec.num_agents + 2
+    return step * configs[0].replay_size * sum(config.seeds for config in configs) + ahead_bytes(configs, spec)
+
+
+def ahead_bytes(configs: Sequence[TrainConfig], spec: EnvSpec) -> int:
+    """Return the bytes of the next steps that the replay of all seeds of ``configs`` holds besides (samples)."""
+    config = configs[0]
+    return config.samples * _shown_bytes(spec) * config.replay_size * sum(config.seeds for config in configs)
+
+
+def _shown_bytes(spec: EnvSpec) -> int:
+    """Return the bytes of what an environment shows in a step: observations, state, masks, reward, termination."""
     n = spec.num_agents
-    step = 4 * (n * spec.obs_size + spec.state_size + n + 1) + n * spec.num_actions * spec.masks_actions + 3
-    return step * configs[0].replay_size * sum(config.seeds for config in configs)
+    return 4 * (n * spec.obs_size + spec.state_size + 1) + n * (spec.num_actions * spec.masks_actions) + 1
 
 
 def estimate(config: TrainConfig, env: Environment) -> Estimate:
@@ -61,13 +82,15 @@ def estimate(config: TrainConfig, env: Environment) -> Estimate:
     agents = _numbers(shapes.params.agents) * (env.spec.num_agents if config.share_parameters else 1)
     once = 2.0 * (agents + _numbers(shapes.params.mixer))  # operations of the team's joint value at one step
     passes = 2.0 + BACKWARD  # online and target network, and the gradient
+    passes += config.samples * (1.0 + config.double_q)  # a step from every memory for each sample
     learning = config.updates_in_all * config.batch * (config.window + 1) * once * passes
     acting = config.ticks * config.num_envs * 2.0 * agents
     cores = min(config.shards, devices.usable_cores())
     speed = SHARE * cores * _product_speed() if devices.runs_in_turn() else math.nan
     seconds = config.seeds * (learning + acting) / speed
     networks = 4 * config.seeds * 5 * weights  # weights, target, average and two moments
-    return Estimate(config.updates_in_all, seconds, replay_bytes([config], env.spec), networks)
+    replay, ahead = replay_bytes([config], env.spec), ahead_bytes([config], env.spec)
+    return Estimate(config.updates_in_all, seconds, replay, networks, ahead)
 
 
 def _numbers(tree: object) -> int:

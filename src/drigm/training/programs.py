@@ -22,7 +22,7 @@ from drigm.core.presets import LEAKY_PRESETS
 from drigm.core.strengths import parse_strengths
 from drigm.core.types import Array, PyTree
 from drigm.envs.api import Environment
-from drigm.envs.episodes import RolloutState, stored_step
+from drigm.envs.episodes import RolloutState, steps_ahead, stored_step
 from drigm.envs.persistent import parse_ranges, persistent
 from drigm.envs.perturbations import split, wrap
 from drigm.runtime import devices
@@ -151,7 +151,12 @@ def initial_state(
         k_reset, k_loop = jax.random.split(jax.random.fold_in(k_run, shard))
         state = learner.init(k_learner)
         carry = start(state.params.agents, k_reset)
-        ring = replay.make_replay(stored_step(env, carry), config.replay_size // config.num_envs)
+        row = stored_step(env, carry)
+        if config.samples:  # their shapes alone: nothing is drawn
+            action = jnp.zeros(row.last_action.shape, jnp.int32)
+            ahead = jax.eval_shape(lambda: steps_ahead(env, carry, k_loop, action, config.samples))
+            row = row._replace(ahead=ahead)
+        ring = replay.make_replay(row, config.replay_size // config.num_envs)
         robustness = make_robustness(config, env.spec, rho)
         worlds = None if possible is None else no_returns(possible)
         return RunState(state, carry, ring, jax.random.key_data(k_loop), robustness, no_sums(), worlds)

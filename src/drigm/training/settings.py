@@ -99,6 +99,8 @@ def make_run_env(config: TrainConfig, env_id: str) -> Environment:
     choose("baseline", config.baseline, tuple(BASELINES))
     _check_method(config)
     env = make_env(env_id, **_subprocess_options(config))
+    message = "0: a process cannot be stepped again from the same state"
+    check(env.subprocess is None or not config.samples, "samples", config.samples, message)
     bounded = math.isfinite(env.spec.reward_range[0]) or config.fail_value != "auto"
     needs = (BASELINES[config.baseline].uncertainty or uncertainty_called(config.uncertainty)).can_fail
     message = f"{config.env} does not declare a reward_range: give a number below every value (sum of rewards)"
@@ -166,6 +168,12 @@ def _check_method(config: TrainConfig) -> None:
     check(not (baseline.private and config.agent_rho), "agent_rho", config.agent_rho, message)
     known = factorization.consistency is None or not config.agent_rho or config.agent_fault != "random"
     check(known, "agent_fault", config.agent_fault, f"idle or stuck with factorization {config.factorization}")
+    message = f"0 with baseline {baseline.name}, whose targets take no samples"
+    known = not baseline.private and baseline.reward_models is None
+    check(known or not config.samples, "samples", config.samples, message)
+    message = f"0 with uncertainty {uncertainty.name}, which does not say the worst of samples (worst_of)"
+    known = not uncertainty.has_scale or uncertainty.worst_of is not None
+    check(known or not config.samples, "samples", config.samples, message)
     robust = not baseline.private or uncertainty.max_rho > 0.0
     check(robust, "uncertainty", config.uncertainty, f"a set with a radius with baseline {baseline.name}")
 

@@ -19,7 +19,7 @@ from drigm.core.config import TrainConfig
 from drigm.core.metrics import Metrics, no_metrics
 from drigm.core.types import Array, PyTree, StoredStep
 from drigm.envs.api import Environment
-from drigm.envs.episodes import EpisodeStats, RolloutState, advance, stored_step
+from drigm.envs.episodes import EpisodeStats, RolloutState, advance, steps_ahead, stored_step
 from drigm.runtime.sharding import SHARD_AXIS
 
 ROWS = 100  # of metrics in a run, about
@@ -68,6 +68,8 @@ def decide(
     memory, action = rollout.act(agents, carry.memory, row)
     how = exploration_at(learner.method.config, env.spec, tick, ordered=learner.method.ordered)
     action = explore(k_explore, action, row.avail_actions, how, env.spec.num_actions)
+    if learner.method.config.samples:
+        row = row._replace(ahead=steps_ahead(env, carry, k_env, action, learner.method.config.samples))
     return jax.random.key_data(next_key), row, Decision(action, memory, k_env, k_sample)
 
 

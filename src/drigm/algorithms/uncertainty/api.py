@@ -19,6 +19,7 @@ class Dual(NamedTuple):
 
 
 Bootstrap = Callable[[Array, Dual, Array, Array], Array]
+WorstOf = Callable[[Array, Array], Array]
 
 
 class UncertaintySet(NamedTuple):
@@ -36,6 +37,8 @@ class UncertaintySet(NamedTuple):
             nominal model reaches, and m is ignored.
         discounts: only 1 - rho of V' counts, so that values have bounds without a discount too.
         max_rho: the largest radius that makes sense.
+        worst_of: ``worst_of(y [..., K], rho) -> [...]``, the worst mean of K equally likely outcomes, for training with
+            samples. Sets without `has_scale` do without: see `drigm.algorithms.samples`.
     """
 
     name: str
@@ -45,6 +48,7 @@ class UncertaintySet(NamedTuple):
     can_fail: bool = False
     discounts: bool = False
     max_rho: float = 1.0
+    worst_of: WorstOf | None = None
 
     def __call__(self, rho: float | None = None, fail_value: float | str | None = None) -> Choice:
         """Return the choice of this set with a radius, for `drigm.train`; None leaves a setting to the preset."""

@@ -3,6 +3,7 @@
 import jax.numpy as jnp
 
 from drigm.algorithms.uncertainty.api import Dual, UncertaintySet
+from drigm.algorithms.uncertainty.reweighting import worst_mean
 from drigm.core.types import Array
 
 
@@ -26,4 +27,20 @@ def bootstrap(v_t: Array, dual_tm1: Dual, rho: Array, fail_value: Array) -> Arra
     return jnp.where(rho > 0.0, eta - jnp.sqrt(1.0 + rho) * root, v_t)
 
 
-CHI_SQUARE = UncertaintySet(name="chi2", bootstrap=bootstrap, has_dual=True, has_scale=True, max_rho=10.0)
+def worst_of(y: Array, rho: Array) -> Array:
+    """Return the worst mean of K equally likely outcomes ``y`` [..., K]: weights proportional to (eta - y)_+."""
+    return worst_mean(y, rho, _weights, _divergence)
+
+
+def _weights(y: Array, strength: Array) -> Array:
+    weights = jnp.maximum(1.0 / strength - y, 0.0)
+    return weights / jnp.sum(weights, axis=-1, keepdims=True)
+
+
+def _divergence(ratio: Array) -> Array:
+    return jnp.mean(jnp.square(ratio - 1.0), axis=-1, keepdims=True)
+
+
+CHI_SQUARE = UncertaintySet(
+    name="chi2", bootstrap=bootstrap, has_dual=True, has_scale=True, max_rho=10.0, worst_of=worst_of
+)

@@ -1,9 +1,11 @@
 """Kullback-Leibler: nature re-weights what the nominal model reaches, within E0[w log w] <= rho and w <= MAX_RATIO."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from drigm.algorithms.uncertainty.api import Dual, UncertaintySet
+from drigm.algorithms.uncertainty.reweighting import worst_mean
 from drigm.core.types import Array
 
 # No outcome becomes more than this many times likelier. Without a cap one rare sample can carry a weight of any size,
@@ -36,4 +38,20 @@ def _conjugate(x: Array) -> Array:
     return jnp.exp(jnp.minimum(x, cap) - 1.0) + MAX_RATIO * jnp.maximum(x - cap, 0.0)
 
 
-KULLBACK_LEIBLER = UncertaintySet(name="kl", bootstrap=bootstrap, has_dual=True, has_scale=True, max_rho=10.0)
+def worst_of(y: Array, rho: Array) -> Array:
+    """Return the worst mean of K equally likely outcomes ``y`` [..., K]: weights proportional to exp(-theta y).
+
+    None becomes more than K times likelier, so no other cap is needed; with K above `MAX_RATIO` the set is the larger.
+    """
+    return worst_mean(y, rho, lambda y, theta: jax.nn.softmax(-theta * y, axis=-1), _divergence)
+
+
+def _divergence(ratio: Array) -> Array:
+    # The last terms sum to 0: what is added up is then never negative, and small divergences survive rounding.
+    log = jnp.log(jnp.maximum(ratio, 1e-30))
+    return jnp.mean(ratio * log - ratio + 1.0, axis=-1, keepdims=True)
+
+
+KULLBACK_LEIBLER = UncertaintySet(
+    name="kl", bootstrap=bootstrap, has_dual=True, has_scale=True, max_rho=10.0, worst_of=worst_of
+)
