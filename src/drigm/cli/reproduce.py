@@ -1,4 +1,4 @@
-"""``drigm reproduce paper``, ``drigm reproduce tables`` and ``drigm reproduce authors``."""
+"""``drigm reproduce``: ``paper``, ``building-transfer``, ``pays``, ``tables`` and ``authors``."""
 
 from __future__ import annotations
 
@@ -35,6 +35,10 @@ def add(commands: Any) -> None:
     tables.add_argument("directory", metavar="DIR", help=held)
     tables.add_argument("--scale", default="paper", help="of the study: smoke or paper (default: paper)")
     tables.set_defaults(run=_tables)
+    pays = what.add_parser("pays", help="does robustness pay? every gain over its controls, from finished studies")
+    pays.add_argument("file", metavar="FILE", help="a TOML file of domains, as results/pays/pays.toml")
+    pays.add_argument("--out", metavar="DIR", help="of table.md and report.html (default: the file's folder)")
+    pays.set_defaults(run=_pays)
     authors = what.add_parser("authors", help="convert and score the networks that the paper's authors released")
     authors.add_argument("directory", metavar="DIR", help="is searched for .npz, .pt, .pth and .th files")
     authors.add_argument("--out", metavar="DIR", help="keep the converted networks there, as .npz")
@@ -77,6 +81,15 @@ def _tables(options: argparse.Namespace) -> int:
     from drigm.experiments.reproduce import reproduce_tables
 
     for path in reproduce_tables(as_path("directory", options.directory), options.scale):
+        print(path)
+    return 0
+
+
+def _pays(options: argparse.Namespace) -> int:
+    from drigm.experiments.reproduce.pays import reproduce_pays
+
+    out = None if options.out is None else as_path("out", options.out)
+    for path in reproduce_pays(as_path("file", options.file), out):
         print(path)
     return 0
 
