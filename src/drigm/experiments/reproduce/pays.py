@@ -98,8 +98,8 @@ def reproduce_pays(file: Path, out: Path | None = None) -> list[Path]:
 
 NOTE = (
     "Scores are means over a domain's changed worlds; gains are differences of them with 95 % intervals over seeds "
-    "(Welch's below twenty). The discount and the randomization are the best of theirs in these very worlds, so that they "
-    "are as strong as hindsight makes them. Price: the difference from the non-robust team at home."
+    "(Welch's below twenty). The discount and the randomization are the best of theirs in these very worlds, so that "
+    "they are as strong as hindsight makes them. Price: the difference from the non-robust team at home."
 )
 
 
