@@ -72,6 +72,8 @@ demo: $(CORE)  ## train a robust team in Tucson, score it in six cities, open a 
 # The parity tests compare with SustainGym itself, whose pins need an environment of their own.
 # Tests run on the CPU, where results are the same bit for bit; JAX_PLATFORMS=cuda make test overrides this.
 test test-long test-all learning-margins: export JAX_PLATFORMS ?= cpu
+# Their programs are small: compiling them takes longer than running them, and less long without optimisation.
+test: export XLA_FLAGS ?= --xla_backend_optimization_level=0
 test: $(DEV)  ## run the tests that a person waits for
 	@$(RUN) -m pytest -m "$(QUICK)" $(PYTEST_ARGS)
 

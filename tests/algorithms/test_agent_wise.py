@@ -92,9 +92,8 @@ def test_what_is_learnt_is_the_exact_solution(factorization):
         assert found.differs == differs
 
 
-@pytest.mark.parametrize(
-    "factorization", [pytest.param(name, marks=[pytest.mark.slow] if name != "vdn" else []) for name in FACTORIZATIONS]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("factorization", FACTORIZATIONS)
 def test_every_factorization_trains_with_it(tmp_path, factorization):
     config = SMALL.replace(factorization=factorization, agent_rho=0.2, agent_fault="stuck", uncertainty="tv", rho=0.1)
     run = train_run(config, tmp_path / "run", quiet=True)

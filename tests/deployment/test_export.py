@@ -243,7 +243,11 @@ class Device:
 
 @pytest.mark.parametrize(
     ("name", "episodes"),
-    [("linear, shared", 12), ("ordered", 12), pytest.param("velocity", 1, marks=pytest.mark.slow)],
+    [
+        ("linear, shared", 12),
+        pytest.param("ordered", 12, marks=pytest.mark.slow),
+        pytest.param("velocity", 1, marks=pytest.mark.slow),
+    ],
 )
 def test_processes_without_a_channel_play_the_evaluation(name, episodes, tmp_path):
     """Closed loop: every joint action and every reward is that of the evaluator's own episode."""

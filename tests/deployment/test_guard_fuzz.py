@@ -70,7 +70,7 @@ def random_thing(rng, depth=0):
 
 
 @pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize("ordered", [False, True])
+@pytest.mark.parametrize("ordered", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_ten_thousand_random_readings_raise_nothing(ordered):
     ten_thousand_random_readings(ordered, lambda agent: agent)
 

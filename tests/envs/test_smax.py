@@ -68,7 +68,8 @@ def until_over(shown) -> int:
     return int(np.argmax(over)) + 1 if over.any() else len(over)
 
 
-@pytest.mark.parametrize("name", ["3m", pytest.param("3s_vs_5z", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["3m", "3s_vs_5z"])
 def test_equals_jaxmarl(name):
     """Observations, state, masks and rewards are JaxMARL's; its ``done`` is either of our two ends."""
     env = battle(name)

@@ -104,6 +104,7 @@ def test_the_page_leads_with_the_best_team_and_its_difference_from_pi():
     assert set(section.figures) == {"scores"}
 
 
+@pytest.mark.slow
 def test_the_simple_model_answers_its_own_actions_as_it_did():
     """What is compared with EnergyPlus: temperatures under given levels, from given ones at the start of a day."""
     env = make_env("building:OfficeSmall/Tucson")

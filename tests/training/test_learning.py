@@ -261,7 +261,10 @@ def test_every_pair_trains(factorization, uncertainty):
 
 @pytest.mark.parametrize(
     ("baseline", "uncertainty"),
-    [("short_horizon", "nominal"), *(("individual_robust", name) for name in SETS if name != "nominal")],
+    [
+        ("short_horizon", "nominal"),
+        *(pytest.param("individual_robust", name, marks=pytest.mark.slow) for name in SETS if name != "nominal"),
+    ],
 )
 def test_every_baseline_of_the_target_trains(baseline, uncertainty):
     """The others change the environment or the reward: see test_baselines."""

@@ -68,6 +68,7 @@ def is_compiled(found):
     return not isinstance(found.chunk, jax.stages.Wrapped)
 
 
+@pytest.mark.slow
 def test_a_program_serves_the_same_number_of_runs_of_the_same_settings(compiling):
     config, env = resolve(CONFIG)
     with Precompiler(threads=1) as programs:

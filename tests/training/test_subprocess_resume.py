@@ -121,6 +121,7 @@ def test_a_worker_that_dies_at_the_end_of_a_row_costs_no_row(tmp_path, monkeypat
     assert_equal(resumed.weights(), whole.weights())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("options", "limit", "lost"), [("?fault=unseeded", None, 4), ("", 1, 4)])
 def test_what_cannot_be_repeated_begins_anew_and_says_so(tmp_path, options, limit, lost):
     """Environments that draw without their seed, and episodes of five steps where one is declared."""

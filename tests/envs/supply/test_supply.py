@@ -182,7 +182,9 @@ def test_every_instance_runs(name):
     assert float(env.score(jnp.float32(-found.cost * 52))) == pytest.approx(1.0, abs=1e-5)
 
 
-@pytest.mark.parametrize("name", ["newsvendor", "serial3", "serial4", "shang-song-9"])
+@pytest.mark.parametrize(
+    "name", ["newsvendor", *(pytest.param(n, marks=pytest.mark.slow) for n in ("serial3", "serial4", "shang-song-9"))]
+)
 def test_base_stock_costs_what_it_must(name):
     """The mean cost of a long time within four standard errors of the exact optimum; the first weeks are too calm."""
     found, weeks, episodes = chain(name), 1500, 64
