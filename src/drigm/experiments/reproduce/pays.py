@@ -40,8 +40,12 @@ from drigm.report.html import Html, Section, figure_html, interval_html, paragra
 from drigm.report.tables import markdown_table
 from drigm.runtime.files import make_folder, write_text
 
-CONTROLS = ("plain", "discount", "randomized")
-OVER = dict(zip(CONTROLS, ("over non-robust", "over the best discount", "over randomization"), strict=True))
+OVER: dict[str, str] = {
+    "plain": "over non-robust",
+    "discount": "over the best discount",
+    "randomized": "over randomization",
+}
+CONTROLS = tuple(OVER)
 KEYS = ("title", "study", "command", "home", "worlds", *CONTROLS, "robust")
 MORE = ("controller", "env", "suite", "where", "columns")
 Scores = dict[str, dict[str, list[float]]]  # method: world: per seed
