@@ -1,6 +1,7 @@
 """Gains over the controls, from the scores of finished studies."""
 
 import csv
+from pathlib import Path
 
 import pytest
 
@@ -98,3 +99,12 @@ def test_a_mistake_is_one_sentence(file, old, new, message):
     with pytest.raises(UserError, match=message) as raised:
         reproduce_pays(file)
     assert "\n" not in str(raised.value)
+
+
+COMMITTED = Path(__file__).parents[2] / "results" / "pays"
+
+
+@pytest.mark.skipif(not COMMITTED.is_dir(), reason="the repository's results are not here")
+def test_the_committed_table_is_that_of_its_studies(tmp_path):
+    table, *_ = reproduce_pays(COMMITTED / "pays.toml", tmp_path)
+    assert table.read_text() == (COMMITTED / "table.md").read_text()

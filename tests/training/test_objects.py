@@ -193,6 +193,22 @@ def test_what_is_no_record_is_refused_in_a_sentence(settings, said, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_a_record_is_named_by_the_file_that_defines_it_not_by_who_imports_it(tmp_path):
+    """The run watches that file: named by the script, a changed set went on being trained without a word."""
+    (tmp_path / "mine.py").write_text(
+        "from drigm.algorithms.uncertainty import UncertaintySet\n"
+        "def bootstrap(v_t, dual_tm1, rho, fail_value):\n    return (1.0 - rho) * v_t\n"
+        "MySet = UncertaintySet(name='mine', bootstrap=bootstrap, has_dual=False, max_rho=1.0)\n"
+    )
+    (tmp_path / "also.py").write_text("from mine import MySet\n")
+    (tmp_path / "script.py").write_text(
+        "import also\nfrom mine import MySet\nfrom drigm.envs.imported import give\n"
+        "print(give('uncertainty', MySet, 'mine'))\n"
+    )
+    done = subprocess.run([sys.executable, "script.py"], cwd=tmp_path, check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == f"python:{tmp_path}/mine.py:MySet"
+
+
 @pytest.mark.slow
 def test_a_script_trains_with_its_own_objects(tmp_path):
     (tmp_path / "script.py").write_text(

@@ -13,7 +13,7 @@ from drigm.core.errors import warn
 def add(commands: Any) -> None:
     """Add the command to the subparsers ``commands``."""
     score = commands.add_parser("evaluate", help="score a trained team in shifted worlds")
-    score.add_argument("directory", metavar="DIR", help="a finished run")
+    score.add_argument("directory", metavar="DIR", help="a finished run; drigm report takes several")
     score.add_argument("--shifts", help="suite of worlds (default: climate or demand, else noise), see drigm list")
     score.add_argument(
         "--perturb",

@@ -16,7 +16,13 @@ MISSING = "the following arguments are required: "
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that says what is wrong in one sentence, under the name of its own command, and exits with 2."""
+    """A parser that says what is wrong in one sentence, under the name of its own command, and exits with 2.
+
+    Flags are written out: `--seed` would otherwise mean `--seeds` in one command and a flag of its own in the next.
+    """
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **{"allow_abbrev": False, **settings})
 
     def error(self, message: str) -> NoReturn:
         """Print ``message``, of argparse or of ours, as one line."""

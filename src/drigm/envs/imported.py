@@ -19,6 +19,8 @@ from drigm.envs.subprocess.worker.factory import Factory, factory
 
 IMPORTED, OBJECT = "python", "object"  # kinds of names
 
+SCRIPT = ("__main__", "__mp_main__")  # the script that runs; multiprocessing has another name for it
+
 _given: dict[tuple[str, str], Any] = {}  # (field, name): what Python code has passed
 
 
@@ -76,9 +78,16 @@ def imported_record(field: str, name: str) -> Any:
 
 
 def _place_of(record: Any) -> str | None:
-    """Return the name ``python:...`` of a record that is an attribute of a module or script; None if it is none."""
-    modules = sorted(sys.modules.items(), key=lambda item: (item[0] == "__main__", "." not in item[0]))
-    for _, module in modules:  # the script that runs comes last: to import it is to run it
+    """Return the name ``python:...`` of a record that is an attribute of a module or script; None if it is none.
+
+    The module that defines its functions is asked first: a run watches that file, and not one that imports from it.
+    """
+    homes = {getattr(part, "__module__", None) for part in (record if isinstance(record, tuple) else (record,))}
+    # The script that runs comes last: to import it is to run it.
+    modules = sorted(
+        sys.modules.items(), key=lambda item: (item[0] not in homes, item[0] in SCRIPT, "." not in item[0])
+    )
+    for _, module in modules:
         names = [name for name, value in list(getattr(module, "__dict__", {}).items()) if value is record]
         if names and (where := _importable(module)) is not None:
             return f"{IMPORTED}:{where}:{min(names)}"

@@ -29,7 +29,7 @@ NAMED = ("env", "factorization", "uncertainty", "rho", "samples", *AGENT_WISE, "
 DUAL = ("dual_hidden", "dual_learning_rate", "dual_learning_rate_end", "dual_updates")
 # The preset paper updates as often with TV as without, but four times in a row.
 IN_A_ROW = ("update_every", "updates")
-ROBUST = (*NAMED[1:], "fail_value", "preset", *RUNNING, *DUAL)
+ROBUST = ("uncertainty", "rho", "fail_value", *AGENT_WISE, "baseline", "preset", "seeds", "first_seed", *RUNNING, *DUAL)
 
 
 class Method(NamedTuple):

@@ -199,7 +199,7 @@ class _Training:
             self.progress.note(note)
         ended = self.tick % row_ticks(self.config) == 0 or self.tick == self.config.ticks
         if ended and self.row_ticks:
-            steps = self.row_ticks * self.config.num_envs * len(self.session.slots)
+            steps = self.row_ticks * self.config.num_envs  # of each seed, as the progress shows
             found = _metric_rows(self.session, sums, self.tick, steps / self.row_seconds)
             self.row_ticks, self.row_seconds = 0, 0.0
             self.write([None if k in self.diverged else row for k, row in enumerate(found)])

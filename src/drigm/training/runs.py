@@ -192,6 +192,8 @@ def resume_run(
     use_cores(config.shards)
     require_backend()
     unfinished = not directory.is_finished(config)
+    if not unfinished and not directory.has_leftovers():
+        warn(_why_done(directory, config))
     if unfinished:
         config = validate(config.replace(**running))
     env_id = open_environment(directory.path, config, directory.load_system(), named, exactly=unfinished)
@@ -205,6 +207,14 @@ def resume_run(
                 run = _resumed(run, quiet, log, callback)
     refuse_diverged([Member(config, directory)])
     return run
+
+
+def _why_done(directory: RunDirectory, config: TrainConfig) -> str:
+    """Say that nothing is left to be trained, and what can be done for more."""
+    done = directory.steps_trained(config)
+    if done < config.steps:
+        return f"{directory.path} was ended by its callback after {done:,} of {config.steps:,} steps: train a new run."
+    return f"{directory.path} has all its {done:,} steps; for more, train a new run with more --steps."
 
 
 def _resumed(run: Run, quiet: bool, log: tuple[str, ...], callback: Callback | None) -> Run:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from drigm.core.naming import method_name
+from drigm.envs import SUBPROCESS_KINDS
 from drigm.envs.perturbations import PERTURBATIONS
 from drigm.evaluation.controllers import TITLES
 from drigm.evaluation.statistics import (
@@ -110,8 +111,11 @@ def _strength_meaning(study: Study) -> str:
 
 def _shift_note(study: Study) -> Html:
     nominal = f"The nominal world is {world_name(study.nominal)}." if study.nominal in study.worlds else ""
-    where = "the world it was trained in is none of them" if not nominal else ""
-    many = f"Suite {study.suite!r}: {len(study.worlds)} worlds"
+    # Of environments in other processes it is not known whether a world is that of training.
+    known = study.name.partition(":")[0] not in SUBPROCESS_KINDS
+    where = "the world it was trained in is none of them" if known and not nominal else ""
+    of = study.worlds[-1].partition("=")[0] if strengths(study.worlds) else f"Suite {study.suite!r}"
+    many = f"{of}: {len(study.worlds)} worlds"
     return paragraph(f"{many}; {where}." if where else f"{many}.", nominal)
 
 
