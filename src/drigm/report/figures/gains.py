@@ -32,7 +32,7 @@ def gain_rows(gains: Sequence[Gain], *, title: str) -> Figure:
     """
     domains = list(dict.fromkeys(gain.domain for gain in gains))
     controls = list(dict.fromkeys(name for gain in gains for name in gain.over))
-    heights = [0.55 + sum(LINE * (len(g.over) + 1.2) for g in gains if g.domain == domain) for domain in domains]
+    heights = [0.75 + sum(LINE * (len(g.over) + 1.2) for g in gains if g.domain == domain) for domain in domains]
     at = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "fontsize": 9}
     with drawing(NARROW, 1.0 + sum(heights)) as figure:
         axes = figure.subplots(len(domains), 1, squeeze=False, height_ratios=heights)[:, 0]
@@ -52,7 +52,7 @@ def gain_rows(gains: Sequence[Gain], *, title: str) -> Figure:
             ax.spines["left"].set_visible(False)
             ax.grid(True, axis="x")
             ax.locator_params(axis="x", nbins=5)
-            ax.set_title(domain, fontsize=9.5, fontweight="bold")
+            ax.set_title(wrapped(domain, NARROW, 10), fontsize=9.5, fontweight="bold")
         axes[-1].set_xlabel("Gain in score; right of zero the robust team is better", loc="left")
         marks = [axes[0].plot([], [], "o-", color=color(i), label=name)[0] for i, name in enumerate(controls)]
         figure.legend(handles=marks, loc="outside lower left", ncols=1, fontsize=8.5)
