@@ -61,6 +61,8 @@ def test_train_prints_the_directory_and_nothing_else(finished, capsys):
     out, err = capsys.readouterr()
     assert out == f"{finished}\n"
     assert err == ""
+    assert run("train", "--resume", finished) == 0
+    assert "for more, train a new run" in capsys.readouterr().err
     assert (finished / "learning_curve.png").stat().st_size > 0
     assert json.loads((finished / "config.json").read_text()) == vars(CONFIG)
 

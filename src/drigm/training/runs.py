@@ -192,7 +192,7 @@ def resume_run(
     use_cores(config.shards)
     require_backend()
     unfinished = not directory.is_finished(config)
-    if not unfinished and not directory.has_leftovers():
+    if not (unfinished or quiet or directory.has_leftovers()):
         warn(_why_done(directory, config))
     if unfinished:
         config = validate(config.replace(**running))
