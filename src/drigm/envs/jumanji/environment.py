@@ -28,6 +28,7 @@ from drigm.core.types import Array, Described, EnvSpec, PyTree, TimeStep
 from drigm.envs.api import Environment
 from drigm.envs.foreign import permissive, strong
 from drigm.envs.jumanji.games import GAMES, Option
+from drigm.envs.query import parse_query
 
 NEVER = 2**30  # steps after which Jumanji itself would end an episode
 EVAL_EPISODES = 512
@@ -138,12 +139,8 @@ def _imported(module: str) -> Any:
 
 def _options(query: str, usual: Mapping[str, Option]) -> dict[str, Option]:
     """Return the options ``OPTION=VALUE&...`` over the ``usual`` ones; who says nothing about sight sees everything."""
-    given: dict[str, Option] = {}
-    for part in filter(None, query.split("&")):
-        option, equals, text = part.partition("=")
-        choose("env option", option, tuple(usual))
-        check(bool(equals) and option not in given, "env option", part, "give OPTION=VALUE once")
-        given[option] = _value(option, text, usual[option])
+    texts = parse_query("env option", query, usual)
+    given = {option: _value(option, text, usual[option]) for option, text in texts.items()}
     options = {**usual, **given}
     if "fov" in options and "fov" not in given:
         options["fov"] = options["grid_size"]

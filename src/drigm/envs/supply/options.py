@@ -9,6 +9,7 @@ from typing import Any
 
 from drigm.core.errors import UserError, check, choose, shown
 from drigm.envs.api import Held, Parameter, Strength, held
+from drigm.envs.query import parse_query
 
 MORE_WEEKS = 4  # that a lead time can be longer than nominal
 PARAMETERS = MappingProxyType(
@@ -105,14 +106,9 @@ def varied(options: SupplyOptions, strengths: Mapping[str, Strength]) -> dict[st
 def parse_options(name: str) -> tuple[str, dict[str, Any]]:
     """Return the instance and the options of ``INSTANCE?OPTION=VALUE&...``; `UserError` where it cannot be read."""
     instance, _, query = name.partition("?")
-    options: dict[str, Any] = {}
-    for part in filter(None, query.split("&")):
-        option, equals, text = part.partition("=")
-        known = {field.name: field for field in fields(SupplyOptions) if field.name != "drift"}
-        choose("supply option", option, tuple(known))
-        check(bool(equals) and option not in options, "supply option", part, "give OPTION=VALUE once")
-        options[option] = _value(option, text, type(known[option].default))
-    return instance, options
+    known = {field.name: field for field in fields(SupplyOptions) if field.name != "drift"}
+    texts = parse_query("supply option", query, known)
+    return instance, {option: _value(option, text, type(known[option].default)) for option, text in texts.items()}
 
 
 def _value(option: str, text: str, kind: type) -> Any:
