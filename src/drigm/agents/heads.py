@@ -17,6 +17,7 @@ from drigm.core.types import Array, EnvSpec
 # Adam moves every weight by about its step size, whatever the weight does. A deadbeat controller of a heavy zone
 # needs slopes far above 1 (levels per degree): without the gain most of a short run goes into growing them.
 CENTRE_GAIN = 5.0
+CENTRE = 1  # the output that is mu
 
 
 class LinearHead(eqx.Module):
@@ -89,7 +90,7 @@ class OrderedHead(eqx.Module):
 
     def _shape(self, features: Array) -> tuple[Array, tuple[Array, Array, Array]]:
         out = affine(features[..., : self.weight.shape[1]], self.weight, self.bias)
-        centre = features[..., -1] + self._move(features) if self.velocity else CENTRE_GAIN * out[..., 1]
+        centre = features[..., -1] + self._move(features) if self.velocity else CENTRE_GAIN * out[..., CENTRE]
         steep, width = jnp.split(out[..., 2:], 2, axis=-1)
         return out[..., 0], (jax.nn.softplus(steep), centre, jax.nn.softplus(width) + 0.01)
 

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from drigm.agents.dense import affine, uniform
-from drigm.agents.heads import CENTRE_GAIN, LinearHead, OrderedHead, make_head
+from drigm.agents.heads import CENTRE, CENTRE_GAIN, LinearHead, OrderedHead, make_head
 from drigm.agents.lstm import lstm
 from drigm.core.types import NO_ACTION, Array, EnvSpec, standardise
 
@@ -279,7 +279,7 @@ def make_agents(
     keys = jax.random.split(key, 6)
     head = make_head(keys[4], spec, groups, features, bowls if ordered else None, hidden if velocity else 0)
     if velocity and kept is not None and spec.regulated is not None:  # levels raise what they regulate
-        head = eqx.tree_at(lambda h: h.weight, head, head.weight.at[:, hidden, 1].set(FIRST_GAIN / CENTRE_GAIN))
+        head = eqx.tree_at(lambda h: h.weight, head, head.weight.at[:, hidden, CENTRE].set(FIRST_GAIN / CENTRE_GAIN))
     rows = 0 if ordered else spec.num_actions + 1
     first, read = (hidden, hidden) if encoder else (4 * hidden, inputs)
     return RecurrentAgents(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 from typing import Any
 
 import jax
 import optax  # pyright: ignore[reportMissingTypeStubs] (it has types, but does not say so in a py.typed)
 
+from drigm.agents.heads import CENTRE, OrderedHead
 from drigm.core.config import TrainConfig
 from drigm.core.types import PyTree, map_tree
 from drigm.runtime.sharding import SHARD_AXIS
@@ -25,7 +27,29 @@ def make_optimizers(config: TrainConfig) -> tuple[Optimizer, Optimizer]:
     rate = cosine(config.learning_rate, config.learning_rate_end, total)
     dual_rate = cosine(config.dual_learning_rate, config.dual_learning_rate_end, total * config.dual_updates)
     clipped = optax.clip_by_global_norm(config.max_grad_norm)
-    return optax.chain(clipped, OPTIMIZERS[config.optimizer](rate)), optax.chain(clipped, optax.adam(dual_rate))
+    steps = [clipped, OPTIMIZERS[config.optimizer](rate)]
+    if config.centre_rate != 1.0:
+        steps.append(slower_centres(config.centre_rate))
+    return optax.chain(*steps), optax.chain(clipped, optax.adam(dual_rate))
+
+
+def slower_centres(rate: float) -> Optimizer:
+    """Scale the changes of ordered heads' best levels by ``rate``; to be used on changes of `Params`.
+
+    Adam moves every weight by about the step size, however little it has been told. Where chance hides what a level is
+    worth, levels that move as fast as values do follow the noise.
+    """
+
+    def scaled(changes: PyTree, params: PyTree) -> PyTree:
+        del params
+        agents = changes.agents
+        if not isinstance(agents.head, OrderedHead):
+            return changes
+        weight, bias = (x.at[..., CENTRE].multiply(rate) for x in (agents.head.weight, agents.head.bias))
+        head = replace(agents.head, weight=weight, bias=bias)
+        return changes._replace(agents=replace(agents, head=head))
+
+    return optax.stateless(scaled)
 
 
 def cosine(start: float, end: float, steps: int) -> optax.Schedule:

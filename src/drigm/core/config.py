@@ -104,6 +104,12 @@ class TrainConfig:
     optimizer: str = _setting("adam", "optimiser of agents and mixer: adam or rmsprop", choices=("adam", "rmsprop"))
     learning_rate: float = _setting(3e-3, "the optimiser's step size", 0.0)
     learning_rate_end: float = _setting(1e-4, "step size that the cosine decay ends at", 0.0)
+    centre_rate: float = _setting(
+        1.0,
+        "the ordered head's best levels are learnt with this share of the step size: less is more precise",
+        0.0,
+        1.0,
+    )
     max_grad_norm: float = _setting(10.0, "gradient clipping by global norm", 0.0)
     average_decay: float = _setting(
         0.999, "decay per update of the averaged weights that are evaluated and deployed", 0.0, 1.0

@@ -90,8 +90,18 @@ PARALLEL = MappingProxyType(
         "target_period": 100,
     }
 )
-# Supply chains: what an order brings is seen after the lead times of all stages, within half a year.
-SUPPLY = MappingProxyType({"steps": 500_000, "gamma": 0.98})
+# Supply chains: what an order brings is seen after the lead times of all stages, among costs that chance moves far
+# more. So teams go on trying what lies near their levels, learn from all that they have seen, and move levels slowly.
+SUPPLY = MappingProxyType(
+    {
+        "steps": 500_000,
+        "gamma": 0.98,
+        "epsilon_end": 0.3,
+        "local_exploration": 0.9,
+        "replay_size": 200_000,
+        "centre_rate": 0.06,
+    }
+)
 # Grid worlds of Jumanji: every agent may have to do every part of the work, and food is near (docs/jumanji.md).
 FORAGING = MappingProxyType({**PARALLEL, "steps": 300_000, "gamma": 0.95, "share_parameters": True})
 # What a training uses by the kind of its environment, where neither the user nor the preset says otherwise.

@@ -17,7 +17,7 @@ from drigm.envs.supply.base_stock import base_stock_return, best_levels, nearest
 from drigm.envs.supply.flow import Costs, Luck, Stocks, on_order, owed_by, position, week
 from drigm.envs.supply.network import CHAINS, chain, links_of
 from drigm.envs.supply.options import PARAMETERS
-from drigm.envs.supply.simulator import HAND, ON_ORDER, ORDERED, OWED, orders_beyond, supply
+from drigm.envs.supply.simulator import HAND, ON_ORDER, ORDERED, OWED, average_levels, level_step, supply
 
 KEY = jax.random.key(0)
 LINKS = links_of(chain("serial4"))
@@ -178,7 +178,7 @@ def test_every_instance_runs(name):
     np.testing.assert_array_equal(step.obs[:, ON_ORDER], on_order(state.stocks))
     np.testing.assert_array_equal(step.obs[:, ORDERED], state.ordered[:, 0])
     assert env.spec.reward_range[0] < float(step.reward) < 0
-    assert orders_beyond(env.spec)[env.spec.idle_action] == 0
+    np.testing.assert_allclose(level_step(env.spec) * env.spec.idle_action, average_levels(found), rtol=1e-6)
     assert float(env.score(jnp.float32(-found.cost * 52))) == pytest.approx(1.0, abs=1e-5)
 
 
@@ -207,10 +207,36 @@ def test_levels_of_whole_demand_are_exact(name):
 
 
 def test_any_base_stock_is_an_action_to_half_a_step():
-    units = orders_beyond(make_env("supply:serial3").spec)
-    x = np.linspace(units[0], units[-1], 57)
-    assert np.abs(units[np.asarray(nearest(units, x))] - x).max() <= (units[1] - units[0]) / 2 + 1e-6
-    assert np.asarray(nearest(units, np.array([-99.0, 99.0]))).tolist() == [0, len(units) - 1]
+    spec = make_env("supply:serial3").spec
+    step = level_step(spec)
+    levels = np.linspace(0, 1, 57)[:, None] * step * (spec.num_actions - 1)
+    found = step * np.asarray(nearest(step, levels, spec.num_actions))
+    assert (np.abs(found - levels) <= step / 2 + 1e-5).all()
+    assert np.asarray(nearest(step, np.array([-9.0, 0.0, 99.0]), spec.num_actions)).tolist() == [0, 0, 54]
+
+
+@pytest.mark.parametrize("name", ["serial4", "serial2"])
+def test_an_action_is_the_level_that_a_stage_orders_up_to(name):
+    """Positions are the levels after a week, whatever was ordered; where they are higher already, nothing is."""
+    env = make_env(f"supply:{name}")
+    links, step = links_of(chain(name)), level_step(env.spec)
+    state, _ = env.reset(KEY, env.params)
+    high, low = jnp.full(env.spec.num_agents, 50), jnp.full(env.spec.num_agents, 2)
+    state, seen = env.step(KEY, state, high, env.params)
+    np.testing.assert_allclose(position(links, state.stocks), 50 * step, rtol=1e-5)
+    assert (np.asarray(state.order) > 0).all()
+    before, (state, seen) = position(links, state.stocks), env.step(KEY, state, low, env.params)
+    np.testing.assert_array_equal(state.order, 0)
+    np.testing.assert_allclose(position(links, state.stocks), before - seen.obs[:, ORDERED], rtol=1e-5)
+
+
+def test_levels_are_whole_where_demand_is():
+    """Steps of 16 / 54 units; goods are counted all the same."""
+    env = make_env("supply:shang-song-9")
+    state, _ = env.reset(KEY, env.params)
+    for t, action in enumerate((25, 31, 11, 42, 39)):
+        state, seen = env.step(jax.random.fold_in(KEY, t), state, jnp.full(4, action), env.params)
+        np.testing.assert_array_equal(seen.obs, np.round(seen.obs))
 
 
 @pytest.mark.slow

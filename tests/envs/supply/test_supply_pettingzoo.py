@@ -36,7 +36,7 @@ def test_agrees_with_the_pure_functions():
     state, expected = pure.reset(key, pure.params)
     obs, infos = env.reset(seed=3)
     assert list(infos) == env.agents == list(pure.spec.agents)
-    actions = np.random.default_rng(0).integers(0, 21, (52, 4))
+    actions = np.random.default_rng(0).integers(0, 55, (52, 4))
     for t, joint in enumerate(actions, 1):
         np.testing.assert_allclose(np.stack([obs[agent] for agent in pure.spec.agents]), expected.obs)
         np.testing.assert_allclose(env.state(), expected.state)
@@ -53,12 +53,12 @@ def test_agrees_with_the_pure_functions():
     assert env.step({}) == ({}, {}, {}, {}, {})
 
 
-@pytest.mark.parametrize(("actions", "told"), [({"retailer": 3}, "factory"), (None, "0 to 20")])
+@pytest.mark.parametrize(("actions", "told"), [({"retailer": 3}, "factory"), (None, "0 to 54")])
 def test_a_missing_or_wrong_action_is_named(actions, told):
     env = parallel_env("serial4")
     env.reset(seed=0)
     with pytest.raises(UserError, match=told):
-        env.step(dict.fromkeys(env.agents, 21) if actions is None else actions)
+        env.step(dict.fromkeys(env.agents, 55) if actions is None else actions)
 
 
 def test_without_pettingzoo_the_extra_is_named(monkeypatch):

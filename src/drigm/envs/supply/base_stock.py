@@ -16,9 +16,8 @@ import numpy as np
 from drigm.core.types import Array
 from drigm.envs.api import Environment
 from drigm.envs.supply import simulator
-from drigm.envs.supply.flow import position
 from drigm.envs.supply.network import links_of
-from drigm.envs.supply.simulator import SupplyParams, SupplyState, chain_of, orders_beyond
+from drigm.envs.supply.simulator import SupplyParams, SupplyState, chain_of, level_step
 
 SEED = 77  # of the search's episodes: others than an evaluation plays
 
@@ -70,12 +69,10 @@ def best_levels(env: Environment, params: SupplyParams, effort: Effort = THOROUG
 
 def base_stock_return(env: Environment, params: SupplyParams, levels: Array, key: Array) -> Array:
     """Return the return [] of one episode with base-stock ``levels`` [N]."""
-    links = links_of(chain_of(env.spec))
-    units = jnp.asarray(orders_beyond(env.spec))
+    action = nearest(level_step(env.spec), levels, env.spec.num_actions)
     k_reset, k_steps = jax.random.split(key)
 
     def one(state: SupplyState, key: Array) -> tuple[SupplyState, Array]:
-        action = nearest(units, levels - position(links, state.stocks))
         state, step = env.step(key, state, action, params)
         return state, step.reward
 
@@ -84,10 +81,9 @@ def base_stock_return(env: Environment, params: SupplyParams, levels: Array, key
     return jnp.sum(rewards)
 
 
-def nearest(units: Any, x: Any) -> Array:
-    """Return the actions [N] whose ``units`` [A] are nearest to ``x`` [N]."""
-    step = units[1] - units[0]
-    return jnp.clip(jnp.round((x - units[0]) / step), 0, len(units) - 1).astype(jnp.int32)
+def nearest(step: Any, levels: Any, num_actions: int) -> Array:
+    """Return the actions [N] whose levels, ``step`` [N] apart, are nearest to ``levels`` [N]."""
+    return jnp.clip(jnp.round(levels / step), 0, num_actions - 1).astype(jnp.int32)
 
 
 def possible_return(env: Environment, params: SupplyParams) -> Array:

@@ -7,8 +7,8 @@ The order of events, and the costs, are those of stockpyl's simulation, with whi
     3. from what is on hand every stage ships what it owes and what was ordered, in the order of those it supplies
     4. cost = holding (on hand + on the way from here) + penalty (customers who wait, or were lost)
 
-``accepted`` is what is ordered from a stage in the same week, less lost sales, and the action x is what it orders
-beyond that: the d + x rule of Oroojlooyjadid, Nazari, Snyder and Takac, *A deep Q-network for the beer game*,
+``accepted`` is what is ordered from a stage in the same week, less lost sales, and x is what it orders beyond that: the
+d + x rule of Oroojlooyjadid, Nazari, Snyder and Takac, *A deep Q-network for the beer game*,
 Manufacturing & Service Operations Management 24(1), 2022. What is accepted leaves the inventory position
 
     position = on hand - owed to others + on order,

@@ -43,7 +43,6 @@ class Chain(NamedTuple):
         levels: local base-stock levels.
         cost: mean cost of a week in the long run at these levels.
         optimal: the levels are optimal among all policies; otherwise they are the best that were found.
-        step: units between two actions.
         source: where the instance is from.
     """
 
@@ -56,7 +55,6 @@ class Chain(NamedTuple):
     levels: tuple[float, ...]
     cost: float
     optimal: bool
-    step: float
     source: str
 
 
@@ -93,7 +91,7 @@ def _shang_song(row: int, levels: tuple[float, ...], cost: float, middle: float,
     echelon = np.array([0.25, middle, middle, 0.25]) / 4  # retailer first
     local = tuple(np.cumsum(echelon[::-1])[::-1].tolist())
     source = f"Shang and Song, Management Science 49(5), 2003, Table 1, row {row}, in quarters of its period"
-    return Chain(SERIAL4, IN_LINE, (1,) * 4, local, penalty / 4, Demand(4.0), levels, cost, True, 1.0, source)
+    return Chain(SERIAL4, IN_LINE, (1,) * 4, local, penalty / 4, Demand(4.0), levels, cost, True, source)
 
 
 # Optimal levels and costs are exact: those of stockpyl's algorithm for serial systems where it has the instance, and
@@ -110,7 +108,6 @@ CHAINS: dict[str, Chain] = {
         levels=(19.0,),
         cost=9.649,
         optimal=True,
-        step=1.0,
         source="one stage with a lead time: base stock at the 0.9 quantile of the demand of two weeks",
     ),
     "serial2": Chain(
@@ -123,7 +120,6 @@ CHAINS: dict[str, Chain] = {
         levels=(123.94, 104.55),
         cost=166.27,
         optimal=True,
-        step=5.0,
         source="Snyder and Shen, Fundamentals of Supply Chain Theory, 2nd edition, 2019, Problem 6.1",
     ),
     "serial3": Chain(
@@ -136,7 +132,6 @@ CHAINS: dict[str, Chain] = {
         levels=(6.49, 5.53, 10.69),
         cost=47.65,
         optimal=True,
-        step=0.5,
         source="Snyder and Shen, Fundamentals of Supply Chain Theory, 2nd edition, 2019, Example 6.1",
     ),
     "serial4": Chain(
@@ -149,7 +144,6 @@ CHAINS: dict[str, Chain] = {
         levels=(23.0, 15.0, 13.0, 13.0),
         cost=70.318,
         optimal=True,
-        step=1.0,
         source="drigm's own: the stages of the beer game with overdispersed demand",
     ),
     "distribution7": Chain(
@@ -162,7 +156,6 @@ CHAINS: dict[str, Chain] = {
         levels=(13.2,) * 4 + (20.1,) * 2 + (37.7,),
         cost=65.9,
         optimal=False,
-        step=1.0,
         source="Rong, Atan and Snyder, Production and Operations Management, 2017, Figure 1(a), as stockpyl has it",
     ),
     "shang-song-1": _shang_song(1, (8.0, 5.0, 5.0, 4.0), 3.1717, 0.25, 9.0),

@@ -39,7 +39,8 @@ class SupplyOptions:
     then known before chance decides, and all that chance does is in the value of the next state, where uncertainty
     sets reach it; the last week of an episode is not paid. ``capacity``: most units that a stage can order in a week.
     ``fixed_cost``: of every order that is not empty. ``start``: how far stocks are from the base-stock levels in the
-    first week, in weeks of demand; 0 starts at the levels. ``levels``: the actions of a stage are 2 ``levels`` + 1.
+    first week, in weeks of demand; 0 starts at the levels. ``levels``: steps between the lowest level that a stage can
+    order up to, 0, and the highest, three times the mean demand of its lead time and a week; it has one action more.
     ``series``: recorded demand instead of the instance's distribution, scaled to its mean
     (`drigm.envs.supply.demand.recorded`).
 
@@ -57,7 +58,7 @@ class SupplyOptions:
     capacity: float = 1e6
     fixed_cost: float = 0.0
     start: float = 3.0
-    levels: int = 10
+    levels: int = 54
     series: str = ""
     demand: float = 1.0
     variability: float = 1.0
@@ -77,7 +78,7 @@ class SupplyOptions:
         check(self.capacity > 0, "capacity", self.capacity, "give units a week, above 0")
         check(self.fixed_cost >= 0, "fixed_cost", self.fixed_cost, "give a cost of 0 or more")
         check(0 <= self.start <= 10, "start", self.start, "give weeks of demand from 0 to 10")
-        check(1 <= self.levels <= 100, "levels", self.levels, "give an integer from 1 to 100")
+        check(1 <= self.levels <= 1000, "levels", self.levels, "give an integer from 1 to 1000")
         check(0 < self.demand <= 10, "demand", self.demand, "give a factor above 0, to 10")
         check(0 < self.variability <= 10, "variability", self.variability, "give a factor above 0, to 10")
         check(0 <= self.burstiness <= 3, "burstiness", self.burstiness, "give a share from 0 to 3")

@@ -1,7 +1,8 @@
 """Ordering in a supply chain, one agent for each stage: `drigm.envs.supply.flow` with chance.
 
 The team pays the costs of all stages together, and every stage sees itself alone: what it has on hand, owes and has on
-order, and what was ordered from it in the last weeks. Instances are those of `drigm.envs.supply.network`.
+order, and what was ordered from it in the last weeks. Its action is the level that it orders up to this week. Instances
+are those of `drigm.envs.supply.network`.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from drigm.core.types import Array, EnvSpec, TimeStep
 from drigm.envs.api import Environment, Shift
 from drigm.envs.shifts import SOURCES
 from drigm.envs.supply import demand as of
-from drigm.envs.supply.flow import Costs, Luck, Stocks, on_order, owed_by, week
+from drigm.envs.supply.flow import Costs, Luck, Stocks, on_order, owed_by, position, week
 from drigm.envs.supply.network import Chain, Links, chain, links_of
 from drigm.envs.supply.options import MORE_WEEKS, PARAMETERS, SupplyOptions, parse_options, varied
 
@@ -30,7 +31,8 @@ READINGS = ORDERED + RECENT
 YEAR = 52.0
 BURST_ENDS, BURST_BEGINS = 1 / 4, 1 / 12  # chances of a week: four weeks on average, a quarter of the time
 WORST_WEEKS = 10  # of demand: no stage is taken to hold or owe more
-REWARD_SCALE = 0.01  # what a week of the best base stock costs, as the learner sees it
+HIGHEST = 3  # the highest level that a stage can order up to, as a multiple of `average_levels`
+REWARD_SCALE = 0.05  # what a week of the best base stock costs, as the learner sees it
 EPISODES = 128
 SLIGHT = 1e-6  # chances are kept this far from 0 and 1
 TESTED = {  # the strengths of the worlds of the suites
@@ -117,6 +119,7 @@ def supply(name: str, **options) -> Environment:
     found, chosen = chain(instance), SupplyOptions(**{**named, **options})
     links, spec = links_of(found), _spec(f"supply:{name}", found, chosen)
     lost, later, n = chosen.sales == "lost", chosen.paid == "later", len(found.stages)
+    unit = level_step(spec)
 
     def reset(key: Array, params: SupplyParams) -> tuple[SupplyState, TimeStep]:
         luck = jax.random.uniform(key, (2 * n + 6,))
@@ -128,7 +131,7 @@ def supply(name: str, **options) -> Environment:
 
     def step(key: Array, state: SupplyState, joint_action: Array, params: SupplyParams):
         chance = jax.random.uniform(key, (4 * n + 3,))
-        x = jnp.float32(found.step) * (joint_action.astype(jnp.float32) - chosen.levels)
+        x = _up_to(found, unit, joint_action) - position(links, state.stocks)
         luck = _luck(chance[3:].reshape(4, n), found, links, params, state)
         stocks, happened = week(links, params.costs, params.capacity, lost, state.stocks, x, luck)
         ordered = jnp.concatenate([happened.received[:, None], state.ordered[:, :-1]], axis=1)
@@ -164,10 +167,20 @@ def chain_of(spec: EnvSpec) -> Chain:
     return chain(parse_options(spec.name.removeprefix("supply:"))[0])
 
 
-def orders_beyond(spec: EnvSpec) -> np.ndarray:
-    """Return the units [A] that an agent orders beyond what it accepts, by action."""
-    half = spec.num_actions // 2
-    return (chain_of(spec).step * np.arange(-half, half + 1)).astype(np.float32)
+def average_levels(found: Chain) -> np.ndarray:
+    """Return the mean demand of each stage's lead time and one week, in units [N]: levels without safety stocks."""
+    return links_of(found).weekly * (np.array(found.lead) + 1.0)
+
+
+def level_step(spec: EnvSpec) -> np.ndarray:
+    """Return the units [N] between the levels of two actions; action 0 orders up to a level of 0."""
+    return (HIGHEST * average_levels(chain_of(spec)) / (spec.num_actions - 1)).astype(np.float32)
+
+
+def _up_to(found: Chain, unit: np.ndarray, joint_action: Array) -> Array:
+    """Return the levels [N] of actions [N], whole where demand is."""
+    levels = jnp.asarray(unit) * joint_action.astype(jnp.float32)
+    return jnp.round(levels) if found.demand.counts else levels
 
 
 def _worlds(vary, worlds) -> list[Shift]:
@@ -307,7 +320,7 @@ def _time_step(state: SupplyState, reward: Array, links: Links, spec: EnvSpec) -
 
 
 def _spec(name: str, found: Chain, options: SupplyOptions) -> EnvSpec:
-    links, n, actions = links_of(found), len(found.stages), 2 * options.levels + 1
+    links, n, actions = links_of(found), len(found.stages), options.levels + 1
     weekly, levels = links.weekly, np.array(found.levels)
     due = weekly * np.array(found.lead)
     middle = np.concatenate([(levels - due)[:, None], 0.0 * due[:, None], due[:, None]], axis=1)
@@ -328,7 +341,7 @@ def _spec(name: str, found: Chain, options: SupplyOptions) -> EnvSpec:
         reward_scale=REWARD_SCALE / found.cost,
         scales_known=True,
         reward_range=(lowest_reward(found, links), 0.0),
-        idle_action=options.levels,  # orders what is ordered from it
+        idle_action=round(options.levels / HIGHEST),  # what is needed on average
         action_values=np.linspace(-1.0, 1.0, actions).astype(np.float32),
     )
 

@@ -17,14 +17,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from drigm.agents import rollout
-from drigm.agents.order_up_to import OrderUpTo, order_up_to
+from drigm.agents.order_up_to import order_up_to
 from drigm.agents.policies import Policy
 from drigm.core.types import Array, PyTree, jit
 from drigm.envs.api import Environment, Shift
 from drigm.envs.perturbations import unperturbed
 from drigm.envs.supply.base_stock import best_levels
 from drigm.envs.supply.network import links_of
-from drigm.envs.supply.simulator import SupplyParams, chain_of, orders_beyond
+from drigm.envs.supply.simulator import SupplyParams, chain_of
 from drigm.evaluation.families.api import Family
 from drigm.evaluation.players import Players
 from drigm.evaluation.scores import episode_scores
@@ -67,7 +67,7 @@ def _policy(name: str, env: Environment, trained_in: Environment) -> Policy:
     del trained_in
     if name == BEST:
         return _base_stock(env, np.asarray(jit(functools.partial(best_levels, env))(env.params)[0]))
-    return order_up_to(orders_beyond(env.spec), tuple(side.astype(np.float32) for side in _parts(name, env)))
+    return order_up_to(env.spec, tuple(side.astype(np.float32) for side in _parts(name, env)))
 
 
 def _parts(name: str, env: Environment) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -83,17 +83,13 @@ def _parts(name: str, env: Environment) -> tuple[np.ndarray, np.ndarray, np.ndar
 
 
 def _players(env: Environment, weights: PyTree) -> Players:
-    units = orders_beyond(env.spec)
-
-    def rule(parts: tuple[Any, ...]) -> Policy:
-        return order_up_to(units, parts)
-
+    rule = functools.partial(order_up_to, env.spec)
     return Players(weights, rule, rule)
 
 
-def _base_stock(env: Environment, levels: Any) -> OrderUpTo:
+def _base_stock(env: Environment, levels: Any) -> Policy:
     nothing = np.zeros(env.spec.num_agents, np.float32)
-    return OrderUpTo(orders_beyond(env.spec), levels, nothing, nothing + np.float32(np.inf))
+    return order_up_to(env.spec, (levels, nothing, nothing + np.float32(np.inf)))
 
 
 def _best_scores(env: Environment, tried: list[Shift]) -> np.ndarray:
