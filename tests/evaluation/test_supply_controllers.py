@@ -24,7 +24,7 @@ def env():
 
 def level_of(rule, hand, owed, on_order, orders):
     """The level that a single stage orders up to; in NumPy and in JAX."""
-    obs = np.float32([[[hand, owed, on_order, *orders]]])
+    obs = np.float32([[[hand, owed, on_order, 3, *orders]]])
     zero, ended = np.zeros(1, np.float32), np.zeros(1, bool)
     row = StoredStep(obs, obs[0], None, np.full((1, 1), -1, np.int32), zero, ended, ended, ended)
     _, action = rule.act((), row)

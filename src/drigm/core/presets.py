@@ -94,7 +94,7 @@ PARALLEL = MappingProxyType(
 # more. So teams go on trying what lies near their levels, learn from all that they have seen, and move levels slowly.
 SUPPLY = MappingProxyType(
     {
-        "steps": 500_000,
+        "steps": 250_000,
         "gamma": 0.98,
         "epsilon_end": 0.3,
         "local_exploration": 0.9,

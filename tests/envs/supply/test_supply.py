@@ -17,7 +17,7 @@ from drigm.envs.supply.base_stock import base_stock_return, best_levels, nearest
 from drigm.envs.supply.flow import Costs, Luck, Stocks, on_order, owed_by, position, week
 from drigm.envs.supply.network import CHAINS, chain, links_of
 from drigm.envs.supply.options import PARAMETERS
-from drigm.envs.supply.simulator import HAND, ON_ORDER, ORDERED, OWED, average_levels, level_step, supply
+from drigm.envs.supply.simulator import HAND, ON_ORDER, ORDERED, OWED, UNSHIPPED, average_levels, level_step, supply
 
 KEY = jax.random.key(0)
 LINKS = links_of(chain("serial4"))
@@ -176,6 +176,7 @@ def test_every_instance_runs(name):
     np.testing.assert_array_equal(step.obs[:, HAND], state.stocks.hand)
     np.testing.assert_array_equal(step.obs[:, OWED], owed_by(links, state.stocks))
     np.testing.assert_array_equal(step.obs[:, ON_ORDER], on_order(state.stocks))
+    np.testing.assert_array_equal(step.obs[:, UNSHIPPED], state.stocks.owed)
     np.testing.assert_array_equal(step.obs[:, ORDERED], state.ordered[:, 0])
     assert env.spec.reward_range[0] < float(step.reward) < 0
     np.testing.assert_allclose(level_step(env.spec) * env.spec.idle_action, average_levels(found), rtol=1e-6)

@@ -1,8 +1,8 @@
 """Ordering in a supply chain, one agent for each stage: `drigm.envs.supply.flow` with chance.
 
 The team pays the costs of all stages together, and every stage sees itself alone: what it has on hand, owes and has on
-order, and what was ordered from it in the last weeks. Its action is the level that it orders up to this week. Instances
-are those of `drigm.envs.supply.network`.
+order, how much of that its supplier has not shipped yet, and what was ordered from it in the last weeks. Its action is
+the level that it orders up to this week. Instances are those of `drigm.envs.supply.network`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from drigm.envs.supply.network import Chain, Links, chain, links_of
 from drigm.envs.supply.options import MORE_WEEKS, PARAMETERS, SupplyOptions, parse_options, varied
 
 RECENT = 4  # weeks of orders that a stage remembers
-HAND, OWED, ON_ORDER, ORDERED = 0, 1, 2, 3  # readings; the last RECENT are orders, the newest first
+HAND, OWED, ON_ORDER, UNSHIPPED, ORDERED = 0, 1, 2, 3, 4  # readings; the last RECENT are orders, the newest first
 READINGS = ORDERED + RECENT
 YEAR = 52.0
 BURST_ENDS, BURST_BEGINS = 1 / 4, 1 / 12  # chances of a week: four weeks on average, a quarter of the time
@@ -304,9 +304,9 @@ def _longest(found: Chain) -> int:
 
 
 def _time_step(state: SupplyState, reward: Array, links: Links, spec: EnvSpec) -> TimeStep:
-    """Observation: `HAND`, `OWED`, `ON_ORDER` and `RECENT` orders; state: all these, what is on the way, the market."""
+    """Observation: `HAND` to `UNSHIPPED` and `RECENT` orders; state: all these, what is on the way, the market."""
     stocks, n = state.stocks, spec.num_agents
-    readings = jnp.stack([stocks.hand, owed_by(links, stocks), on_order(stocks)], axis=1)
+    readings = jnp.stack([stocks.hand, owed_by(links, stocks), on_order(stocks), stocks.owed], axis=1)
     obs = jnp.concatenate([readings, state.ordered], axis=1)
     market = jnp.stack([state.market.bursting.astype(jnp.float32), state.market.drift])
     return TimeStep(
@@ -323,7 +323,7 @@ def _spec(name: str, found: Chain, options: SupplyOptions) -> EnvSpec:
     links, n, actions = links_of(found), len(found.stages), options.levels + 1
     weekly, levels = links.weekly, np.array(found.levels)
     due = weekly * np.array(found.lead)
-    middle = np.concatenate([(levels - due)[:, None], 0.0 * due[:, None], due[:, None]], axis=1)
+    middle = np.stack([levels - due, 0.0 * due, due, 0.0 * due], axis=1)
     offset = np.concatenate([middle, np.repeat(weekly[:, None], RECENT, axis=1)], axis=1)
     scale = np.repeat(weekly[:, None], READINGS, axis=1)
     way = np.repeat(weekly[:, None], _longest(found), axis=1)
