@@ -22,8 +22,8 @@ from drigm.envs.supply.simulator import HAND, ON_ORDER, ORDERED, OWED, level_ste
 class OrderUpTo(NamedTuple):
     """All of these rules: up to ``level + weeks m`` where the position is at most ``reorder``."""
 
-    step: Any  # [N] units between the levels of two actions; action 0 orders up to a level of 0
     highest: int  # action
+    step: Any  # [N] units between the levels of two actions; action 0 orders up to a level of 0
     level: Any  # [N]
     weeks: Any  # [N]
     reorder: Any  # [N] infinite: always
@@ -37,13 +37,13 @@ class OrderUpTo(NamedTuple):
         """Return the actions [..., N]."""
         xp, obs = module_of(row.obs), row.obs
         position = obs[..., HAND] - obs[..., OWED] + obs[..., ON_ORDER]
-        level, weeks, reorder = (xp.broadcast_to(xp.asarray(x), position.shape) for x in self[2:])
+        step, level, weeks, reorder = (xp.broadcast_to(xp.asarray(x), position.shape) for x in self[1:])
         up_to = level + weeks * xp.mean(obs[..., ORDERED:], axis=-1)
         up_to = xp.where(position <= reorder, up_to, 0.0)
-        action = xp.round(up_to / xp.asarray(self.step))
+        action = xp.round(up_to / step)
         return memory, xp.clip(action, 0, self.highest).astype(xp.int32)
 
 
 def order_up_to(spec: EnvSpec, parts: tuple[Any, ...]) -> Policy:
     """Return the rule of (level, weeks, reorder), each [N], in the supply chain ``spec``."""
-    return OrderUpTo(level_step(spec), spec.num_actions - 1, *parts)
+    return OrderUpTo(spec.num_actions - 1, level_step(spec), *parts)

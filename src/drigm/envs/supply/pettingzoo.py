@@ -15,9 +15,10 @@ class ParallelSupplyEnv(ParallelJaxEnv):
     """One agent per stage, named after it.
 
     Observation, float32 [8], in units: on hand, owed to others, on order, how much of that has not been shipped, and
-    what was ordered from the stage in the last four weeks, the newest first. Action: ``Discrete(levels + 1)``, the level that the stage orders up to, from 0
-    to three times the mean demand of its lead time and a week. Every agent's reward is an equal share of the team's,
-    minus the costs of all stages. The state has all readings, what is on the way, and the market.
+    what was ordered from the stage in the last four weeks, the newest first. Action: ``Discrete(levels + 1)``, the
+    level that the stage orders up to, from 0 to three times the mean demand of its lead time and a week. Every agent's
+    reward is an equal share of the team's, minus the costs of all stages. The state has all readings, what is on the
+    way, and the market.
     """
 
     metadata: dict[str, Any] = {"name": "drigm_supply", "render_modes": [], "is_parallelizable": True}  # noqa: RUF012
