@@ -1,4 +1,4 @@
-"""That default settings learn a chain: the fault of earlier actions was a seed that ran away, worse than doing nothing."""
+"""Default settings learn a chain: with actions of another form every other seed ran away, worse than doing nothing."""
 
 import pytest
 from small import seeds_to_learn
