@@ -34,7 +34,7 @@ def level_of(rule, hand, owed, on_order, orders):
 
 
 def one(level, weeks=0.0, reorder=np.inf):
-    return OrderUpTo(80, np.float32([0.5]), *(np.float32([x]) for x in (level, weeks, reorder)))
+    return OrderUpTo(81, np.float32([0.5]), *(np.float32([x]) for x in (level, weeks, reorder)))
 
 
 def test_rules_by_hand():

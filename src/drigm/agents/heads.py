@@ -83,9 +83,9 @@ class OrderedHead(eqx.Module):
 
     def _move(self, features: Array) -> Array:
         """Return ``exp(tanh(g) / 2) u`` [G, rows] of the velocity form."""
-        weight = self.weight[..., 1:2]
-        gain = affine(features[..., : self.memory], weight[:, : self.memory], self.bias[:, 1:2])
-        move = affine(features[..., self.memory : -1], weight[:, self.memory :], jnp.zeros_like(self.bias[:, 1:2]))
+        weight, bias = (x[..., CENTRE : CENTRE + 1] for x in (self.weight, self.bias))
+        gain = affine(features[..., : self.memory], weight[:, : self.memory], bias)
+        move = affine(features[..., self.memory : -1], weight[:, self.memory :], jnp.zeros_like(bias))
         return CENTRE_GAIN * (jnp.exp(0.5 * jnp.tanh(gain)) * move)[..., 0]
 
     def _shape(self, features: Array) -> tuple[Array, tuple[Array, Array, Array]]:

@@ -16,13 +16,13 @@ from typing import Any, NamedTuple
 
 from drigm.agents.policies import Policy, module_of
 from drigm.core.types import EnvSpec, StoredStep
-from drigm.envs.supply.simulator import HAND, ON_ORDER, ORDERED, OWED, level_step
+from drigm.envs.supply.simulator import HAND, ON_ORDER, ORDERED, OWED, level_step, nearest
 
 
 class OrderUpTo(NamedTuple):
     """All of these rules: up to ``level + weeks m`` where the position is at most ``reorder``."""
 
-    highest: int  # action
+    num_actions: int
     step: Any  # [N] units between the levels of two actions; action 0 orders up to a level of 0
     level: Any  # [N]
     weeks: Any  # [N]
@@ -39,11 +39,9 @@ class OrderUpTo(NamedTuple):
         position = obs[..., HAND] - obs[..., OWED] + obs[..., ON_ORDER]
         step, level, weeks, reorder = (xp.broadcast_to(xp.asarray(x), position.shape) for x in self[1:])
         up_to = level + weeks * xp.mean(obs[..., ORDERED:], axis=-1)
-        up_to = xp.where(position <= reorder, up_to, 0.0)
-        action = xp.round(up_to / step)
-        return memory, xp.clip(action, 0, self.highest).astype(xp.int32)
+        return memory, nearest(xp.where(position <= reorder, up_to, 0.0), step, self.num_actions)
 
 
 def order_up_to(spec: EnvSpec, parts: tuple[Any, ...]) -> Policy:
     """Return the rule of (level, weeks, reorder), each [N], in the supply chain ``spec``."""
-    return OrderUpTo(spec.num_actions - 1, level_step(spec), *parts)
+    return OrderUpTo(spec.num_actions, level_step(spec), *parts)

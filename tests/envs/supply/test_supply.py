@@ -13,11 +13,21 @@ from drigm.envs.api import Held
 from drigm.envs.persistent import check_ranges, parse_ranges, persistent, with_context
 from drigm.envs.shifts import default_suite, worlds
 from drigm.envs.supply import demand
-from drigm.envs.supply.base_stock import base_stock_return, best_levels, nearest
+from drigm.envs.supply.base_stock import base_stock_return, best_levels
 from drigm.envs.supply.flow import Costs, Luck, Stocks, on_order, owed_by, position, week
 from drigm.envs.supply.network import CHAINS, chain, links_of
 from drigm.envs.supply.options import PARAMETERS
-from drigm.envs.supply.simulator import HAND, ON_ORDER, ORDERED, OWED, UNSHIPPED, average_levels, level_step, supply
+from drigm.envs.supply.simulator import (
+    HAND,
+    ON_ORDER,
+    ORDERED,
+    OWED,
+    UNSHIPPED,
+    average_levels,
+    level_step,
+    nearest,
+    supply,
+)
 
 KEY = jax.random.key(0)
 LINKS = links_of(chain("serial4"))
@@ -211,9 +221,9 @@ def test_any_base_stock_is_an_action_to_half_a_step():
     spec = make_env("supply:serial3").spec
     step = level_step(spec)
     levels = np.linspace(0, 1, 57)[:, None] * step * (spec.num_actions - 1)
-    found = step * np.asarray(nearest(step, levels, spec.num_actions))
+    found = step * np.asarray(nearest(levels, step, spec.num_actions))
     assert (np.abs(found - levels) <= step / 2 + 1e-5).all()
-    assert np.asarray(nearest(step, np.array([-9.0, 0.0, 99.0]), spec.num_actions)).tolist() == [0, 0, 54]
+    assert np.asarray(nearest(np.array([-9.0, 0.0, 99.0]), step, spec.num_actions)).tolist() == [0, 0, 54]
 
 
 @pytest.mark.parametrize("name", ["serial4", "serial2"])

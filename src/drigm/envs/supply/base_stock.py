@@ -17,7 +17,7 @@ from drigm.core.types import Array
 from drigm.envs.api import Environment
 from drigm.envs.supply import simulator
 from drigm.envs.supply.network import links_of
-from drigm.envs.supply.simulator import SupplyParams, SupplyState, chain_of, level_step
+from drigm.envs.supply.simulator import SupplyParams, SupplyState, chain_of, level_step, nearest
 
 SEED = 77  # of the search's episodes: others than an evaluation plays
 
@@ -69,7 +69,7 @@ def best_levels(env: Environment, params: SupplyParams, effort: Effort = THOROUG
 
 def base_stock_return(env: Environment, params: SupplyParams, levels: Array, key: Array) -> Array:
     """Return the return [] of one episode with base-stock ``levels`` [N]."""
-    action = nearest(level_step(env.spec), levels, env.spec.num_actions)
+    action = nearest(levels, level_step(env.spec), env.spec.num_actions)
     k_reset, k_steps = jax.random.split(key)
 
     def one(state: SupplyState, key: Array) -> tuple[SupplyState, Array]:
@@ -79,11 +79,6 @@ def base_stock_return(env: Environment, params: SupplyParams, levels: Array, key
     state, _ = env.reset(k_reset, params)
     _, rewards = jax.lax.scan(one, state, jax.random.split(k_steps, env.spec.episode_limit))
     return jnp.sum(rewards)
-
-
-def nearest(step: Any, levels: Any, num_actions: int) -> Array:
-    """Return the actions [N] whose levels, ``step`` [N] apart, are nearest to ``levels`` [N]."""
-    return jnp.clip(jnp.round(levels / step), 0, num_actions - 1).astype(jnp.int32)
 
 
 def possible_return(env: Environment, params: SupplyParams) -> Array:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 from dataclasses import fields
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -175,6 +175,11 @@ def average_levels(found: Chain) -> np.ndarray:
 def level_step(spec: EnvSpec) -> np.ndarray:
     """Return the units [N] between the levels of two actions; action 0 orders up to a level of 0."""
     return (HIGHEST * average_levels(chain_of(spec)) / (spec.num_actions - 1)).astype(np.float32)
+
+
+def nearest(levels: Any, step: Any, num_actions: int) -> Any:
+    """Return the actions [..., N] whose levels, ``step`` [N] apart, are nearest to ``levels``; NumPy's for NumPy's."""
+    return (levels / step).round().clip(0, num_actions - 1).astype(np.int32)
 
 
 def _up_to(found: Chain, unit: np.ndarray, joint_action: Array) -> Array:
