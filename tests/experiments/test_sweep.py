@@ -201,9 +201,10 @@ def test_a_sweep_leaves_what_it_promises(swept):
         assert (swept.path / name / "tensorboard" / "seed_1").is_dir()
     with open(swept.path / "scores.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    for row, (name, (score,)) in zip(rows, swept.scores.items(), strict=True):
-        assert [row["point"], row["world"]] == [name, "nominal"]
-        assert float(row["mean"]) == score.mean == np.mean([float(x) for x in row["per_seed"].split()])
+    played = [(name, str(seed), x) for name, (s,) in swept.scores.items() for seed, x in enumerate(s.per_seed)]
+    for row, (name, seed, score) in zip(rows, played, strict=True):
+        assert [row["method"], row["world"], row["seed"]] == [name, "nominal", seed]
+        assert float(row["score"]) == score
         assert float(row["rho"]) == swept.points[name].rho
     assert str(swept).split()[:3] == ["point", "nominal", "tv-rho-0.1"]
     assert swept.run("tv-rho-0.1").seeds == [0, 1]

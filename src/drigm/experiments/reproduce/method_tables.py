@@ -92,11 +92,10 @@ def compare(first: Scored, second: Scored) -> Comparison:
 
 
 def _scores(rows: list[dict[str, str]]) -> dict[str, dict[str, list[float]]]:
-    """Scores by method and world: of a sweep, a row for each world; of a committed table, one for each seed."""
+    """Scores of every seed, by method and world."""
     found: dict[str, dict[str, list[float]]] = {}
     for row in rows:
-        name, values = (row["point"], row["per_seed"].split()) if "point" in row else (row["method"], [row["score"]])
-        found.setdefault(name, {}).setdefault(row["world"], []).extend(map(float, values))
+        found.setdefault(row["method"], {}).setdefault(row["world"], []).append(float(row["score"]))
     return found
 
 

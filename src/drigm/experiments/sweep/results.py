@@ -1,4 +1,4 @@
-"""What came out of a sweep: one row per point and world, as a CSV file and as a table."""
+"""What came out of a sweep: one row per point, world and seed as a CSV file, one per point as a table."""
 
 from __future__ import annotations
 
@@ -78,20 +78,13 @@ def exploring_score(scores: list[float]) -> float:
 
 
 def _write(swept: Swept) -> None:
-    """One line per point and world: the settings that differ, mean and standard error over seeds, each seed's score."""
+    """One line per point (as ``method``), world and seed, with the settings that differ: as every study's scores."""
     settings = differing(list(swept.points.values()))
-    rows = [["point", *settings, "world", "mean", "se", "per_seed"]]
+    rows = [["method", *settings, "world", "seed", "score"]]
     for name, scores in swept.scores.items():
-        given = [getattr(swept.points[name], setting) for setting in settings]
+        config = swept.points[name]
+        given = [getattr(config, setting) for setting in settings]
         for s in scores:
-            rows.append(
-                [
-                    name,
-                    *given,
-                    s.name,
-                    repr(s.mean),
-                    "" if math.isnan(s.se) else repr(s.se),
-                    " ".join(map(repr, s.per_seed)),
-                ]
-            )
+            played = zip(seeds_of(config), s.per_seed, strict=True)
+            rows += [[name, *given, s.name, str(seed), repr(score)] for seed, score in played]
     write_csv(swept.path / "scores.csv", rows)
