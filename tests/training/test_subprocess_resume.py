@@ -64,10 +64,12 @@ class Trained:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("perturb", "seeds", "shards"), [("", (0, 3), 2), (EVERYTHING, (0,), 1)])
-def test_a_stopped_run_is_the_one_that_was_never_stopped(tmp_path, perturb, seeds, shards):
+@pytest.mark.parametrize(
+    ("perturb", "seeds", "shards", "stored"), [("", (0, 3), 2, True), (EVERYTHING, (0,), 1, False)]
+)
+def test_a_stopped_run_is_the_one_that_was_never_stopped(tmp_path, perturb, seeds, shards, stored):
     """Stopped in the middle of episodes, of rounds and of blocks, and with another number of workers from then on."""
-    config = SUBPROCESS.replace(perturb=perturb, shards=shards)
+    config = SUBPROCESS.replace(perturb=perturb, shards=shards, stored_state=stored)
     whole = Trained(config, seeds)
     sums, state = [whole.advance(ticks) for ticks in (12, 18, 10)], whole.settled()
     parts, found = Trained(config, seeds), []

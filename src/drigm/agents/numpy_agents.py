@@ -95,6 +95,10 @@ class NumpyAgents:
             values = np.where(row.avail_actions, values, -np.inf)
         return Memory(*found), values.argmax(axis=-1).astype(np.int32)  # type: ignore[arg-type]
 
+    def memory_by_agent(self, memory: Memory) -> Memory:
+        """Return leaves [K, G, rows, ...] as [K, E, N, ...], as replay keeps them."""
+        return Memory(*(None if x is None else self._batch(np.asarray(x)) for x in memory))  # type: ignore[arg-type]
+
     def _rows(self, x: np.ndarray) -> np.ndarray:
         """[K, E, N, ...] -> [K, G, rows, ...]."""
         if self.shared:

@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, Int
 from drigm.agents.dense import affine, uniform
 from drigm.agents.heads import CENTRE, CENTRE_GAIN, LinearHead, OrderedHead, make_head
 from drigm.agents.lstm import lstm
-from drigm.core.types import NO_ACTION, Array, EnvSpec, standardise
+from drigm.core.types import NO_ACTION, Array, EnvSpec, map_tree, standardise
 
 # Of an agent that moves from its last action: levels per unit of what it regulates, before anything was learnt. One
 # that begins with the wrong sign drives its action to an end, where it learns no more.
@@ -83,6 +83,14 @@ class RecurrentAgents(eqx.Module):
         size = self.obs_offset.shape[-1] + isinstance(self.head, OrderedHead)
         seen = jnp.zeros((groups, rows, size + 1), jnp.float32)
         return Memory(zeros, zeros, None if self.kept is None else seen)
+
+    def memory_by_agent(self, memory: Memory) -> Memory:
+        """Return leaves [G, rows, ...] as [B, N, ...], as replay keeps them."""
+        return map_tree(lambda x: self._batch(x, 1)[0], memory)
+
+    def memory_by_group(self, memory: Memory) -> Memory:
+        """Return leaves [B, N, ...] as [G, rows, ...]."""
+        return map_tree(lambda x: self._rows(x[None]), memory)
 
     def unroll(self, memory: Memory, inputs: AgentInputs) -> tuple[Memory, Array]:
         """Run T steps and return the memory after them and the head's features [T, G, rows, F].

@@ -16,7 +16,7 @@ from drigm.algorithms.method import Method
 from drigm.algorithms.td_target import shifted_target
 from drigm.algorithms.uncertainty import Dual, UncertaintySet
 from drigm.algorithms.value_bounds import Nature
-from drigm.algorithms.windows import Batch
+from drigm.algorithms.windows import Batch, memory_before
 from drigm.core.types import Array, StoredStep, map_tree, standardise
 
 
@@ -42,7 +42,7 @@ def unroll_ahead(agents: RecurrentAgents, window: StoredStep, burn_in: int, coun
     """
     assert window.ahead is not None
     inputs = map_tree(lambda x: x[:-1], AgentInputs(window.obs, window.last_action, window.first))
-    memories = agents.memories(agents.initial_memory(window.first.shape[1]), inputs)
+    memories = agents.memories(memory_before(agents, window), inputs)
     memories = map_tree(lambda x: x[burn_in:], memories)
     obs = window.ahead.obs[burn_in:-1]
     obs = obs.reshape(obs.shape[0], -1, *obs.shape[3:])

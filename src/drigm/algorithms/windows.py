@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Bool, Float, Int
 
-from drigm.agents.recurrent import AgentInputs, RecurrentAgents
+from drigm.agents.recurrent import AgentInputs, Memory, RecurrentAgents
 from drigm.algorithms.factorizations import Team
 from drigm.algorithms.method import Method
 from drigm.core.types import Array, StoredStep, map_tree, standardise
@@ -65,8 +65,7 @@ def unroll_window(agents: RecurrentAgents, window: StoredStep, burn_in: int, *, 
     The first ``burn_in`` steps only warm the LSTM state: no gradient passes through them (Kapturowski et al. 2019).
     ``stepwise``: the rest by `RecurrentAgents.unroll_stepwise`, where no gradient is taken.
     """
-    inputs = AgentInputs(window.obs, window.last_action, window.first)
-    memory = agents.initial_memory(window.first.shape[1])
+    inputs, memory = AgentInputs(window.obs, window.last_action, window.first), memory_before(agents, window)
     if burn_in:
         warm = map_tree(lambda x: x[:burn_in], inputs)
         memory, _ = jax.lax.stop_gradient(agents).unroll(memory, warm)
@@ -74,6 +73,17 @@ def unroll_window(agents: RecurrentAgents, window: StoredStep, burn_in: int, *, 
     unroll = agents.unroll_stepwise if stepwise else agents.unroll
     _, features = unroll(memory, map_tree(lambda x: x[burn_in:], inputs))
     return features
+
+
+def memory_before(agents: RecurrentAgents, window: StoredStep) -> Memory:
+    """Return the memories that a window begins with: nothing, or what replay kept.
+
+    What it kept was remembered by the agents of that time. It lets a window see further back than it is long, which
+    an integral needs; a burn-in makes up for what the agents have learnt since (Kapturowski et al. 2019).
+    """
+    if window.memory is None:
+        return agents.initial_memory(window.first.shape[1])
+    return agents.memory_by_group(map_tree(lambda x: x[0], window.memory))
 
 
 def team_of(agents: RecurrentAgents, features: Array, action: Array, state: Array, alive: Array | None) -> Team:

@@ -95,6 +95,9 @@ class TrainConfig:
     replay_size: int = _setting(40_000, "time-steps kept per seed", 1)
     window: int = _setting(4, "transitions in a training window, burn-in included", 1, 1000)
     burn_in: int = _setting(1, "first steps of a window that only warm the LSTM", 0, 1000)
+    stored_state: bool = _setting(
+        False, "replay keeps what agents remembered at every step, and windows begin with it instead of with nothing"
+    )
     batch: int = _setting(64, "windows per update", 1, MOST)
     learning_starts: int = _setting(
         3200, "environment steps before the first update; at most a tenth of the steps unless said", 0, TICKS

@@ -45,10 +45,12 @@ PRESET_KINDS = {"paper": "building", "adapting": "building"}
 LEAKY_PRESETS = ("paper",)
 # Teams that hold in a building that their simulator gets wrong (docs/worlds.md). The plant may answer faster or slower,
 # with heat that comes late and heat that nobody knows of. A short horizon suffices: an action is paid within minutes.
+# Which world it is shows over longer than a window, so replay keeps what agents remember.
 ADAPTING: dict[str, Any] = {
     "gamma": 0.5,
     "head": "velocity",
     "inputs": "changes",
+    "stored_state": True,
     "worlds": "lag=0:0.5,power=0.7:2,gains=-0.1:0.1@3h",
     "alpha": 0.3,
 }

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from drigm.algorithms.learner import make_learner
+from drigm.algorithms.method import make_method
 from drigm.core.config import TrainConfig
 from drigm.core.naming import duration
 from drigm.core.types import EnvSpec
@@ -58,7 +59,7 @@ def _size(count: int) -> str:
 
 def replay_bytes(configs: Sequence[TrainConfig], spec: EnvSpec) -> int:
     """Return the bytes of the replay of all seeds of ``configs``."""
-    step = _shown_bytes(spec) + 4 * spec.num_agents + 2
+    step = _shown_bytes(spec) + 4 * spec.num_agents + 2 + _memory_bytes(configs[0], spec)
     return step * configs[0].replay_size * sum(config.seeds for config in configs) + ahead_bytes(configs, spec)
 
 
@@ -66,6 +67,14 @@ def ahead_bytes(configs: Sequence[TrainConfig], spec: EnvSpec) -> int:
     """Return the bytes of the next steps that the replay of all seeds of ``configs`` holds besides (samples)."""
     config = configs[0]
     return config.samples * _shown_bytes(spec) * config.replay_size * sum(config.seeds for config in configs)
+
+
+def _memory_bytes(config: TrainConfig, spec: EnvSpec) -> int:
+    """Return the bytes of what a step keeps of the agents' memories."""
+    if not config.stored_state:
+        return 0
+    seen = spec.obs_size + make_method(config, spec).ordered + 1 if config.inputs == "changes" else 0
+    return 4 * spec.num_agents * (2 * config.hidden + seen)
 
 
 def _shown_bytes(spec: EnvSpec) -> int:

@@ -156,6 +156,9 @@ def initial_state(
             action = jnp.zeros(row.last_action.shape, jnp.int32)
             ahead = jax.eval_shape(lambda: steps_ahead(env, carry, k_loop, action, config.samples))
             row = row._replace(ahead=ahead)
+        if config.stored_state:
+            agents = state.params.agents
+            row = row._replace(memory=agents.memory_by_agent(agents.initial_memory(row.reward.shape[0])))
         ring = replay.make_replay(row, config.replay_size // config.num_envs)
         robustness = make_robustness(config, env.spec, rho)
         worlds = None if possible is None else no_returns(possible)

@@ -228,8 +228,10 @@ class SubprocessRun:
         steps = self.vector.receive()
         episodes = jax.tree.map(np.add, self.sums.episodes, self.actor.arrive(steps))
         self.sums, self.shown = self.sums._replace(episodes=episodes), steps
-        over = self.actor.over
+        over, remembered = self.actor.over, self.actor.carry.memory
         row, orders = self.actor.decide(self.team, self._explore)
+        if self.config.stored_state:
+            row = row._replace(memory=self.team.memory_by_agent(remembered))
         self._keep(row)
         subprocess_resume.record(self.past, over, orders)
         try:

@@ -68,6 +68,8 @@ def decide(
     memory, action = rollout.act(agents, carry.memory, row)
     how = exploration_at(learner.method.config, env.spec, tick, ordered=learner.method.ordered)
     action = explore(k_explore, action, row.avail_actions, how, env.spec.num_actions)
+    if learner.method.config.stored_state:
+        row = row._replace(memory=agents.memory_by_agent(carry.memory))
     if learner.method.config.samples:
         row = row._replace(ahead=steps_ahead(env, carry, k_env, action, learner.method.config.samples))
     return jax.random.key_data(next_key), row, Decision(action, memory, k_env, k_sample)

@@ -44,6 +44,8 @@ ROWS: Mapping[str, Mapping[str, Any]] = {
     "worlds": {"gamma": 0.5, "worlds": WORLDS},
     "climate randomization": {"baseline": "domain_randomization"},
     "velocity, worlds, TV 0.5": {**ADAPTIVE, "worlds": WORLDS, "uncertainty": "tv", "rho": 0.5},
+    "velocity, worlds, stored state": {**ADAPTIVE, "worlds": WORLDS, "stored_state": True},
+    "velocity, worlds, alpha 0.3, stored state": {**ADAPTIVE, "worlds": WORLDS, "alpha": 0.3, "stored_state": True},
 }
 HALF = "half the steps"  # ends the name of a row with half the budget
 PLAIN = "non-robust"
