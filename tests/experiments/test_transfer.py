@@ -28,7 +28,7 @@ def test_every_row_is_a_run_of_the_simple_model(row):
 
 
 def test_the_adapting_row_is_the_preset():
-    row = study.settings_of("velocity, worlds, alpha 0.3", "vdn", seeds=1, steps=172_800)
+    row = study.settings_of("velocity, worlds, alpha 0.3, stored state", "vdn", seeds=1, steps=172_800)
     preset = settle({"env": study.TRAINED_IN, "factorization": "vdn", "preset": "adapting"})
     assert row == preset.replace(preset="default")
     assert {found.name for found in parse_ranges(ADAPTING["worlds"])} <= {
