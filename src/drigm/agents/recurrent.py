@@ -24,6 +24,8 @@ from drigm.core.types import NO_ACTION, Array, EnvSpec, standardise
 FIRST_GAIN = -0.1
 # Changes within a step are small beside the readings' ranges, and Adam moves every weight by about the same.
 CHANGE_SCALE = 5.0
+# What a leaky sum keeps from step to step: of five minutes, those of 50 minutes and of four hours.
+TRACES = (0.9, 0.98)
 
 
 class AgentInputs(NamedTuple):
@@ -42,6 +44,7 @@ class Memory(NamedTuple):
     # The standardised observation before, the level of the action before (if actions have an order), and 1 where there
     # was one; None where agents see no changes.
     previous: Float[Array, "G rows C"] | None = None
+    traces: Float[Array, "G rows K"] | None = None  # leaky sums of what is seen as it is; None where there are none
 
 
 def greedy_actions(q: Float[Array, "*batch N A"], avail: Bool[Array, "*batch N A"]) -> Int[Array, "*batch N"]:
@@ -74,6 +77,8 @@ class RecurrentAgents(eqx.Module):
     ordered_input: bool = eqx.field(static=True)
     # The readings that an agent sees as they are, if it sees the changes of all; None: it sees all as they are.
     kept: tuple[int, ...] | None = eqx.field(static=True, default=None)
+    traces: tuple[float, ...] = eqx.field(static=True, default=())
+    predictor: Array | None = None  # [G, F + 1, O]: changes of the standardised readings, of features and own level
 
     def initial_memory(self, batch: int) -> Memory:
         """Return cleared LSTM state for ``batch`` parallel joint histories."""
@@ -82,7 +87,27 @@ class RecurrentAgents(eqx.Module):
         zeros = jnp.zeros((groups, rows, hidden), jnp.float32)
         size = self.obs_offset.shape[-1] + isinstance(self.head, OrderedHead)
         seen = jnp.zeros((groups, rows, size + 1), jnp.float32)
-        return Memory(zeros, zeros, None if self.kept is None else seen)
+        if self.kept is None:
+            return Memory(zeros, zeros)
+        traces = jnp.zeros((groups, rows, len(self.traces) * len(self.kept)), jnp.float32) if self.traces else None
+        return Memory(zeros, zeros, seen, traces)
+
+    def memory_by_agent(self, memory: Memory) -> Memory:
+        """Return leaves [G, rows, ...] as [B, N, ...]."""
+        return jax.tree.map(lambda x: self._batch(x, 1)[0], memory)
+
+    def memory_by_group(self, memory: Memory) -> Memory:
+        """Return leaves [B, N, ...] as [G, rows, ...]."""
+        return jax.tree.map(lambda x: self._rows(x[None]), memory)
+
+    def foretold(self, features: Array, action: Array) -> Array:
+        """Return how readings change after ``action`` [T, B, N]: [T, B, N, O]."""
+        assert self.predictor is not None
+        assert isinstance(self.head, OrderedHead)
+        level = jax.lax.stop_gradient(self.head.levels)[action][..., None]
+        given = jnp.concatenate([self.by_agent(features), level], axis=-1)
+        weight = jnp.broadcast_to(self.predictor, (self.num_agents, *self.predictor.shape[1:]))
+        return jnp.einsum("tbnf,nfo->tbno", given, weight)
 
     def unroll(self, memory: Memory, inputs: AgentInputs) -> tuple[Memory, Array]:
         """Run T steps and return the memory after them and the head's features [T, G, rows, F].
@@ -93,7 +118,7 @@ class RecurrentAgents(eqx.Module):
         keep = self._rows(jnp.broadcast_to(~inputs.first[..., None], (t, batch, self.num_agents)))
         keep = keep.reshape(keep.shape[0], t, -1).astype(jnp.float32)
         level = self._level(inputs)
-        x, previous = self._encode(inputs, level, keep, memory.previous)  # [G, T * rows, I]
+        x, previous, traces = self._encode(inputs, level, keep, memory)  # [G, T * rows, I]
         if self.encoder is None or self.encoder_bias is None:
             gates = affine(x, self.lstm_input, self.lstm_bias) + self._embed(inputs)
         else:
@@ -105,7 +130,7 @@ class RecurrentAgents(eqx.Module):
         features = [outputs, skip]
         if level is not None and self.velocity:
             features.append(jnp.moveaxis(level[..., None].reshape(x.shape[0], t, -1, 1), 1, 0))
-        return Memory(outputs[-1], cell, previous), jnp.concatenate(features, axis=-1)
+        return Memory(outputs[-1], cell, previous, traces), jnp.concatenate(features, axis=-1)
 
     def unroll_stepwise(self, memory: Memory, inputs: AgentInputs) -> tuple[Memory, Array]:
         """As `unroll`, with each step's projections made in that step: for many rows where no gradient is taken."""
@@ -182,24 +207,41 @@ class RecurrentAgents(eqx.Module):
         return self._rows(jnp.where(inputs.last_action != NO_ACTION, level, 0.0))
 
     def _encode(
-        self, inputs: AgentInputs, level: Array | None, keep: Array, previous: Array | None
-    ) -> tuple[Array, Array | None]:
+        self, inputs: AgentInputs, level: Array | None, keep: Array, memory: Memory
+    ) -> tuple[Array, Array | None, Array | None]:
         """Return the standardised inputs [G, T * rows, I], and the last readings where changes are seen.
 
         ``keep`` [G, T, rows] is 0 at the first step of an episode.
         """
         x = standardise(inputs.obs, *(jax.lax.stop_gradient(a) for a in (self.obs_offset, self.obs_scale)))
         parts = [self._rows(x)]
+        previous, traces = memory.previous, memory.traces
         if previous is not None:
             seen = parts[0] if level is None else jnp.concatenate([parts[0], level[..., None]], axis=-1)
             parts, previous = self._changes(seen, keep, previous)
+        if traces is not None:
+            summed, traces = self._sums(parts[0], keep, traces)
+            parts.append(summed)
         if level is not None and not self.velocity:
             known = self._rows(inputs.last_action != NO_ACTION).astype(jnp.float32)
             parts += [level[..., None], known[..., None]]
         if self.shared and not self.velocity:
             shape = (*inputs.obs.shape[:3], self.num_agents)
             parts.append(self._rows(jnp.broadcast_to(jnp.eye(self.num_agents, dtype=jnp.float32), shape)))
-        return jnp.concatenate(parts, axis=-1), previous
+        return jnp.concatenate(parts, axis=-1), previous, traces
+
+    def _sums(self, x: Array, keep: Array, traces: Array) -> tuple[Array, Array]:
+        """Return the leaky sums of ``x`` [G, T * rows, K] after every step, and the last."""
+        decay = jnp.repeat(jnp.array(self.traces, jnp.float32), x.shape[-1])
+        now = jnp.tile(x, (1, 1, len(self.traces))).reshape(*keep.shape, -1)
+
+        def step(sums: Array, given: tuple[Array, Array]) -> tuple[Array, Array]:
+            x, keep = given
+            sums = decay * sums * keep[..., None] + (1.0 - decay) * x
+            return sums, sums
+
+        last, sums = jax.lax.scan(step, traces, (jnp.moveaxis(now, 1, 0), jnp.moveaxis(keep, 1, 0)))
+        return jnp.moveaxis(sums, 0, 1).reshape(*x.shape[:2], -1), last
 
     def _changes(self, x: Array, keep: Array, previous: Array) -> tuple[list[Array], Array]:
         """Return the ``kept`` numbers among ``x`` [G, T * rows, O] and the changes of all, and the last of them.
@@ -251,6 +293,8 @@ def make_agents(
     encoder: bool = True,
     velocity: bool = False,
     changes: bool = False,
+    traces: bool = False,
+    predicts: bool = False,
 ) -> RecurrentAgents:
     """Return freshly initialised agents for ``spec``.
 
@@ -265,6 +309,8 @@ def make_agents(
         velocity: the ordered head moves from the last action.
         changes: agents see how every reading, and the level of their own action, has changed since the step before. As
             it is they see only what they regulate, less its setpoint (all readings, if the environment does not say).
+        traces: and they see leaky sums of that.
+        predicts: they foretell their readings.
     """
     groups = 1 if share_parameters else spec.num_agents
     every = tuple(range(spec.obs_size))
@@ -274,6 +320,7 @@ def make_agents(
         if spec.regulated is not None:
             obs_offset[:, spec.regulated.reading] = spec.regulated.setpoint
     readings = spec.obs_size if kept is None else spec.obs_size + ordered + len(kept)
+    readings += 0 if kept is None or not traces else len(TRACES) * len(kept)
     inputs = readings + 2 * (ordered and not velocity) + (share_parameters and not velocity) * spec.num_agents
     features = hidden + inputs
     keys = jax.random.split(key, 6)
@@ -298,4 +345,6 @@ def make_agents(
         shared=share_parameters,
         ordered_input=ordered,
         kept=kept,
+        traces=TRACES if traces else (),
+        predictor=jnp.zeros((groups, features + velocity + 1, spec.obs_size), jnp.float32) if predicts else None,
     )

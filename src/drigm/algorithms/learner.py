@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from drigm.agents.recurrent import make_agents
+from drigm.agents.recurrent import CHANGE_SCALE, make_agents
 from drigm.algorithms.baselines import RewardModels
 from drigm.algorithms.factorizations import TeamSizes
 from drigm.algorithms.fit_dual import FittedDual, fit_dual, init_dual
@@ -24,7 +24,7 @@ from drigm.algorithms.value_bounds import Robustness, nature_of
 from drigm.algorithms.windows import Batch, cut_batch, team_of, unroll_window
 from drigm.core.config import TrainConfig
 from drigm.core.metrics import Metrics
-from drigm.core.types import Array, EnvSpec, StoredStep, map_tree, value_and_grad
+from drigm.core.types import Array, EnvSpec, StoredStep, map_tree, standardise, value_and_grad
 from drigm.runtime import devices
 
 
@@ -60,7 +60,9 @@ class Learner(NamedTuple):
             bowls=config.bowls,
             encoder=config.encoder,
             velocity=config.head == "velocity",
-            changes=config.inputs == "changes",
+            changes=config.inputs != "readings",
+            traces=config.inputs == "traces",
+            predicts=config.prediction > 0,
         )
         sizes = TeamSizes(
             spec.num_agents,
@@ -152,6 +154,10 @@ def td_loss(
             q = jnp.where(batch.avail_tm1, q, -jnp.inf)
         weights = (method.config.lambda_opt, method.config.lambda_nopt)
         loss = loss + method.factorization.consistency(params.mixer, taken, greedy, q, weights)
+    if method.config.prediction:
+        seen = standardise(window.obs[method.config.burn_in :], method.spec.obs_offset, method.spec.obs_scale)
+        wrong = params.agents.foretold(features, batch.action_tm1) - CHANGE_SCALE * (seen[1:] - seen[:-1])
+        loss = loss + method.config.prediction * jnp.mean(jnp.square(wrong), axis=(-2, -1))
     return masked_mean(loss, batch.mask, shares), masked_mean(q_tot, batch.mask, shares)
 
 

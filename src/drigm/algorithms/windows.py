@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int
 from drigm.agents.recurrent import AgentInputs, RecurrentAgents
 from drigm.algorithms.factorizations import Team
 from drigm.algorithms.method import Method
-from drigm.core.types import Array, StoredStep, map_tree, standardise
+from drigm.core.types import NO_ACTION, Array, StoredStep, map_tree, standardise
 
 
 class Batch(NamedTuple):
@@ -42,12 +42,21 @@ def cut_batch(method: Method, window: StoredStep) -> Batch:
         action_tm1=jnp.maximum(step_t.last_action, 0),  # reset steps hold NO_ACTION; the mask hides them
         avail_tm1=step_tm1.avail_actions,
         avail_t=step_t.avail_actions,
-        reward_t=step_t.reward * spec.reward_scale,
+        reward_t=(step_t.reward - _move_cost(method, step_tm1.last_action, step_t.last_action)) * spec.reward_scale,
         terminated_t=step_t.terminated,
         mask=valid_transitions(step_tm1.terminated, step_tm1.truncated, step_t.first),
         alive_tm1=step_tm1.alive,
         alive_t=step_t.alive,
     )
+
+
+def _move_cost(method: Method, action_tm1: Array, action_t: Array) -> Array | float:
+    """Return what is taken from the reward [T, B] for moving from one joint action [T, B, N] to the next."""
+    if not method.config.move_cost or method.spec.action_values is None:
+        return 0.0
+    level = jnp.asarray(method.spec.action_values)
+    now, before = (jnp.where(x != NO_ACTION, level[jnp.maximum(x, 0)], 0.0) for x in (action_t, action_tm1))
+    return method.config.move_cost * jnp.mean(jnp.abs(now - before), axis=-1)
 
 
 def valid_transitions(terminated_tm1: Array, truncated_tm1: Array, first_t: Array) -> Array:
@@ -67,6 +76,8 @@ def unroll_window(agents: RecurrentAgents, window: StoredStep, burn_in: int, *, 
     """
     inputs = AgentInputs(window.obs, window.last_action, window.first)
     memory = agents.initial_memory(window.first.shape[1])
+    if window.memory is not None:
+        memory = agents.memory_by_group(map_tree(lambda x: x[0], window.memory))
     if burn_in:
         warm = map_tree(lambda x: x[:burn_in], inputs)
         memory, _ = jax.lax.stop_gradient(agents).unroll(memory, warm)

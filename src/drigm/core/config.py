@@ -73,8 +73,18 @@ class TrainConfig:
     )
     inputs: str = _setting(
         "readings",
-        "what agents see: readings, or changes since the step before, and as it is only what they regulate",
-        choices=("readings", "changes"),
+        "what agents see: readings, or changes since the step before, and as it is only what they regulate; traces: "
+        "and leaky sums of that",
+        choices=("readings", "changes", "traces"),
+    )
+    stored_state: bool = _setting(
+        False, "replay keeps what agents remembered, and windows begin with it (Kapturowski et al. 2019)"
+    )
+    prediction: float = _setting(
+        0.0, "weight of an auxiliary loss: how every reading changes with the next step, foretold by its agent", 0.0
+    )
+    move_cost: float = _setting(
+        0.0, "what training takes from the team's reward for each unit of level that agents move, on average", 0.0
     )
     bowls: int = _setting(2, "kinks in the ordered head", 1, 16)
     mixer_embed: int = _setting(32, "width of QMIX's mixing layer and of QTRAN's joint network", 1, WIDEST)

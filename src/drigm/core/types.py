@@ -75,6 +75,7 @@ class StoredStep(NamedTuple):
     first: Bool[Array, "*batch"]  # a reset observation
     alive: Bool[Array, "*batch N"] | None = None  # None where agents never leave
     ahead: NextSteps | None = None  # what the action taken here might have led to; None without samples
+    memory: PyTree = None  # what the agents remembered before it, leaves [*batch, N, ...]; None: not stored
 
 
 class Declared(NamedTuple):

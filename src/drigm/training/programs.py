@@ -156,6 +156,8 @@ def initial_state(
             action = jnp.zeros(row.last_action.shape, jnp.int32)
             ahead = jax.eval_shape(lambda: steps_ahead(env, carry, k_loop, action, config.samples))
             row = row._replace(ahead=ahead)
+        if config.stored_state:
+            row = row._replace(memory=state.params.agents.memory_by_agent(carry.memory))
         ring = replay.make_replay(row, config.replay_size // config.num_envs)
         robustness = make_robustness(config, env.spec, rho)
         worlds = None if possible is None else no_returns(possible)

@@ -66,6 +66,8 @@ def decide(
     next_key, k_explore, k_env, k_sample = jax.random.split(jax.random.wrap_key_data(key), 4)
     row = stored_step(env, carry)
     memory, action = rollout.act(agents, carry.memory, row)
+    if learner.method.config.stored_state:
+        row = row._replace(memory=agents.memory_by_agent(carry.memory))
     how = exploration_at(learner.method.config, env.spec, tick, ordered=learner.method.ordered)
     action = explore(k_explore, action, row.avail_actions, how, env.spec.num_actions)
     if learner.method.config.samples:

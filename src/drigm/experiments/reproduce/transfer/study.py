@@ -45,6 +45,21 @@ ROWS: Mapping[str, Mapping[str, Any]] = {
     "climate randomization": {"baseline": "domain_randomization"},
     "velocity, worlds, TV 0.5": {**ADAPTIVE, "worlds": WORLDS, "uncertainty": "tv", "rho": 0.5},
 }
+ADAPTED = {**ADAPTIVE, "worlds": WORLDS, "alpha": 0.3}
+# What might help such teams to find out: one change each.
+TRIALS: Mapping[str, Mapping[str, Any]] = {
+    f"velocity, worlds, alpha 0.3, {name}": {**ADAPTED, **change}
+    for name, change in {
+        "nothing late": {"worlds": "power=0.7:2,gains=-0.1:0.1@3h"},
+        "readings as they are": {"inputs": "readings"},
+        "windows of 12": {"window": 12, "burn_in": 4},
+        "stored state": {"stored_state": True},
+        "traces": {"inputs": "traces", "stored_state": True},
+        "prediction 0.1": {"prediction": 0.1},
+        "move cost 0.02": {"move_cost": 0.02},
+        "gamma 0.9": {"gamma": 0.9},
+    }.items()
+}
 HALF = "half the steps"  # ends the name of a row with half the budget
 PLAIN = "non-robust"
 FACTORIZATIONS = ("vdn", "qmix")
@@ -74,7 +89,7 @@ def reproduce_transfer(
         steps: environment steps of every seed.
         factorizations: of the rows.
         places: of `PLACES`, occupied first.
-        rows: of `ROWS`.
+        rows: of `ROWS` and `TRIALS`.
         say: is told what is under way.
 
     Returns:
@@ -86,7 +101,7 @@ def reproduce_transfer(
     for field, given, known in (
         ("factorizations", factorizations, FACTORIZATIONS),
         ("places", places, tuple(PLACES)),
-        ("rows", rows, tuple(ROWS)),
+        ("rows", rows, (*ROWS, *TRIALS)),
     ):
         for name in given:
             choose(field, name, known)
@@ -103,7 +118,8 @@ def reproduce_transfer(
             say(f"{title}: training")
             path = out / "runs" / title.replace(" ", "_").replace(",", "")
             (run,) = train_together({path: settings_of(row, factorization, seeds, steps)}, out / "runs")
-            predicted[title] = _predicted(run)
+            if row not in TRIALS:
+                predicted[title] = _predicted(run)
             trained.append(Team(title, run))
             for place, env in envs.items():
                 for trim in (0.0, TRIM) if _is_trimmed(row, place) else (0.0,):
@@ -118,12 +134,12 @@ def reproduce_transfer(
 def settings_of(row: str, factorization: str, seeds: int, steps: int) -> TrainConfig:
     """Return the config of one of `ROWS`."""
     given = {"env": TRAINED_IN, "factorization": factorization, "seeds": seeds}
-    return settle({**given, **ROWS[row], "steps": steps // 2 if row.endswith(HALF) else steps})
+    return settle({**given, **{**ROWS, **TRIALS}[row], "steps": steps // 2 if row.endswith(HALF) else steps})
 
 
 def _is_trimmed(row: str, place: str) -> bool:
     """Whether a row is also played with a trim: every one where heat is that its model lacks, elsewhere the plain."""
-    return place == "office" or row == PLAIN
+    return row not in TRIALS and (place == "office" or row == PLAIN)
 
 
 def _controllers(out: Path, envs: Mapping[str, Environment], home: Environment, say: Say) -> Iterator[Measured]:
