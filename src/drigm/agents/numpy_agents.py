@@ -75,6 +75,7 @@ class NumpyAgents:
         if "head.levels" in arrays:
             arrays["head.levels"] = arrays["head.levels"][:, None]  # [K, 1, A]
         self.network = network_of(arrays, offset, scale, kept=agents.kept, velocity=agents.velocity)
+        self.network = self.network._replace(traces=agents.traces)
 
     def initial_memory(self, envs: int) -> Memory:
         """Return cleared LSTM state [K, G, rows, H]."""

@@ -21,6 +21,7 @@ class Memory(NamedTuple):
     hidden: np.ndarray  # [..., B, H]
     cell: np.ndarray  # [..., B, H]
     previous: np.ndarray | None = None  # [..., B, C]
+    traces: np.ndarray | None = None  # [..., B, K] leaky sums
 
 
 class Network(NamedTuple):
@@ -39,13 +40,17 @@ class Network(NamedTuple):
     identity: np.ndarray | None = None  # [..., B or 1, N] which agent it is, where weights are shared
     kept: tuple[int, ...] | None = None  # readings seen as they are, where changes of all are seen
     velocity: bool = False  # the best level is counted from the last one
+    traces: tuple[float, ...] = ()  # what leaky sums of what is seen as it is keep from step to step
 
 
 def cleared(net: Network, rows: tuple[int, ...]) -> Memory:
     """Return the memory of ``rows`` (leading axes, B) before the first step."""
     zeros = np.zeros((*rows, net.recurrent.shape[-2]), np.float32)
     seen = np.zeros((*rows, net.offset.shape[-1] + (net.levels is not None) + 1), np.float32)
-    return Memory(zeros, zeros, None if net.kept is None else seen)
+    if net.kept is None:
+        return Memory(zeros, zeros)
+    traces = np.zeros((*rows, len(net.traces) * len(net.kept)), np.float32) if net.traces else None
+    return Memory(zeros, zeros, seen, traces)
 
 
 def level_of(net: Network, last: np.ndarray) -> np.ndarray:
@@ -75,6 +80,12 @@ def advance(
         change = CHANGE_SCALE * (x - previous[..., :-1]) * previous[..., -1:] * keep
         previous = np.concatenate([x, np.ones((*x.shape[:-1], 1), np.float32)], axis=-1)
         parts = [x[..., list(net.kept)], change]
+    traces = memory.traces
+    if traces is not None:
+        decay = np.repeat(np.array(net.traces, np.float32), parts[0].shape[-1])
+        now = np.concatenate([parts[0]] * len(net.traces), axis=-1)
+        traces = decay * traces * keep + (1 - decay) * now
+        parts.append(traces)
     if level is not None and not net.velocity:
         parts += [level, (last != NO_ACTION).astype(np.float32)[..., None]]
     if net.identity is not None:
@@ -92,7 +103,7 @@ def advance(
     i, f, g, o = (gates[..., k * width : (k + 1) * width] for k in range(4))
     cell = (0.5 * f + 0.5) * (memory.cell * keep) + (0.5 * i + 0.5) * g
     hidden = (0.5 * o + 0.5) * np.tanh(cell)
-    return Memory(hidden, cell, previous), np.concatenate([hidden, inputs], axis=-1)
+    return Memory(hidden, cell, previous, traces), np.concatenate([hidden, inputs], axis=-1)
 
 
 def centre(net: Network, features: np.ndarray, last: np.ndarray) -> np.ndarray:
