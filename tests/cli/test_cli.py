@@ -403,7 +403,9 @@ def test_an_evaluation_says_what_is_better_than_the_team():
     """One seed says nothing about others, and a team below PI is no success."""
     scores = [ShiftScore("a", 0.5, np.nan, [0.5]), ShiftScore("b", 0.9, np.nan, [0.9])]
     found = Evaluation("x", scores, {"do_nothing": [0.4, 0.8], "pi": [0.7, 0.8], "pi_tuned": [0.6, 0.7]})
-    assert found.warnings() == ["the team is worse than PI in a."]
+    assert found.warnings() == ["the team is worse than tuned PI in a."]
+    untuned = found._replace(controllers={"pi": [0.7, 0.8]})
+    assert untuned.warnings() == ["the team is worse than PI in a."]
     worse = found._replace(controllers={"do_nothing": [0.6, 1.0], "pi": [0.1, 0.1]})
     assert worse.warnings() == ["the team is worse than doing nothing in every world."]
     assert found._replace(controllers={}).warnings() == []

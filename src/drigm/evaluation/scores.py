@@ -92,14 +92,14 @@ class Evaluation(NamedTuple):
     def warnings(self) -> list[str]:
         """Return a sentence for doing nothing and for PI, where they are better than the team in some world."""
         found = list[str]()
-        for beaten, names in (("doing nothing", ("do_nothing",)), ("PI", ("pi_tuned", "pi"))):
-            name = next((name for name in names if name in self.controllers), "")
+        for beaten in ({"do_nothing": "doing nothing"}, {"pi_tuned": "tuned PI", "pi": "PI"}):
+            name = next((name for name in beaten if name in self.controllers), "")
             scores = self.controllers.get(name, ())
             lost = [s.name for s, other in zip(self.scores, scores) if s.mean < other]  # noqa: B905 (none at all)
             if lost:
                 where = "every world" if len(lost) == len(self.scores) else ", ".join(lost[:4])
                 more = f" and {len(lost) - 4} more" if len(lost) > 4 and where != "every world" else ""
-                found.append(f"the team is worse than {beaten} in {where}{more}.")
+                found.append(f"the team is worse than {beaten[name]} in {where}{more}.")
         return found
 
     def __str__(self) -> str:
