@@ -11,10 +11,9 @@ import jax
 import numpy as np
 
 from drigm.algorithms.learner import make_learner
-from drigm.algorithms.method import make_method
 from drigm.core.config import TrainConfig
 from drigm.core.naming import duration
-from drigm.core.types import EnvSpec
+from drigm.core.types import EnvSpec, traced
 from drigm.envs.api import Environment
 from drigm.runtime import devices
 
@@ -73,8 +72,8 @@ def _memory_bytes(config: TrainConfig, spec: EnvSpec) -> int:
     """Return the bytes of what a step keeps of the agents' memories."""
     if not config.stored_state:
         return 0
-    seen = spec.obs_size + make_method(config, spec).ordered + 1 if config.inputs == "changes" else 0
-    return 4 * spec.num_agents * (2 * config.hidden + seen)
+    memory = traced(lambda: make_learner(config, spec).init(jax.random.key(0)).params.agents.initial_memory(1))
+    return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(memory))
 
 
 def _shown_bytes(spec: EnvSpec) -> int:
