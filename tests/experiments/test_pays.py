@@ -72,6 +72,14 @@ def test_what_gains_over_the_plain_team_alone_does_not_pay(file):
     assert not claim.pays
 
 
+def test_of_the_worst_world_of_every_run_where_the_domain_says_so(file):
+    file.write_text(DOMAINS + 'measure = "worst"\n')
+    (domain,) = read_domains(file)
+    claim = claim_of(domain, "KL", read_study(domain, file.parent))
+    assert claim.gains["plain"].estimate == pytest.approx(0.5)
+    assert claim.controls["discount"] == "discount 0.2"
+
+
 def test_the_page_says_which_methods_pay(file):
     table, page, *figures = reproduce_pays(file)
     text = table.read_text()
@@ -91,6 +99,7 @@ def test_the_page_says_which_methods_pay(file):
         ('plain = "plain"\n', "", "plain must be given"),
         ('"scores.csv"', '"none.csv"', "none.csv"),
         ("[[domains]]", "[[domain]]", "give one table"),
+        ('controller = "PI"', 'measure = "best"', "measure"),
         ('home = ["still"]', "home = [", "cannot be read as TOML"),
     ],
 )

@@ -17,6 +17,7 @@ A file of domains says which studies are read, and which of their methods are ro
     suite = "demand"
     where = { place = "office" }             # optional: only rows of the study with these values
     columns = { method = "row", world = "city" }   # optional: where the study calls them otherwise
+    measure = "worst"                        # optional: a run's score is that of its worst world, not the mean
 """
 
 from __future__ import annotations
@@ -47,7 +48,8 @@ OVER: dict[str, str] = {
 }
 CONTROLS = tuple(OVER)
 KEYS = ("title", "study", "command", "home", "worlds", *CONTROLS, "robust")
-MORE = ("controller", "env", "suite", "where", "columns")
+MORE = ("controller", "env", "suite", "where", "columns", "measure")
+MEASURES = {"mean": np.mean, "worst": np.min}  # over the changed worlds of a run
 Scores = dict[str, dict[str, list[float]]]  # method: world: per seed
 
 
@@ -101,7 +103,7 @@ def reproduce_pays(file: Path, out: Path | None = None) -> list[Path]:
 
 
 NOTE = (
-    "Scores are means over a domain's changed worlds; gains are differences of them with 95 % intervals over seeds "
+    "Scores are means over a domain's changed worlds (where a stage or an agent fails: at its worst, whoever that is); gains are differences of them with 95 % intervals over seeds "
     "(Welch's below twenty). The discount and the randomization are the best of theirs in these very worlds, so that "
     "they are as strong as hindsight makes them. Price: the difference from the non-robust team at home."
 )
@@ -118,6 +120,7 @@ def read_domains(file: Path) -> list[dict[str, Any]]:
     for domain in domains or []:
         for key in domain:
             choose(f"key of domain {domain.get('title', '')}", key, (*KEYS, *MORE))
+        choose(f"measure of domain {domain.get('title', '')}", domain.get("measure", "mean"), tuple(MEASURES))
         missing = [key for key in KEYS if key not in domain]
         check(not missing, "domains", domain.get("title"), f"{', '.join(missing)} must be given too")
     return domains or []
@@ -144,9 +147,10 @@ def claim_of(domain: Mapping[str, Any], method: str, scores: Scores) -> Claim:
     """Return what ``method`` gains over each control of ``domain``."""
 
     def at(name: str, worlds: str) -> np.ndarray:
-        """[K seeds, W worlds]."""
+        """[K seeds, 1]."""
         per_world = scores[choose(f"method of {domain['title']}", name, tuple(scores))]
-        return np.array([per_world[choose("world", world, tuple(per_world))] for world in domain[worlds]]).T
+        found = np.array([per_world[choose("world", world, tuple(per_world))] for world in domain[worlds]])
+        return MEASURES[domain.get("measure", "mean")](found, axis=0)[:, None]
 
     mine, gains, controls = at(method, "worlds"), dict[str, Interval](), dict[str, str]()
     for control in CONTROLS:
@@ -176,7 +180,8 @@ def _controller_row(domain: Mapping[str, Any], scores: Scores) -> dict[str, Any]
         worlds = score_controllers(make_env(domain["env"]), domain["suite"])[name]
     else:
         return row | {"method": "(no simple controller)", "score": ""}
-    return row | {"score": f"{np.mean([worlds[world] for world in domain['worlds']]):.3f}"}
+    measured = MEASURES[domain.get("measure", "mean")]([worlds[world] for world in domain["worlds"]])
+    return row | {"score": f"{measured:.3f}"}
 
 
 def _lead(claims: Sequence[Claim]) -> str:
