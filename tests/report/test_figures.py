@@ -6,12 +6,14 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_hex
 from small import SMALL
 
 from drigm.core.errors import UserError
 from drigm.evaluation.statistics import Interval
 from drigm.report.figures.charts import FLOOR, BuildingDay, PolicyDay, building_day, shift_bars
 from drigm.report.figures.curves import Band, learning_bands
+from drigm.report.figures.gains import VERDICTS, Gain, verdict_grid
 from drigm.report.figures.learning_curve import draw_learning_curve, learning_band
 from drigm.report.figures.style import save, spread
 from drigm.report.tables import Score
@@ -207,3 +209,15 @@ def test_a_figure_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatc
 def test_save_refuses_other_formats(tmp_path):
     with pytest.raises(UserError, match=r"\.png or \.svg"):
         save(shift_bars(scores()), tmp_path / "a.bmp")
+
+
+def test_a_cell_of_the_grid_says_by_its_colour_what_is_clear():
+    clear, unclear, worse = Interval(0.2, 0.1, 0.3), Interval(0.2, -0.1, 0.5), Interval(-0.2, -0.3, -0.1)
+    over = {"a discount": clear, "randomization": unclear}
+    gains = [Gain("Tanks", "TV", over, 5), Gain("Tanks", "KL", {"a discount": worse}, 5), Gain("Pipes", "TV", over, 3)]
+    assert [gain.verdict("a discount") for gain in gains] == ["gains", "loses", "no clear difference"]
+    (axes,) = verdict_grid(gains, title="Gain").axes
+    nothing = "no clear difference"
+    cells = [to_hex(patch.get_facecolor()).upper() for patch in axes.patches]
+    assert cells == [VERDICTS[name].upper() for name in ("gains", nothing, "loses", nothing, nothing)]
+    assert texts(axes) == ["Tanks", "+0.200", "+0.200", "TV", "-0.200", "KL", "Pipes", "+0.200", "+0.200", "TV"]

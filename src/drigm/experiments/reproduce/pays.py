@@ -36,7 +36,7 @@ from drigm.evaluation import statistics as st
 from drigm.evaluation.controllers import TITLES, score_controllers
 from drigm.evaluation.statistics import Interval
 from drigm.experiments.reproduce.from_scores import read_rows
-from drigm.report.figures.gains import Gain, gain_rows
+from drigm.report.figures.gains import Gain, gain_rows, verdict_grid
 from drigm.report.html import Html, Section, figure_html, interval_html, paragraph, save_figures, table_html, write_page
 from drigm.report.tables import markdown_table
 from drigm.runtime.files import make_folder, write_text
@@ -91,9 +91,12 @@ def reproduce_pays(file: Path, out: Path | None = None) -> list[Path]:
     plain = [{key: _text(cell) for key, cell in row.items()} for row in rows]
     lead, shown = _lead(claims), [{key: _cell(cell) for key, cell in row.items()} for row in rows]
     write_text(out / "table.md", f"{lead}\n\n{NOTE}\n\n{markdown_table(plain)}\n")
+    grid = verdict_grid(_gains(claims), title="Gain in score where the world is not that of training")
     figure = gain_rows(_gains(claims), title="What robust sets gain where the world is not that of training")
     alt = "Gains of robust methods over their controls, with 95 % intervals"
+    first = "Whether robust methods gain over each control"
     sections = [
+        Section("In one picture", "verdicts", figure_html(grid, first), {"grid": grid}),
         Section("Gains", "gains", paragraph(NOTE) + figure_html(figure, alt) + table_html(shown), {"gains": figure}),
         Section("Every row again", "commands", _commands(domains)),
     ]
@@ -103,7 +106,8 @@ def reproduce_pays(file: Path, out: Path | None = None) -> list[Path]:
 
 
 NOTE = (
-    "Scores are means over a domain's changed worlds (where a stage or an agent fails: at its worst, whoever that is); gains are differences of them with 95 % intervals over seeds "
+    "Scores are means over a domain's changed worlds (where a stage or an agent fails: at its worst, whoever that is); "
+    "gains are differences of them with 95 % intervals over seeds "
     "(Welch's below twenty). The discount and the randomization are the best of theirs in these very worlds, so that "
     "they are as strong as hindsight makes them. Price: the difference from the non-robust team at home."
 )
@@ -200,7 +204,10 @@ def _lead(claims: Sequence[Claim]) -> str:
 
 
 def _gains(claims: Sequence[Claim]) -> list[Gain]:
-    return [Gain(claim.domain, claim.method, {OVER[c]: gain for c, gain in claim.gains.items()}) for claim in claims]
+    return [
+        Gain(claim.domain, claim.method, {OVER[c]: gain for c, gain in claim.gains.items()}, claim.seeds)
+        for claim in claims
+    ]
 
 
 def _cell(cell: Any) -> Any:

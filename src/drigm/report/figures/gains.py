@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
-from drigm.evaluation.statistics import Interval
+from drigm.evaluation.statistics import Interval, significant
 from drigm.report.figures.dots import NARROW
-from drigm.report.figures.style import INK, color, drawing, wrapped
+from drigm.report.figures.style import INK, ON_DARK, ON_LIGHT, PALETTE, color, drawing, wrapped
 
 LINE = 0.22  # inches for each interval
+ROW = 0.24  # and for each row of the grid
 
 
 class Gain(NamedTuple):
@@ -21,6 +24,66 @@ class Gain(NamedTuple):
     domain: str
     method: str
     over: Mapping[str, Interval]
+    seeds: int
+
+    def verdict(self, control: str) -> str:
+        """Return ``gains`` or ``loses`` where that is clear, with seeds enough for it; else ``no clear difference``."""
+        gain = self.over[control]
+        if not significant(gain, 0.0, self.seeds):
+            return "no clear difference"
+        return "gains" if gain.estimate > 0 else "loses"
+
+
+VERDICTS = {"gains": PALETTE[0], "no clear difference": "#D9D9D9", "loses": PALETTE[1]}
+
+
+def verdict_grid(gains: Sequence[Gain], *, title: str) -> Figure:
+    """Draw a row for every method and a column for every control, filled by whether it gains over it or loses.
+
+    Args:
+        gains: in the order in which they are shown; those of a domain follow each other.
+        title: what one sees.
+    """
+    domains = list(dict.fromkeys(gain.domain for gain in gains))
+    controls = list(dict.fromkeys(name for gain in gains for name in gain.over))
+    rows = sum(1 if isinstance(line, Gain) else len(line) for line in _lines(gains, domains))
+    with drawing(NARROW, 1.15 + ROW * rows) as figure:
+        ax, y, left = figure.subplots(), 0.0, len(controls) + 0.3
+        for line in _lines(gains, domains):
+            if not isinstance(line, Gain):
+                for text in line:
+                    ax.text(0.04, y, text, fontsize=8.5, fontweight="bold", va="center")
+                    y += 1.0
+                continue
+            for k, name in enumerate(controls):
+                if name in line.over:
+                    hue, (estimate, *_) = VERDICTS[line.verdict(name)], line.over[name]
+                    ax.add_patch(Rectangle((k + 0.04, y - 0.44), 0.92, 0.88, color=hue))
+                    ink = ON_LIGHT if line.verdict(name) == "no clear difference" else ON_DARK
+                    ax.text(k + 0.5, y, f"{estimate:+.3f}", fontsize=7, ha="center", va="center", color=ink)
+            ax.text(left, y, line.method, fontsize=8.5, va="center")
+            y += 1.0
+        ax.set_xlim(0, left + 3.6)
+        ax.set_ylim(y - 0.4, -0.7)
+        heads = ["\n".join(textwrap.wrap(c, 9, break_long_words=False, break_on_hyphens=False)) for c in controls]
+        ax.set_xticks([k + 0.5 for k in range(len(controls))], heads)
+        ax.tick_params(top=True, labeltop=True, bottom=False, labelbottom=False, labelsize=7, length=0)
+        ax.set_yticks([])
+        ax.grid(False)
+        for spine in ax.spines.values():
+            spine.set_visible(False)
+        marks = [Rectangle((0, 0), 1, 1, color=hue, label=name) for name, hue in VERDICTS.items()]
+        figure.legend(handles=marks, loc="outside lower left", ncols=3, fontsize=8)
+        figure.suptitle(wrapped(title, NARROW, 10), x=0.01, ha="left", fontsize=10)
+    return figure
+
+
+def _lines(gains: Sequence[Gain], domains: Sequence[str]) -> list[list[str] | Gain]:
+    """Every domain's title, in as many lines as it needs, and its methods."""
+    lines: list[list[str] | Gain] = []
+    for domain in domains:
+        lines += [textwrap.wrap(domain, 60), *(gain for gain in gains if gain.domain == domain)]
+    return lines
 
 
 def gain_rows(gains: Sequence[Gain], *, title: str) -> Figure:
