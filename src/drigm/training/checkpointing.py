@@ -108,9 +108,8 @@ def finite_slots(tree: Any, count: int) -> np.ndarray:
     fine = np.ones(count, bool)
     for leaf in jax.tree.leaves(tree):
         x = np.asarray(leaf)
-        if x.dtype.kind == "f" and x.size:
-            x = np.moveaxis(x, 1, 0)[:count]
-            fine = fine & np.isfinite(x.reshape(count, -1)).all(axis=1)
+        if x.dtype.kind == "f" and x.size:  # slot by slot: a copy of all replay may not fit beside it
+            fine = fine & [bool(np.isfinite(x[:, k]).all()) for k in range(count)]
     return fine
 
 
@@ -139,7 +138,10 @@ def _read(session: Session, file: Path, state: RunState) -> Snapshot:
     if metadata.get("drigm") != version("drigm"):
         by = f"{file}: was written by drigm {metadata.get('drigm')}"
         warn(f"{by}; with {version('drigm')} the rest may come out differently.")
-    return Snapshot(jax.tree.map(lambda x, like: jax.device_put(x, like.sharding), saved, state), tick, rows)
+    places = jax.tree.map(lambda like: like.sharding, state)
+    for fresh in jax.tree.leaves(state):  # a replay that nobody needs any more, as large as the one that was read
+        fresh.delete()
+    return Snapshot(jax.tree.map(jax.device_put, saved, places), tick, rows)
 
 
 def _count(text: str) -> int:

@@ -17,6 +17,7 @@ from drigm.runtime.devices import usable_cores
 from drigm.runtime.files import file_errors
 
 COMMAND = (sys.executable, "-m", "drigm.experiments.sweep")
+SMALLER = "give --workers 1, or fewer points to a program with together = 1 in the file"
 SAVE_SECONDS = 30.0  # what children get to save and end; those that save nothing need less than 5
 STOP_SECONDS = 5.0  # what they get after being asked again
 STOPPED = tuple(128 + signum for signum in interrupts.SIGNALS)  # exit codes of a child that was asked to end
@@ -122,7 +123,9 @@ def _ending(child: _Child) -> Ended:
     _close(child)
     code = child.process.returncode
     if code < 0 or code in STOPPED:
-        return Ended(child.program, f"the process was killed by signal {abs(code) % 128}", died=True)
+        signum = abs(code) % 128
+        memory = f", as Linux does where memory runs out: {SMALLER}" if signum == signal.SIGKILL else ""
+        return Ended(child.program, f"the process was killed by signal {signum}{memory}", died=True)
     message = lines[-1] if lines else f"the process ended with exit code {code}"
     return Ended(child.program, message if code else "")
 
