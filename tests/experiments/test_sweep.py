@@ -307,6 +307,16 @@ def test_nobody_begins_before_the_point_that_others_are_pruned_against(tmp_path)
     assert load_plan(tmp_path).prune == ("plain", 0.25)
 
 
+def test_that_point_may_have_been_trained_under_another_name(tmp_path):
+    points, prune = {"plain": {"uncertainty": "nominal"}}, {"against": "plain"}
+    content = {key: CONTENT[key] for key in ("name", "base", "grid")} | {"together": 1, "points": points}
+    plan = make_plan(read_sweep(content), tmp_path)
+    plan.directory("plain").create(plan.points["plain"])
+    plan.directory("plain").path.rename(tmp_path / "before")
+    plan = make_plan(read_sweep(content | {"prune": prune}), tmp_path)
+    assert plan.programs[plan.reference()] == [plan.prune.against] == ["before"]
+
+
 def test_only_what_chance_cannot_explain_is_hopeless():
     prune = Pruning("plain", 0.25)
     for reference, own, hopeless in [

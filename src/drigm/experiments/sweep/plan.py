@@ -97,7 +97,7 @@ def make_plan(sweep: Sweep, folder: Path) -> Plan:
     folder = folder.resolve()
     make_folder(folder / "logs")
     points = _named(sweep, folder)
-    plan = Plan(folder, points, group(points, sweep.together), sweep.scoring, sweep.prune)
+    plan = Plan(folder, points, group(points, sweep.together), sweep.scoring, _against(sweep, points))
     content = {
         "format": FORMAT,
         "name": sweep.name,
@@ -156,6 +156,14 @@ def _named(sweep: Sweep, folder: Path) -> dict[str, TrainConfig]:
             taken.add(name)
         names[name] = config
     return names
+
+
+def _against(sweep: Sweep, points: dict[str, TrainConfig]) -> Pruning | None:
+    """Return how trainings are pruned, against the run of that point, which may have stood there by another name."""
+    if sweep.prune is None:
+        return None
+    run = next(name for name, config in points.items() if sweep.names.get(config) == sweep.prune.against)
+    return sweep.prune._replace(against=run)
 
 
 def _config_in(path: Path) -> TrainConfig | None:
