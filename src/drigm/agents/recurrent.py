@@ -117,21 +117,21 @@ class RecurrentAgents(eqx.Module):
 
     def unroll_stepwise(self, memory: Memory, inputs: AgentInputs) -> tuple[Memory, Array]:
         """As `unroll`, with each step's projections made in that step: for many rows where no gradient is taken."""
-
-        def step(memory: Memory, now: AgentInputs) -> tuple[Memory, Array]:
-            memory, features = self.unroll(memory, jax.tree.map(lambda x: x[None], now))
-            return memory, features[0]
-
-        return jax.lax.scan(step, memory, inputs)
+        return jax.lax.scan(self._step, memory, inputs)
 
     def memories(self, memory: Memory, inputs: AgentInputs) -> Memory:
         """Run T steps and return the memory after each of them, leaves [T, G, rows, ...]."""
 
         def step(memory: Memory, now: AgentInputs) -> tuple[Memory, Memory]:
-            memory, _ = self.unroll(memory, jax.tree.map(lambda x: x[None], now))
+            memory, _ = self._step(memory, now)
             return memory, memory
 
         return jax.lax.scan(step, memory, inputs)[1]
+
+    def _step(self, memory: Memory, now: AgentInputs) -> tuple[Memory, Array]:
+        """Run one step: the memory after it, and the features [G, rows, F]."""
+        memory, features = self.unroll(memory, jax.tree.map(lambda x: x[None], now))
+        return memory, features[0]
 
     def branch(self, memories: Memory, inputs: AgentInputs) -> Array:
         """Run one step from each of T memories of B histories, K times: features [T, G, rows, F].

@@ -17,7 +17,7 @@ from drigm.algorithms.factorizations import TeamSizes
 from drigm.algorithms.fit_dual import FittedDual, fit_dual, init_dual
 from drigm.algorithms.method import Method, make_method
 from drigm.algorithms.optimizer import Optimizer, descend, gradient_norm, make_optimizers, mean_over_shards, start_of
-from drigm.algorithms.robust_target import NextTeam, Params, next_team, next_values, robust_target
+from drigm.algorithms.robust_target import NextTeam, Params, next_team, next_values, robust_target, with_traces
 from drigm.algorithms.samples import transitions_ahead
 from drigm.algorithms.td_target import masked_mean
 from drigm.algorithms.value_bounds import Robustness, nature_of
@@ -118,6 +118,7 @@ class Learner(NamedTuple):
         v_t = next_values(method, state.target.mixer, following, nature, ahead.alive_t)
         dual, dual_loss = fit_dual(method, self.dual_optimizer, state.dual, batch, v_t, nature.rho, shares)
         y_tm1 = robust_target(method, v_t, dual.network, ahead, nature, state.reward_models)
+        y_tm1 = with_traces(method, y_tm1, state.target.mixer, following, batch, nature)
         (loss, value), grads = value_and_grad(td_loss, has_aux=True)(state.params, method, window, batch, y_tm1, shares)
         grads = mean_over_shards(grads)
         params, opt_state = descend(self.optimizer, grads, state.opt_state, state.params)

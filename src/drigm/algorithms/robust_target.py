@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -17,9 +18,10 @@ from drigm.algorithms.fit_dual import dual_variables
 from drigm.algorithms.method import Method
 from drigm.algorithms.samples import sampled_target, unroll_ahead
 from drigm.algorithms.td_target import shifted_target
+from drigm.algorithms.traces import traced_target
 from drigm.algorithms.uncertainty import Dual
 from drigm.algorithms.value_bounds import Nature
-from drigm.algorithms.windows import Batch, team_of, unroll_window
+from drigm.algorithms.windows import Batch, cut_batch, team_of, unroll_window
 from drigm.core.types import Array, PyTree, StoredStep
 
 
@@ -35,6 +37,7 @@ class NextTeam(NamedTuple):
 
     greedy: Team
     faulty: Team | None = None  # where the agent-wise set has a radius
+    along: Team | None = None  # the greedy team of the window itself, where there are traces and B stands for B * K
 
 
 def next_team(
@@ -46,20 +49,28 @@ def next_team(
     """
     config, burn_in = method.config, method.config.burn_in
 
+    def along_window(agents: RecurrentAgents, *, stepwise: bool = False) -> Array:
+        return unroll_window(agents, window, burn_in, stepwise=stepwise)[1:]
+
     def next_features(agents: RecurrentAgents, *, stepwise: bool = False) -> Array:
         if config.samples:
             return unroll_ahead(agents, window, burn_in, config.samples)
-        return unroll_window(agents, window, burn_in, stepwise=stepwise)[1:]
+        return along_window(agents, stepwise=stepwise)
+
+    def greedy_team(features: Array, unroll: Callable[[RecurrentAgents], Array], batch: Batch) -> Team:
+        if config.double_q:
+            greedy = params.agents.greedy(unroll(params.agents), batch.avail_t)
+        else:
+            greedy = target.agents.greedy(features, batch.avail_t)
+        return team_of(target.agents, features, greedy, batch.state_t, batch.alive_t)
 
     features = next_features(target.agents, stepwise=stepwise)
-    if config.double_q:
-        greedy = params.agents.greedy(next_features(params.agents), batch.avail_t)
-    else:
-        greedy = target.agents.greedy(features, batch.avail_t)
-    team, faulty = team_of(target.agents, features, greedy, batch.state_t, batch.alive_t), None
+    team, faulty, along = greedy_team(features, next_features, batch), None, None
     if config.agent_rho:
         faulty = faulty_team(target.agents, features, team, batch, config.agent_fault, method.spec)
-    return jax.lax.stop_gradient(NextTeam(team, faulty))
+    if config.td_lambda and config.samples:
+        along = greedy_team(along_window(target.agents), along_window, cut_batch(method, window))
+    return jax.lax.stop_gradient(NextTeam(team, faulty, along))
 
 
 def next_values(
@@ -108,6 +119,19 @@ def robust_target(
     gamma = jnp.float32(method.config.gamma)
     y_tm1 = shifted_target(reward, batch.terminated_t, bootstrap, gamma, nature.offset, shares)
     return jax.lax.stop_gradient(y_tm1)
+
+
+def with_traces(
+    method: Method, y_tm1: Array, mixer: PyTree, following: NextTeam, batch: Batch, nature: Nature
+) -> Array:
+    """Return the one-step targets [T, B] with the later TD errors of the window, see `drigm.algorithms.traces`."""
+    config = method.config
+    if not config.td_lambda:
+        return y_tm1
+    team = following.greedy if following.along is None else following.along
+    v_t = jnp.clip(method.factorization.joint_value(mixer, team), nature.lowest, nature.highest)
+    discount = config.gamma * (1.0 - nature.rho) if method.uncertainty.discounts else jnp.float32(config.gamma)
+    return traced_target(y_tm1, v_t, batch.mask, discount * config.td_lambda)
 
 
 def _in_range(method: Method, variables: Dual, nature: Nature) -> Dual:

@@ -98,6 +98,9 @@ class TrainConfig:
     stored_state: bool = _setting(
         False, "replay keeps what agents remembered at every step, and windows begin with it instead of with nothing"
     )
+    td_lambda: float = _setting(
+        0.0, "eligibility traces: how much of a TD error counts for the step before it too, within a window", 0.0, 1.0
+    )
     batch: int = _setting(64, "windows per update", 1, MOST)
     learning_starts: int = _setting(
         3200, "environment steps before the first update; at most a tenth of the steps unless said", 0, TICKS

@@ -57,7 +57,7 @@ ADAPTING: dict[str, Any] = {
 PRESETS: dict[str, dict[str, Any]] = {"default": {}, "paper": PAPER, "adapting": ADAPTING}
 
 
-# Battles: long episodes with a reward at the end, sudden deaths, actions without an order.
+# Battles: long episodes with a reward at the end, which traces carry back; sudden deaths, actions without an order.
 BATTLES = MappingProxyType(
     {
         "steps": 2_000_000,
@@ -67,6 +67,7 @@ BATTLES = MappingProxyType(
         "epsilon_fraction": 0.1,
         "window": 12,
         "burn_in": 2,
+        "td_lambda": 0.6,
         "batch": 32,
         "replay_size": 200_000,
         "learning_starts": 10_000,
