@@ -117,7 +117,8 @@ class RecurrentAgents(eqx.Module):
 
     def unroll_stepwise(self, memory: Memory, inputs: AgentInputs) -> tuple[Memory, Array]:
         """As `unroll`, with each step's projections made in that step: for many rows where no gradient is taken."""
-        return jax.lax.scan(self._step, memory, inputs)
+        # A bound method of arrays has no hash, which `scan` asks for.
+        return jax.lax.scan(lambda memory, now: self._step(memory, now), memory, inputs)
 
     def memories(self, memory: Memory, inputs: AgentInputs) -> Memory:
         """Run T steps and return the memory after each of them, leaves [T, G, rows, ...]."""
