@@ -138,10 +138,7 @@ def _read(session: Session, file: Path, state: RunState) -> Snapshot:
     if metadata.get("drigm") != version("drigm"):
         by = f"{file}: was written by drigm {metadata.get('drigm')}"
         warn(f"{by}; with {version('drigm')} the rest may come out differently.")
-    places = jax.tree.map(lambda like: like.sharding, state)
-    for fresh in jax.tree.leaves(state):  # a replay that nobody needs any more, as large as the one that was read
-        fresh.delete()
-    return Snapshot(jax.tree.map(jax.device_put, saved, places), tick, rows)
+    return Snapshot(jax.tree.map(lambda x, like: jax.device_put(x, like.sharding), saved, state), tick, rows)
 
 
 def _count(text: str) -> int:
