@@ -85,11 +85,16 @@ def next_values(
         return following.greedy.q
 
     def value_of(team: Team) -> Array:
-        return jnp.clip(method.factorization.joint_value(mixer, team), nature.lowest, nature.highest)
+        return bounded_value(method, mixer, team, nature)
 
     if following.faulty is None:
         return value_of(following.greedy)
     return agent_wise_value(value_of, following.greedy, following.faulty, method.config.agent_rho, alive)
+
+
+def bounded_value(method: Method, mixer: PyTree, team: Team, nature: Nature) -> Array:
+    """Return Q_tot of ``team`` [T, B], held within what any value can be."""
+    return jnp.clip(method.factorization.joint_value(mixer, team), nature.lowest, nature.highest)
 
 
 def robust_target(
@@ -129,7 +134,7 @@ def with_traces(
     if not config.td_lambda:
         return y_tm1
     team = following.greedy if following.along is None else following.along
-    v_t = jnp.clip(method.factorization.joint_value(mixer, team), nature.lowest, nature.highest)
+    v_t = bounded_value(method, mixer, team, nature)
     discount = config.gamma * (1.0 - nature.rho) if method.uncertainty.discounts else jnp.float32(config.gamma)
     return traced_target(y_tm1, v_t, batch.mask, discount * config.td_lambda)
 

@@ -49,7 +49,7 @@ OVER: dict[str, str] = {
 CONTROLS = tuple(OVER)
 KEYS = ("title", "study", "command", "home", "worlds", *CONTROLS, "robust")
 MORE = ("controller", "env", "suite", "where", "columns", "measure")
-MEASURES = {"mean": np.mean, "worst": np.min}  # over the changed worlds of a run
+MEASURES = {"mean": np.mean, "worst": np.min}  # of a run over worlds
 Scores = dict[str, dict[str, list[float]]]  # method: world: per seed
 
 
@@ -67,7 +67,7 @@ class Claim(NamedTuple):
     @property
     def pays(self) -> bool:
         """Whether it gains over every control that there is, clear of zero, with seeds enough for a verdict."""
-        return all(st.significant(gain, 0.0, self.seeds) and gain.estimate > 0 for gain in self.gains.values())
+        return all(st.verdict(gain, 0.0, self.seeds) == "better" for gain in self.gains.values())
 
 
 def reproduce_pays(file: Path, out: Path | None = None) -> list[Path]:
@@ -91,8 +91,9 @@ def reproduce_pays(file: Path, out: Path | None = None) -> list[Path]:
     plain = [{key: _text(cell) for key, cell in row.items()} for row in rows]
     lead, shown = _lead(claims), [{key: _cell(cell) for key, cell in row.items()} for row in rows]
     write_text(out / "table.md", f"{lead}\n\n{NOTE}\n\n{markdown_table(plain)}\n")
-    grid = verdict_grid(_gains(claims), title="Gain in score where the world is not that of training")
-    figure = gain_rows(_gains(claims), title="What robust sets gain where the world is not that of training")
+    gains = _gains(claims)
+    grid = verdict_grid(gains, title="Gain in score where the world is not that of training")
+    figure = gain_rows(gains, title="What robust sets gain where the world is not that of training")
     alt = "Gains of robust methods over their controls, with 95 % intervals"
     first = "Whether robust methods gain over each control"
     sections = [
@@ -154,7 +155,7 @@ def claim_of(domain: Mapping[str, Any], method: str, scores: Scores) -> Claim:
         """[K seeds, 1]."""
         per_world = scores[choose(f"method of {domain['title']}", name, tuple(scores))]
         found = np.array([per_world[choose("world", world, tuple(per_world))] for world in domain[worlds]])
-        return MEASURES[domain.get("measure", "mean")](found, axis=0)[:, None]
+        return _measured(domain, found)[:, None]
 
     mine, gains, controls = at(method, "worlds"), dict[str, Interval](), dict[str, str]()
     for control in CONTROLS:
@@ -184,8 +185,12 @@ def _controller_row(domain: Mapping[str, Any], scores: Scores) -> dict[str, Any]
         worlds = score_controllers(make_env(domain["env"]), domain["suite"])[name]
     else:
         return row | {"method": "(no simple controller)", "score": ""}
-    measured = MEASURES[domain.get("measure", "mean")]([worlds[world] for world in domain["worlds"]])
-    return row | {"score": f"{measured:.3f}"}
+    return row | {"score": f"{_measured(domain, [worlds[world] for world in domain['worlds']]):.3f}"}
+
+
+def _measured(domain: Mapping[str, Any], scores: Any) -> Any:
+    """Return what ``domain`` makes of scores [W worlds, ...]: their mean, or the worst."""
+    return MEASURES[domain.get("measure", "mean")](scores, axis=0)
 
 
 def _lead(claims: Sequence[Claim]) -> str:

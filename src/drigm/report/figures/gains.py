@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from drigm.evaluation.statistics import Interval, significant
+from drigm.evaluation.statistics import Interval, verdict
 from drigm.report.figures.dots import NARROW
 from drigm.report.figures.style import INK, ON_DARK, ON_LIGHT, PALETTE, color, drawing, wrapped
 
@@ -28,10 +28,8 @@ class Gain(NamedTuple):
 
     def verdict(self, control: str) -> str:
         """Return ``gains`` or ``loses`` where that is clear, with seeds enough for it; else ``no clear difference``."""
-        gain = self.over[control]
-        if not significant(gain, 0.0, self.seeds):
-            return "no clear difference"
-        return "gains" if gain.estimate > 0 else "loses"
+        clear = {"better": "gains", "worse": "loses"}
+        return clear.get(verdict(self.over[control], 0.0, self.seeds), "no clear difference")
 
 
 VERDICTS = {"gains": PALETTE[0], "no clear difference": "#D9D9D9", "loses": PALETTE[1]}
@@ -44,27 +42,24 @@ def verdict_grid(gains: Sequence[Gain], *, title: str) -> Figure:
         gains: in the order in which they are shown; those of a domain follow each other.
         title: what one sees.
     """
-    domains = list(dict.fromkeys(gain.domain for gain in gains))
-    controls = list(dict.fromkeys(name for gain in gains for name in gain.over))
-    rows = sum(1 if isinstance(line, Gain) else len(line) for line in _lines(gains, domains))
-    with drawing(NARROW, 1.15 + ROW * rows) as figure:
-        ax, y, left = figure.subplots(), 0.0, len(controls) + 0.3
-        for line in _lines(gains, domains):
-            if not isinstance(line, Gain):
-                for text in line:
-                    ax.text(0.04, y, text, fontsize=8.5, fontweight="bold", va="center")
-                    y += 1.0
+    domains, controls = _domains(gains), _controls(gains)
+    lines = list[str | Gain]()  # every domain's title, in as many as it needs, and its methods
+    for domain in domains:
+        lines += [*textwrap.wrap(domain, 60), *(gain for gain in gains if gain.domain == domain)]
+    with drawing(NARROW, 1.15 + ROW * len(lines)) as figure:
+        ax, left = figure.subplots(), len(controls) + 0.3
+        for y, line in enumerate(lines):
+            if isinstance(line, str):
+                ax.text(0.04, y, line, fontsize=8.5, fontweight="bold", va="center")
                 continue
-            for k, name in enumerate(controls):
-                if name in line.over:
-                    hue, (estimate, *_) = VERDICTS[line.verdict(name)], line.over[name]
-                    ax.add_patch(Rectangle((k + 0.04, y - 0.44), 0.92, 0.88, color=hue))
-                    ink = ON_LIGHT if line.verdict(name) == "no clear difference" else ON_DARK
-                    ax.text(k + 0.5, y, f"{estimate:+.3f}", fontsize=7, ha="center", va="center", color=ink)
+            for name, gain in line.over.items():
+                k, word = controls.index(name), line.verdict(name)
+                ax.add_patch(Rectangle((k + 0.04, y - 0.44), 0.92, 0.88, color=VERDICTS[word]))
+                ink = ON_LIGHT if word == "no clear difference" else ON_DARK
+                ax.text(k + 0.5, y, f"{gain.estimate:+.3f}", fontsize=7, ha="center", va="center", color=ink)
             ax.text(left, y, line.method, fontsize=8.5, va="center")
-            y += 1.0
         ax.set_xlim(0, left + 3.6)
-        ax.set_ylim(y - 0.4, -0.7)
+        ax.set_ylim(len(lines) - 0.4, -0.7)
         heads = ["\n".join(textwrap.wrap(c, 9, break_long_words=False, break_on_hyphens=False)) for c in controls]
         ax.set_xticks([k + 0.5 for k in range(len(controls))], heads)
         ax.tick_params(top=True, labeltop=True, bottom=False, labelbottom=False, labelsize=7, length=0)
@@ -78,14 +73,6 @@ def verdict_grid(gains: Sequence[Gain], *, title: str) -> Figure:
     return figure
 
 
-def _lines(gains: Sequence[Gain], domains: Sequence[str]) -> list[list[str] | Gain]:
-    """Every domain's title, in as many lines as it needs, and its methods."""
-    lines: list[list[str] | Gain] = []
-    for domain in domains:
-        lines += [textwrap.wrap(domain, 60), *(gain for gain in gains if gain.domain == domain)]
-    return lines
-
-
 def gain_rows(gains: Sequence[Gain], *, title: str) -> Figure:
     """Draw the gains of every method, an interval for each control, domains one below the other with their own axis.
 
@@ -93,8 +80,7 @@ def gain_rows(gains: Sequence[Gain], *, title: str) -> Figure:
         gains: in the order in which they are shown; those of a domain follow each other.
         title: what one sees.
     """
-    domains = list(dict.fromkeys(gain.domain for gain in gains))
-    controls = list(dict.fromkeys(name for gain in gains for name in gain.over))
+    domains, controls = _domains(gains), _controls(gains)
     heights = [0.75 + sum(LINE * (len(g.over) + 1.2) for g in gains if g.domain == domain) for domain in domains]
     at = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "fontsize": 9}
     with drawing(NARROW, 1.0 + sum(heights)) as figure:
@@ -121,3 +107,11 @@ def gain_rows(gains: Sequence[Gain], *, title: str) -> Figure:
         figure.legend(handles=marks, loc="outside lower left", ncols=1, fontsize=8.5)
         figure.suptitle(wrapped(title, NARROW, 10), x=0.01, ha="left", fontsize=10)
     return figure
+
+
+def _domains(gains: Sequence[Gain]) -> list[str]:
+    return list(dict.fromkeys(gain.domain for gain in gains))
+
+
+def _controls(gains: Sequence[Gain]) -> list[str]:
+    return list(dict.fromkeys(name for gain in gains for name in gain.over))
