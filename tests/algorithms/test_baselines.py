@@ -19,7 +19,7 @@ from drigm.algorithms.factorizations import Team
 from drigm.algorithms.fit_dual import dual_variables, init_dual
 from drigm.algorithms.learner import make_learner
 from drigm.algorithms.method import make_method
-from drigm.algorithms.uncertainty import SETS, Dual
+from drigm.algorithms.uncertainty import SETS, Dual, dual_loss
 from drigm.algorithms.value_bounds import make_robustness, nature_of
 from drigm.algorithms.windows import Batch, of_the_living
 from drigm.core.errors import UserError
@@ -388,6 +388,36 @@ def test_a_groupdr_team_trains_on_its_estimators(monkeypatch, tmp_path, quick_fi
     assert np.all(np.isfinite(np.asarray(run.weights().agents.head.weight)))
 
 
+# The released code's loss of the dual network.
+
+
+@pytest.mark.parametrize("rho", [0.003, 0.2])
+def test_the_squared_loss_leaves_nothing_of_a_positive_value(rho):
+    """Over outcomes 1 and 2, at any radius: the bootstrap of the best eta between 0 and the largest value is 0."""
+    found = best_bootstrap(np.array([1.0, 2.0]), rho, np.linspace(0.0, 2.0, 2_001))
+    np.testing.assert_allclose(found["squared_dual"], 0.0, atol=1e-6)
+    exact = 1.5 - rho if rho < 0.5 else 1.0  # a share rho of the best outcome falls to 0, which is in the set: m
+    np.testing.assert_allclose(found["tv"], exact - rho, atol=2e-3)
+
+
+def test_the_squared_loss_of_a_negative_value_is_a_discount():
+    """Where nothing is left to chance: eta is V', and the bootstrap (1 - rho) V'."""
+    found = best_bootstrap(np.array([-2.0]), 0.2, np.linspace(-2.0, 0.0, 2_001))
+    np.testing.assert_allclose([found["squared_dual"], found["tv"]], -1.6, atol=2e-3)
+
+
+def best_bootstrap(values, rho, etas):
+    """The mean bootstrap over ``values`` at the eta of the least mean loss, by both losses."""
+    v_t, eta = jnp.float32(values)[None, :], jnp.float32(etas)[:, None]
+    found = {}
+    for name, uncertainty in (("tv", SETS["tv"]), ("squared_dual", BASELINES["squared_dual"].uncertainty)):
+        dual = Dual(eta, jnp.float32(1.0))
+        losses = dual_loss(uncertainty, dual, v_t, jnp.float32(rho)).mean(axis=1)
+        bootstraps = uncertainty.bootstrap(v_t, dual, jnp.float32(rho), jnp.float32(0.0)).mean(axis=1)
+        found[name] = float(bootstraps[int(np.argmin(losses))])
+    return found
+
+
 # What cannot be combined.
 
 
@@ -398,6 +428,8 @@ def test_a_groupdr_team_trains_on_its_estimators(monkeypatch, tmp_path, quick_fi
         ({"baseline": "individual_robust", "uncertainty": "tv", "rho": 0.2, "factorization": "qtran"}, "factorization"),
         ({"baseline": "short_horizon", "uncertainty": "tv", "rho": 0.2}, "uncertainty"),
         ({"baseline": "short_horizon", "rho": 1.5}, "rho"),
+        ({"baseline": "squared_dual", "uncertainty": "tv", "rho": 0.2}, "uncertainty"),
+        ({"baseline": "squared_dual", "rho": 0.2, "samples": 4}, "samples"),
         ({"uncertainty": "nominal", "rho": 0.2}, "rho"),
         ({"baseline": "groupdr", "rho": 0.2}, "rho"),
         ({"baseline": "domain_randomization", "rho": 0.2}, "rho"),

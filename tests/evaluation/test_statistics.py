@@ -294,6 +294,22 @@ def test_students_quantile(confidence):
         assert student_quantile(confidence, df) == pytest.approx(scipy.stats.t.ppf(0.5 + confidence / 2, df), rel=1e-5)
 
 
+@pytest.mark.parametrize("shape", [(3, 3), (3, 5), (10, 10)])
+def test_the_p_of_welchs_test_is_scipys(shape):
+    for seed in range(5):
+        x, y = scores(shape[0], seed), 1.5 * scores(shape[1], seed + 100) + 0.1 * seed
+        assert st.welch_p(x, y) == pytest.approx(scipy.stats.ttest_ind(x, y, equal_var=False).pvalue, abs=1e-6)
+    assert st.welch_p(np.ones(3), np.ones(3)) == 1.0
+    assert st.welch_p(np.ones(3), np.zeros(3)) == 0.0
+
+
+def test_holms_correction_by_hand():
+    """Smallest first: times 4, 3, 2, 1, and none below the one before it."""
+    np.testing.assert_allclose(st.holm([0.04, 0.01, 0.03, 0.005]), [0.06, 0.03, 0.06, 0.02])
+    np.testing.assert_allclose(st.holm([0.5, 0.9]), [1.0, 1.0])
+    assert st.holm([]).shape == (0,)
+
+
 def test_many_seeds_have_the_bootstraps_interval():
     x = scores((st.FEW, 2))
     assert st.interval(x, st.iqm) == st.stratified_bootstrap(x, st.iqm)

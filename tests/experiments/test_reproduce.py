@@ -10,6 +10,7 @@ import itertools
 import json
 import shutil
 import sys
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -259,7 +260,7 @@ def test_a_finished_study_is_written_anew_from_its_scores(outcome, tmp_path):
 def test_the_committed_tables_are_those_of_their_scores(file, tmp_path):
     """Of every method table; the comparisons, which take seconds in the others, of the smallest."""
     if "[tables]" not in file.read_text() or not (file.parent / "scores.csv").exists():
-        waiting = ("season", "ablations", "foraging", "sweet-spot")
+        waiting = ("season", "ablations", "foraging", "sweet-spot", "full")
         assert file.stem in waiting  # no table, or not run yet
         return
     whole = file.stem in ("spread", "battles")
@@ -271,6 +272,36 @@ def test_the_committed_tables_are_those_of_their_scores(file, tmp_path):
         committed = file.parent / name
         assert committed.exists() == (folder / name).exists()
         assert not committed.exists() or committed.read_bytes() == (folder / name).read_bytes()
+
+
+def test_what_was_named_before_a_sweep_decides(tmp_path, capsys):
+    """The mean of two worlds, by hand from the scores of three seeds; and the picture of two gammas."""
+    folder = shutil.copytree(RESULTS / "starcraft", tmp_path / "starcraft")
+    file, more = folder / "starcraft.toml", '[tables]\noutcome = ["obs_noise=0.05", "obs_noise=0.1"]\n'
+    file.write_text(file.read_text().replace("[tables]\n", more))
+    assert main(["reproduce", "tables", str(folder)]) == 0
+    text = (folder / "outcome.md").read_text()
+    assert not (folder / "horizon.png").exists()  # of one gamma
+    assert "corrected after Holm for all 8 comparisons" in text
+    seeds: dict[str, np.ndarray] = {}  # by method, half of each world's score
+    for row in csv.DictReader((folder / "scores.csv").read_text().splitlines()):
+        if row["world"] in ("obs_noise=0.05", "obs_noise=0.1"):
+            seeds.setdefault(row["method"], np.zeros(3))[int(row["seed"])] += float(row["score"]) / 2
+    p = {
+        (a, b): scipy.stats.ttest_ind(seeds[a], seeds[b], equal_var=False).pvalue
+        for a, b in tomllib.loads(file.read_text())["tables"]["compare"]
+    }
+    a, b = min(p, key=lambda pair: p[pair])  # Holm multiplies the smallest by all 8
+    row = next(line for line in text.splitlines() if line.startswith(f"| {a} over {b} "))
+    assert f"| {seeds[a].mean() - seeds[b].mean():.3f} [" in row
+    assert f"| {8 * p[a, b]:.3f} " in row  # three seeds: not marked
+    file.write_text(file.read_text().replace('"TV 0.01" = {', '"TV 0.01" = { gamma = 0.997,'))
+    assert main(["reproduce", "tables", str(folder)]) == 0
+    assert (folder / "horizon.png").exists()
+    file.write_text(file.read_text().replace('["obs_noise=0.05", ', '["obs_noise=3", '))
+    capsys.readouterr()
+    assert main(["reproduce", "tables", str(folder)]) == 2
+    assert "tables.outcome: 'obs_noise=3' is not allowed; choose one of obs_noise=0, " in capsys.readouterr().err
 
 
 def test_scores_of_another_sweep_are_refused(tmp_path, capsys):

@@ -99,6 +99,7 @@ def test_points_are_the_grid_and_the_single_ones(tmp_path):
         ({"points": {"a": {"gamma": 0.5}, "b": {"gamma": 0.5}}}, ("points", "'b'", "'a' has the same settings")),
         ({"tables": {"compare": [["a", "b"]]}}, ("tables", "'a'", "choose one of")),
         ({"tables": {"compare": ["a"]}}, ("tables.compare", "['a']", "pairs")),
+        ({"tables": {"outcome": "nominal"}}, ("tables.outcome", "'nominal'", "worlds")),
         ({"tables": {}, "evaluate": None}, ("tables", "[evaluate]")),
         ({"evaluate": "climate"}, ("evaluate", "'climate'", "table")),
         ({"evaluate": {"shift": "climate"}}, ("evaluate", "'shift'", "shifts")),

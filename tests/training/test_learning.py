@@ -274,6 +274,18 @@ def test_every_baseline_of_the_target_trains(baseline, uncertainty):
         assert {x.shape[1] for x in leaves(states[-1].dual.network).values()} == {2}
 
 
+def test_the_squared_loss_of_positive_rewards_is_gamma_0():
+    """Its dual network begins at eta 0, where the square is least already, so that nothing is left of V'."""
+    config = SMALL.replace(factorization="vdn", target_period=3)
+    spec = make_spec(reward_range=(0.0, 1.0))
+    squared, _ = take_updates(config.replace(baseline="squared_dual", rho=0.2), spec)
+    nothing, _ = take_updates(config.replace(baseline="short_horizon", rho=1.0), spec)
+    assert_close(squared[-1].params, nothing[-1].params, rtol=1e-3, atol=2e-5)
+    linear, _ = take_updates(config.replace(uncertainty="tv", rho=0.2), spec)
+    with pytest.raises(AssertionError):
+        assert_close(linear[-1].params, nothing[-1].params, rtol=1e-3, atol=2e-5)
+
+
 @pytest.mark.slow
 def test_the_consistency_weights_weigh():
     """Without them QTRAN's V learns nothing, and agents follow the joint value alone."""

@@ -169,7 +169,7 @@ def _check_method(config: TrainConfig) -> None:
     known = factorization.consistency is None or not config.agent_rho or config.agent_fault != "random"
     check(known, "agent_fault", config.agent_fault, f"idle or stuck with factorization {config.factorization}")
     message = f"0 with baseline {baseline.name}, whose targets take no samples"
-    known = not baseline.private and baseline.reward_models is None
+    known = not baseline.private and baseline.reward_models is None and not uncertainty.squared_loss
     check(known or not config.samples, "samples", config.samples, message)
     message = f"0 with uncertainty {uncertainty.name}, which does not say the worst of samples (worst_of)"
     known = not uncertainty.has_scale or uncertainty.worst_of is not None

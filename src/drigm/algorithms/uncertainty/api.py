@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+import jax.numpy as jnp
 from jaxtyping import Float
 
 from drigm.core.choice import Choice
@@ -37,6 +38,7 @@ class UncertaintySet(NamedTuple):
             nominal model reaches, and m is ignored.
         discounts: only 1 - rho of V' counts, so that values have bounds without a discount too.
         max_rho: the largest radius that makes sense.
+        squared_loss: the dual network minimises the square of its loss, as in the released code: no robust target.
         worst_of: ``worst_of(y [..., K], rho) -> [...]``, the worst mean of K equally likely outcomes, for training with
             samples. Sets without `has_scale` do without: see `drigm.algorithms.samples`.
     """
@@ -48,6 +50,7 @@ class UncertaintySet(NamedTuple):
     can_fail: bool = False
     discounts: bool = False
     max_rho: float = 1.0
+    squared_loss: bool = False
     worst_of: WorstOf | None = None
 
     def __call__(self, rho: float | None = None, fail_value: float | str | None = None) -> Choice:
@@ -59,6 +62,8 @@ def dual_loss(uncertainty: UncertaintySet, dual_tm1: Dual, v_t: Array, rho: Arra
     """Return minus the bootstrap (the fail value only adds a constant), shape of ``v_t``.
 
     In expectation it is convex in the dual variables and smallest at the exact ones. It is LINEAR in the dual
-    objective; the released code squares it, which drives the bootstrap to 0 for V > 0; see docs/differences.md.
+    objective; the released code squares it, which drives the bootstrap to 0 for V > 0 (the baseline ``squared_dual``);
+    see docs/differences.md.
     """
-    return -uncertainty.bootstrap(v_t, dual_tm1, rho, rho * 0.0)
+    loss = -uncertainty.bootstrap(v_t, dual_tm1, rho, rho * 0.0)
+    return jnp.square(loss) if uncertainty.squared_loss else loss

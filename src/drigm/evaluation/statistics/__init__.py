@@ -30,6 +30,7 @@ from drigm.evaluation.statistics.shifts import (
     worst_per_seed,
     worst_world,
 )
+from drigm.evaluation.statistics.student import holm, welch_p
 
 __all__ = [
     "FEW",
@@ -42,6 +43,7 @@ __all__ = [
     "cvar",
     "cvar_per_seed",
     "difference",
+    "holm",
     "interval",
     "iqm",
     "marl_eval_json",
@@ -56,6 +58,7 @@ __all__ = [
     "significant",
     "stratified_bootstrap",
     "verdict",
+    "welch_p",
     "worst_per_seed",
     "worst_world",
 ]

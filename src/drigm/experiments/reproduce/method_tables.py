@@ -15,6 +15,7 @@ from drigm.evaluation.scores import Evaluation, shift_score
 from drigm.experiments.reproduce.compare import controllers_beside, every_world, matrix, worlds_of
 from drigm.experiments.reproduce.figures import battle_radii, noise
 from drigm.experiments.reproduce.from_scores import read_rows
+from drigm.experiments.reproduce.named_outcome import write_named_outcome
 from drigm.experiments.reproduce.runner import Scored
 from drigm.experiments.sweep.results import Swept
 from drigm.experiments.sweep.spec import Sweep, Tables, read_tables
@@ -57,7 +58,7 @@ def write_swept(swept: Swept, sweep: Sweep, suite: str) -> list[Path]:
     """Write the tables of ``sweep``, which has just ended, beside its scores."""
     points = [(swept.points[point], Evaluation(suite, scores), point) for point, scores in swept.scores.items()]
     scored = [Scored(config, found, sweep.names.get(config, point)) for config, found, point in points]
-    return write_tables(swept.path, scored, sweep.tables or Tables([], []))
+    return write_tables(swept.path, scored, sweep.tables or Tables())
 
 
 def write_tables(out: Path, scored: Sequence[Scored], tables: Tables) -> list[Path]:
@@ -75,6 +76,8 @@ def write_tables(out: Path, scored: Sequence[Scored], tables: Tables) -> list[Pa
     pairs = [(methods[a], methods[b]) for a, b in tables.compare if a in methods and b in methods]
     if pairs:
         files += _write_comparisons(pairs, out)
+    if tables.outcome:
+        files += write_named_outcome(out, scored, pairs, tables.outcome)
     if scored[0].evaluation.suite == "noise":
         return [*files, save(noise(scored), out / "noise.png"), save(battle_radii(scored), out / "radius.png")]
     return [*files, save(_picture(rows, methods, tables.picture), out / "scores.png")] if tables.picture else files

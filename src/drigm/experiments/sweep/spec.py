@@ -24,6 +24,7 @@
     [tables]                                 # optional, of named points: table.md, comparisons.md and their figures
     compare = [["robust", "not robust"]]     # the first of each pair against the second
     picture = ["robust", "not robust"]       # what scores.png shows
+    outcome = ["obs_noise=0.1"]              # worlds whose mean decides: outcome.md, with Holm's correction
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ import itertools
 import math
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -78,11 +79,13 @@ class Scoring(NamedTuple):
 class Tables(NamedTuple):
     """What is written of named points besides their scores: pairs to compare, and the methods in scores.png.
 
-    A picture of the six cities can have the authors' networks too, as in ``authors' QMIX tv``.
+    A picture of the six cities can have the authors' networks too, as in ``authors' QMIX tv``. The mean of the worlds
+    of ``outcome`` is what was named before anything ran: outcome.md compares it.
     """
 
-    compare: list[list[str]]
-    picture: list[str]
+    compare: Sequence[Sequence[str]] = ()
+    picture: Sequence[str] = ()
+    outcome: Sequence[str] = ()
 
 
 class Sweep(NamedTuple):
@@ -138,7 +141,7 @@ def read_tables(file: Path) -> tuple[dict[str, TrainConfig], str, Tables]:
     points = {name: _settled(settings) for name, settings in _points(content) if name}
     tables = _tables(content, list(points))
     check(tables is not None, "tables", None, f"give {str(file)!r} a table [tables]")
-    return points, content["evaluate"].get("shifts", "nominal"), tables or Tables([], [])
+    return points, content["evaluate"].get("shifts", "nominal"), tables or Tables()
 
 
 def _content(source: str | Path | Mapping[str, Any]) -> dict[str, Any]:
@@ -282,6 +285,9 @@ def _tables(content: Mapping[str, Any], names: list[str]) -> Tables | None:
     pairs = isinstance(compare, list) and all(isinstance(pair, list) and len(pair) == 2 for pair in compare)
     check(pairs, "tables.compare", compare, "pairs of points' names")
     check(isinstance(picture, list), "tables.picture", picture, "a list of points' names")
+    outcome = given.get("outcome", [])
+    worlds_named = isinstance(outcome, list) and all(isinstance(world, str) for world in outcome)
+    check(worlds_named, "tables.outcome", outcome, "a list of worlds' names, as in table.md")
     for name in itertools.chain(*compare, (name for name in picture if not str(name).startswith("authors' "))):
         choose("tables", name, names)
-    return Tables(compare, picture)
+    return Tables(compare, picture, outcome)
