@@ -1,4 +1,7 @@
-"""A worker process of the local engine: ``python -m drigm.sweep FOLDER PROGRAM [LOG]``. It ends with its parent."""
+"""A worker process of the local engine: ``python -m drigm.experiments.sweep FOLDER PROGRAM LOG CORES``.
+
+It ends with its parent.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +17,10 @@ def main() -> int:
     """Return 0, or 2 with a sentence on standard error."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     interrupts.leave_in_time()
-    folder, program, log = (*sys.argv[1:], "")[:3]
+    folder, program, log, cores = sys.argv[1:]
     try:
         with interrupts.as_interrupts():
-            error = attempt(folder, int(program), log)
+            error = attempt(folder, int(program), log, int(cores))
     except KeyboardInterrupt as stop:
         sys.stderr.write(f"{interrupts.message(stop)}\n")
         return interrupts.exit_code()

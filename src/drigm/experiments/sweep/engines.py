@@ -68,7 +68,6 @@ class Options(NamedTuple):
 
 class _Child(NamedTuple):
     program: int
-    slot: int
     process: subprocess.Popen[str]
     said: IO[str]
 
@@ -80,22 +79,20 @@ def local_engine(plan: Plan, options: Options) -> Iterator[Engine]:
     children: list[_Child] = []
 
     def start(program: int) -> None:
-        slot = min(set(range(workers)) - {child.slot for child in children})
         with file_errors(plan.log_file(program)):
             said = open(plan.log_file(program), "w+", errors="replace")  # noqa: SIM115 (closed when the child has ended)
         # Children that share an accelerator must not each reserve most of its memory.
         unless_set = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
-        with pinned(slot * cores, cores):
-            process = subprocess.Popen(
-                [*COMMAND, str(plan.folder), str(program), options.log],
-                env={**unless_set, **os.environ},
-                stdin=subprocess.PIPE,
-                stdout=said,
-                stderr=said,
-                text=True,
-                process_group=0,  # Ctrl-C on a terminal is for this process, which asks them once
-            )
-        children.append(_Child(program, slot, process, said))
+        process = subprocess.Popen(
+            [*COMMAND, str(plan.folder), str(program), options.log, str(cores)],
+            env={**unless_set, **os.environ},
+            stdin=subprocess.PIPE,
+            stdout=said,
+            stderr=said,
+            text=True,
+            process_group=0,  # Ctrl-C on a terminal is for this process, which asks them once
+        )
+        children.append(_Child(program, process, said))
 
     def ended(seconds: float) -> list[Ended]:
         until = time.monotonic() + seconds
@@ -134,24 +131,6 @@ def _close(child: _Child) -> None:
     child.said.close()
     if child.process.stdin is not None:
         child.process.stdin.close()
-
-
-@contextmanager
-def pinned(first: int, count: int):
-    """Let a process that is started in the block run on ``count`` cores from number ``first`` on, where Linux allows.
-
-    Otherwise each child's thread pool spreads over all cores and they take turns on each other's.
-    """
-    granted = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
-    share = set(sorted(granted)[first : first + count])
-    if len(share) < count:  # fewer cores than tasks, or a system without pinning
-        yield
-        return
-    os.sched_setaffinity(0, share)
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, granted)
 
 
 def stop(processes: Sequence[subprocess.Popen[str]]) -> None:

@@ -52,13 +52,13 @@ def _callback(plan: Plan, program: int) -> Callback | None:
     return pruning_callback(plan.prune, reference, own)
 
 
-def attempt(folder: str, program: int, log: str, cores: int = 0) -> str:
+def attempt(folder: str, program: int, log: str, cores: int) -> str:
     """`run_program`, with what a user must know as its value: "" if all went well. A crash is still an exception.
 
-    With ``cores``, this process keeps to so many cores of its own, where its parent could not see to that.
+    This process keeps to so many ``cores`` of its own.
     """
     try:
-        with own_cores(cores) if cores else contextlib.nullcontext():
+        with own_cores(cores):
             run_program(folder, program, log)
     except UserError as error:
         return str(error)
@@ -69,9 +69,9 @@ def attempt(folder: str, program: int, log: str, cores: int = 0) -> str:
 def own_cores(count: int) -> Iterator[None]:
     """Keep this thread, and those it starts, on ``count`` cores that no other process has taken in this way.
 
-    Two programs on the same cores wait for each other at every step. Where there are not enough free cores, or no
-    locks, nothing is done; so too where somebody else has made the locks' folder, whose name all can guess. A core's
-    lock goes with the process that holds it.
+    Two programs on the same cores wait for each other at every step, whichever sweeps they are of. Where there are not
+    enough free cores, or no locks, nothing is done; so too where somebody else has made the locks' folder, whose name
+    all can guess. A core's lock goes with the process that holds it.
     """
     if not hasattr(os, "sched_setaffinity"):
         yield
