@@ -68,7 +68,8 @@ def write_tables(out: Path, scored: Sequence[Scored], tables: Tables) -> list[Pa
     files, methods = [out / "table.md"], {one.title: one for one in scored}
     rows = every_world(scored)
     where = " and ".join(dict.fromkeys(one.config.env for one in scored))
-    budget = f"{scored[0].config.steps:,} environment steps in {where}; mean ± standard error over seeds."
+    steps = " or ".join(dict.fromkeys(f"{one.config.steps:,}" for one in scored))
+    budget = f"{steps} environment steps in {where}; mean ± standard error over seeds."
     write_text(files[0], f"{budget}\n\n{markdown_table(rows)}")
     if beside := controllers_beside(scored):
         files.append(out / "controllers.csv")
