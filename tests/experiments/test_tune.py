@@ -97,7 +97,7 @@ def made_up(monkeypatch):
         ended = []
         yield Engine(
             2,
-            lambda program: ended.append(Ended(program, worker.attempt(plan.folder, program, ""))),
+            lambda program: ended.append(Ended(program, worker.attempt(plan.folder, program, "", 1))),
             lambda seconds: [ended.pop(0)] if ended else [],
         )
 
