@@ -301,12 +301,14 @@ def test_the_p_of_welchs_test_is_scipys(shape):
         assert st.welch_p(x, y) == pytest.approx(scipy.stats.ttest_ind(x, y, equal_var=False).pvalue, abs=1e-6)
     assert st.welch_p(np.ones(3), np.ones(3)) == 1.0
     assert st.welch_p(np.ones(3), np.zeros(3)) == 0.0
+    assert np.isnan(st.welch_p(np.ones(1), np.zeros(3)))  # nobody knows its spread
 
 
 def test_holms_correction_by_hand():
     """Smallest first: times 4, 3, 2, 1, and none below the one before it."""
     np.testing.assert_allclose(st.holm([0.04, 0.01, 0.03, 0.005]), [0.06, 0.03, 0.06, 0.02])
     np.testing.assert_allclose(st.holm([0.5, 0.9]), [1.0, 1.0])
+    np.testing.assert_allclose(st.holm([np.nan, 0.01]), [np.nan, 0.02])
     assert st.holm([]).shape == (0,)
 
 

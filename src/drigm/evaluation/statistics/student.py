@@ -39,7 +39,9 @@ def _mass(df: float) -> Ends:
 
 
 def welch_p(x: np.ndarray, y: np.ndarray) -> float:
-    """Return the two-sided p of Welch's test that the means of ``x`` [K] and ``y`` [L] are equal; K, L >= 2."""
+    """Return the two-sided p of Welch's test that the means of ``x`` [K] and ``y`` [L] are equal; nan of one seed."""
+    if min(len(x), len(y)) < 2:
+        return math.nan
     total, df = _welch([jackknife(np.asarray(scores, float), lambda s: s.mean(axis=-1)) for scores in (x, y)])
     variance, df = float(total), float(df)
     apart = abs(float(np.mean(x) - np.mean(y)))

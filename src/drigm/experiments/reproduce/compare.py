@@ -25,7 +25,19 @@ from drigm.experiments.reproduce.studies import BUILDING_ENV
 from drigm.report.figures.aggregates import aggregate_rows, best_known
 from drigm.report.tables import Score, scores_by_world
 
+Pair = tuple[Scored, Scored]  # the first is compared with the second
 METHODS = ("nominal", "groupdr", "tv", "contamination")  # the rows of the paper's table, under the references' names
+
+
+def fewer_seeds(pair: Pair) -> int:
+    """Return the seeds of the method that has fewer."""
+    return min(len(one.seeds) for one in pair)
+
+
+def interval_text(interval: st.Interval, digits: int = 3) -> str:
+    """Return ``estimate [low, high]``."""
+    estimate, low, high = (f"{x:.{digits}f}" for x in interval)
+    return f"{estimate} [{low}, {high}]"
 
 
 def find(scored: Iterable[Scored], factorization: str, method: str, rho: float | None = None) -> Scored | None:

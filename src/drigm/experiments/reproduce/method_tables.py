@@ -12,7 +12,15 @@ from drigm.core.errors import check, choose
 from drigm.evaluation import statistics as st
 from drigm.evaluation.controllers import write_controllers
 from drigm.evaluation.scores import Evaluation, shift_score
-from drigm.experiments.reproduce.compare import controllers_beside, every_world, matrix, worlds_of
+from drigm.experiments.reproduce.compare import (
+    Pair,
+    controllers_beside,
+    every_world,
+    fewer_seeds,
+    interval_text,
+    matrix,
+    worlds_of,
+)
 from drigm.experiments.reproduce.figures import battle_radii, noise
 from drigm.experiments.reproduce.from_scores import read_rows
 from drigm.experiments.reproduce.named_outcome import write_named_outcome
@@ -27,7 +35,6 @@ from drigm.runtime.files import write_text
 
 MEASURES = ("probability of improvement", "difference")
 Comparison = Mapping[str, tuple[st.Interval, st.Interval]]  # place: of the measures
-Pair = tuple[Scored, Scored]
 NOTE = (
     "P(better): probability that a run of the first method scores higher than one of the second, with a 95 % "
     "score interval; difference: of their mean scores, with Welch's. `*`: the interval excludes no effect (0.5, "
@@ -103,10 +110,6 @@ def _scores(rows: list[dict[str, str]]) -> dict[str, dict[str, list[float]]]:
     return found
 
 
-def _fewer(pair: Pair) -> int:
-    return min(len(one.seeds) for one in pair)
-
-
 def _write_comparisons(pairs: Sequence[Pair], out: Path) -> list[Path]:
     """Write comparisons.md and .csv, and comparisons.png where there are seeds enough for verdicts."""
     files = [out / "comparisons.md", out / "comparisons.csv"]
@@ -117,18 +120,17 @@ def _write_comparisons(pairs: Sequence[Pair], out: Path) -> list[Path]:
         first = {"comparison": f"{a.title} over {b.title}", "seeds": f"{len(a.seeds)}/{len(b.seeds)}"}
         heads = ({**first, "measure": "P(better)"}, {"comparison": "", "seeds": "", "measure": "difference"})
         for i, (head, level, digits) in enumerate(zip(heads, (0.5, 0.0), (2, 3), strict=True)):
-            shown.append(head | {p: _cell(both[i], level, digits, _fewer((a, b))) for p, both in places.items()})
+            shown.append(head | {p: _cell(both[i], level, digits, fewer_seeds((a, b))) for p, both in places.items()})
             lines += [[a.title, b.title, p, MEASURES[i], *(f"{x:.5f}" for x in at[i])] for p, at in places.items()]
     write_text(files[0], f"{NOTE}\n\n{markdown_table(shown)}")
     write_csv(files[1], lines)
-    if min(map(_fewer, pairs)) < st.VERDICT_SEEDS:
+    if min(map(fewer_seeds, pairs)) < st.VERDICT_SEEDS:
         return files
     return [*files, save(_forest(pairs, found), out / "comparisons.png")]
 
 
 def _cell(interval: st.Interval, level: float, digits: int, seeds: int) -> str:
-    estimate, low, high = (f"{x:.{digits}f}" for x in interval)
-    return f"{estimate} [{low}, {high}]{'*' if st.significant(interval, level, seeds) else ''}"
+    return f"{interval_text(interval, digits)}{'*' if st.significant(interval, level, seeds) else ''}"
 
 
 def _forest(pairs: Sequence[Pair], found: Sequence[Comparison]) -> Figure:
@@ -140,7 +142,7 @@ def _forest(pairs: Sequence[Pair], found: Sequence[Comparison]) -> Figure:
             ax.axvline(0.5, color="0.6", linewidth=0.8)
             for height, pair, places in zip(heights, pairs, found, strict=True):
                 estimate, low, high = interval = places[place][0]
-                hue = color(0) if st.significant(interval, 0.5, _fewer(pair)) else "0.5"
+                hue = color(0) if st.significant(interval, 0.5, fewer_seeds(pair)) else "0.5"
                 ax.plot([low, high], [height, height], color=hue, linewidth=2)
                 ax.plot(estimate, height, "o", color=hue, markersize=5)
             ax.set(xlim=(-0.05, 1.05), title=place)

@@ -13,9 +13,10 @@ from matplotlib.figure import Figure
 from drigm.core.errors import choose
 from drigm.evaluation import statistics as st
 from drigm.evaluation.published import reference_method
-from drigm.experiments.reproduce.compare import matrix, worlds_of
+from drigm.experiments.reproduce.compare import Pair, fewer_seeds, interval_text, matrix, worlds_of
 from drigm.experiments.reproduce.figures import SETS
 from drigm.experiments.reproduce.runner import Scored
+from drigm.experiments.sweep.plan import differing
 from drigm.report.figures.style import color, drawing, save, score_axis
 from drigm.report.tables import markdown_table
 from drigm.runtime.files import write_text
@@ -25,15 +26,18 @@ NOTE = (
     "means, corrected after Holm for all {count} comparisons. `*`: below 0.05, of {seeds} seeds or more; with fewer "
     "nothing is marked."
 )
-Pairs = Sequence[tuple[Scored, Scored]]
+DRAWN = {"uncertainty", "rho", "baseline", "gamma", "seeds"}  # what points in horizon.png may differ in
+LONGEST = 1e-5  # 1 - gamma (1 - rho) of the longest horizon that is drawn
 STYLES: Mapping[str, dict[str, Any]] = {
     "contamination": {"marker": "o", "ls": "-"},
     "tv": {"marker": "s", "ls": "--", "mfc": "white"},
 }
 
 
-def write_named_outcome(out: Path, scored: Sequence[Scored], pairs: Pairs, worlds: Sequence[str]) -> list[Path]:
-    """Write outcome.md into ``out``, and horizon.png where more than one gamma was trained; return the files.
+def write_named_outcome(
+    out: Path, scored: Sequence[Scored], pairs: Sequence[Pair], worlds: Sequence[str]
+) -> list[Path]:
+    """Write outcome.md into ``out``, and horizon.png where only sets and gammas differ; return the files.
 
     Raises:
         UserError: one of ``worlds`` was not scored.
@@ -45,7 +49,8 @@ def write_named_outcome(out: Path, scored: Sequence[Scored], pairs: Pairs, world
     text += [markdown_table(rows), markdown_table(_compared(pairs, worlds))] if pairs else [markdown_table(rows)]
     files = [out / "outcome.md"]
     write_text(files[0], "\n\n".join(text))
-    if len({one.config.gamma for one in scored}) > 1:
+    differ = differing([one.config for one in scored])
+    if "gamma" in differ and DRAWN.issuperset(differ):
         files.append(save(horizons(scored, worlds), out / "horizon.png"))
     return files
 
@@ -56,8 +61,13 @@ def named_outcome(one: Scored, worlds: Sequence[str]) -> np.ndarray:
 
 
 def horizon_of(one: Scored) -> float:
-    """Return gamma (1 - rho): the discount that contamination with fail value 0 is."""
-    return one.config.gamma * (1.0 - one.config.rho)
+    """Return gamma (1 - rho), the discount that contamination with fail value 0 is; gamma, of a set that is none."""
+    return one.config.gamma * (1.0 - (one.config.rho if reference_method(one.config) in SETS else 0.0))
+
+
+def _place(discount: float) -> float:
+    """Return where a discount stands on the axis: decades of the horizon 1 / (1 - discount)."""
+    return -float(np.log10(max(1.0 - discount, LONGEST)))
 
 
 def horizons(scored: Sequence[Scored], worlds: Sequence[str]) -> Figure:
@@ -72,14 +82,14 @@ def horizons(scored: Sequence[Scored], worlds: Sequence[str]) -> Figure:
             shown = [o for o in scored if o.config.gamma == gamma and reference_method(o.config) in ("nominal", name)]
             shown = sorted(shown, key=horizon_of)
             found = [st.interval(named_outcome(one, worlds)[:, None], st.mean) for one in shown]
-            x = [-np.log10(1.0 - horizon_of(one)) for one in shown]
-            x = [place + 0.012 * (name == "tv") for place in x]  # so that intervals do not hide each other
-            ax.plot(x, [i.estimate for i in found], ms=4, color=color(index), **STYLES[name])
+            aside = 0.012 * (name == "tv")  # so that intervals do not hide each other
+            x = [_place(horizon_of(one)) + aside for one in shown]
+            label = f"gamma {gamma:g}, {SETS[name]}"
+            ax.plot(x, [i.estimate for i in found], ms=4, color=color(index), label=label, **STYLES[name])
             ax.vlines(x, [i.low for i in found], [i.high for i in found], color=color(index), alpha=0.35, linewidth=1.2)
-            ax.plot([], [], ms=4, color=color(index), label=f"gamma {gamma:g}, {SETS[name]}", **STYLES[name])
         ticks = [g for g in (0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999) if g <= max(gammas)]
         ticks = [g for g in ticks if g >= min(map(horizon_of, scored)) - 0.005]
-        ax.set_xticks([-np.log10(1.0 - g) for g in ticks], [f"{g:g}" for g in ticks])
+        ax.set_xticks([_place(g) for g in ticks], [f"{g:g}" for g in ticks])
         ax.set(xlabel="gamma (1 - rho)", ylabel=score_axis(scored[0].config.env, when="under the named shifts"))
         title = "the point furthest to the right of each line: radius 0"
         legend: dict[str, Any] = {"ncols": len(gammas), "fontsize": 8, "title_fontsize": 8, "handlelength": 3.2}
@@ -88,21 +98,19 @@ def horizons(scored: Sequence[Scored], worlds: Sequence[str]) -> Figure:
 
 
 def _row(one: Scored, found: np.ndarray) -> dict[str, object]:
-    interval = st.interval(found[:, None], st.mean)
-    shown = f"{interval.estimate:.3f} [{interval.low:.3f}, {interval.high:.3f}]"
+    shown = interval_text(st.interval(found[:, None], st.mean))
     return {"method": one.title, "seeds": len(found), "gamma (1 - rho)": f"{horizon_of(one):.5g}", "outcome": shown}
 
 
-def _compared(pairs: Pairs, worlds: Sequence[str]) -> list[dict[str, object]]:
+def _compared(pairs: Sequence[Pair], worlds: Sequence[str]) -> list[dict[str, object]]:
     both = [(named_outcome(a, worlds), named_outcome(b, worlds)) for a, b in pairs]
     corrected = st.holm([st.welch_p(x, y) for x, y in both])
-    rows: list[dict[str, object]] = []
-    for (a, b), (x, y), p in zip(pairs, both, corrected, strict=True):
-        estimate, low, high = st.difference(x, y)
-        mark = "*" if p < 0.05 and min(len(x), len(y)) >= st.VERDICT_SEEDS else ""
-        shown: dict[str, object] = {
-            "difference": f"{estimate:.3f} [{low:.3f}, {high:.3f}]",
-            "p (Holm)": f"{p:.3f}{mark}",
+    return [
+        {
+            "comparison": f"{pair[0].title} over {pair[1].title}",
+            "seeds": f"{len(x)}/{len(y)}",
+            "difference": interval_text(st.difference(x, y)),
+            "p (Holm)": f"{p:.3f}{'*' if p < 0.05 and fewer_seeds(pair) >= st.VERDICT_SEEDS else ''}",
         }
-        rows.append({"comparison": f"{a.title} over {b.title}", "seeds": f"{len(x)}/{len(y)}"} | shown)
-    return rows
+        for pair, (x, y), p in zip(pairs, both, corrected, strict=True)
+    ]
