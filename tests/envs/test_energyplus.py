@@ -237,9 +237,12 @@ def test_engine_errors_are_one_sentence_and_the_next_day_works(alone, monkeypatc
     assert len(str(raised.value).splitlines()) == 1
     assert env.agents == []
     trace(env, 1, steps=2)
+    folder = env._engine._folder
     env._engine._process.kill()
+    env._engine._process.wait()  # so that nobody reads what the next step writes
     with pytest.raises(UserError, match="its process died with exit code -9"):
         env.step(dict.fromkeys(NAMES, OFF))
+    assert not folder.exists()
     trace(env, 1, steps=2)
 
 

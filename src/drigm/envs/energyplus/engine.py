@@ -150,6 +150,6 @@ class Engine:
 def _end(process: subprocess.Popen[bytes], folder: tempfile.TemporaryDirectory[str]) -> None:
     """End the process and remove its folder, in which there is nothing to keep."""
     process.kill()
-    with process:  # closes its pipes and waits for it
+    with contextlib.suppress(BrokenPipeError), process:  # closes its pipes, with what it never read, and waits for it
         pass
     folder.cleanup()
