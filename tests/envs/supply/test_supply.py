@@ -250,7 +250,7 @@ def test_levels_are_whole_where_demand_is():
         np.testing.assert_array_equal(seen.obs, np.round(seen.obs))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_search_finds_the_optimum_and_follows_the_world():
     env = make_env("supply:newsvendor?weeks=200&start=0")
     search = jax.jit(lambda params: best_levels(env, params))
