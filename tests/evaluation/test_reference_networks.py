@@ -26,7 +26,7 @@ pytestmark = pytest.mark.skipif(not NETWORKS.is_dir(), reason=f"no reference net
 
 
 @pytest.mark.parametrize("name", ["vdn_0.0_0", "qmix_tv_0.2_10"])
-@pytest.mark.slow
+@pytest.mark.long
 def test_authors_networks_earn_what_they_earned_in_sustaingym(name):
     with np.load(NETWORKS / f"{name}.npz", allow_pickle=False) as arrays:
         data = dict(arrays)
@@ -47,7 +47,7 @@ def test_authors_networks_earn_what_they_earned_in_sustaingym(name):
     np.testing.assert_allclose(scores, published, rtol=0, atol=5e-4)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_reproduce_authors_scores_a_folder(tmp_path):
     (tmp_path / "some").mkdir()
     for name, to in (("vdn_0.0_0", "some/vdn_0.0_0"), ("vdn_0.0_0", "some/vdn_0.0_1"), ("qmix_tv_0.2_10", "qmix_10")):

@@ -56,7 +56,7 @@ def test_base_stock_keeps_its_position(env):
     assert (positions[3:] == 19).all()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_scores_where_the_answer_is_known(env):
     """Base stock costs what it must, within a tenth; the world's best levels follow the world."""
     assert controllers_of(env) == ALL
