@@ -13,6 +13,7 @@ from small import SMALL
 from benchmarks import bench, compile_time, flops, gpu, growth, measure, memory, seeds, split, throughput
 from drigm.core.config import TrainConfig
 from drigm.envs import make_env
+from drigm.envs.jaxmarl import smax
 from drigm.runtime import devices
 
 MACHINE = {
@@ -229,6 +230,7 @@ def test_the_cache_is_empty_at_first_and_used_each_time():
 @pytest.mark.parametrize("only", ["vdn-non-robust", "battles-tv"])
 def test_a_study_trains_small_as_on_one_device(only, monkeypatch):
     monkeypatch.setattr(devices, "runs_in_turn", lambda: False)
+    monkeypatch.setattr(smax, "EVAL_EPISODES", 16)
     small = {"hidden": 8, "num_envs": 4, "batch": 4, "learning_starts": 32, "replay_size": 400}
     result = gpu.measure(False, scale=0.0005, only=[only], seeds=2, **small)
     ((study, timed),) = result["studies"].items()

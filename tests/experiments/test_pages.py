@@ -57,7 +57,7 @@ def execute(page: str, **names: Any) -> dict[str, Any]:
     return names
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("page", RUN)
 def test_the_pages_blocks_run(page, beside_the_examples, capsys):
     if page == "energyplus.md":
