@@ -77,7 +77,7 @@ def test_the_pages_blocks_run(page, beside_the_examples, capsys):
         assert names["env"] is not None
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_pages_about_a_run(beside_the_examples, monkeypatch, capsys):
     """Shortened: one seed and too few steps to learn anything."""
     train = drigm.train
@@ -95,13 +95,13 @@ def test_the_pages_about_a_run(beside_the_examples, monkeypatch, capsys):
     assert page.count("<section") > 3
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_page_about_sweeps(beside_the_examples):
     Path("radii.toml").write_text(RADII)
     assert execute("sweeps.md")["run"].config.rho == 0.1
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_end_of_your_environment(beside_the_examples):
     """Its commands run in test_examples.py."""
     settings = {**SUBPROCESS_SETTINGS, "env": "pettingzoo:examples/tank.py:Tank", "out": "runs/tank", "quiet": True}
@@ -110,7 +110,7 @@ def test_the_end_of_your_environment(beside_the_examples):
     assert {name: 0 <= action < 3 for name, action in actions.items()} == {"inlet": True, "outlet": True}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda file: file.stem)
 def test_the_notebook_runs(notebook, tmp_path, monkeypatch):
     nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
