@@ -107,7 +107,7 @@ def save_trained(path):
     np.savez(path, *map(np.asarray, jax.tree.leaves(state.learner.params)))
 
 
-@pytest.mark.slow
+@pytest.mark.long  # without XLA's fusion emitters, as slow tests are compiled, rounding follows the devices
 def test_more_devices_do_not_change_a_bit(tmp_path):
     """Two runs in turn on each of two devices, one run on each of four."""
     save_trained(tmp_path / "two.npz")
