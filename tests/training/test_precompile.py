@@ -94,7 +94,7 @@ def test_a_study_compiles_ahead_what_nobody_has_begun(tmp_path, monkeypatch, com
     assert said[0] == "compiling ahead: 1 programs, 1 at a time"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_vmapped_groupdr_starts_as_it_was_compiled_and_as_in_turn(monkeypatch):
     config, env = resolve(GROUPDR)
     in_turn = programs_together([config], env).init(*axes([config]))
