@@ -100,6 +100,7 @@ def test_points_are_the_grid_and_the_single_ones(tmp_path):
         ({"tables": {"compare": [["a", "b"]]}}, ("tables", "'a'", "choose one of")),
         ({"tables": {"compare": ["a"]}}, ("tables.compare", "['a']", "pairs")),
         ({"tables": {"outcome": "nominal"}}, ("tables.outcome", "'nominal'", "worlds")),
+        ({"tables": {"outcome": ["obs_noise=3"]}}, ("tables.outcome", "'obs_noise=3'", "nominal")),
         ({"tables": {}, "evaluate": None}, ("tables", "[evaluate]")),
         ({"evaluate": "climate"}, ("evaluate", "'climate'", "table")),
         ({"evaluate": {"shift": "climate"}}, ("evaluate", "'shift'", "shifts")),

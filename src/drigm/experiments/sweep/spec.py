@@ -128,7 +128,10 @@ def read_sweep(source: str | Path | Mapping[str, Any]) -> Sweep:
     names, envs = _resolved(points)
     named = {config: point for config, point in names.items() if point}
     prune = read_pruning(content.get("prune"), list(named.values()), together)
-    return Sweep(name, list(names), _scoring(content.get("evaluate"), envs), together, named, tables, prune)
+    scoring = _scoring(content.get("evaluate"), envs)
+    if tables is not None and scoring is not None:
+        _check_outcome(tables.outcome, scoring, envs[0])
+    return Sweep(name, list(names), scoring, together, named, tables, prune)
 
 
 def read_tables(file: Path) -> tuple[dict[str, TrainConfig], str, Tables]:
@@ -291,3 +294,11 @@ def _tables(content: Mapping[str, Any], names: list[str]) -> Tables | None:
     for name in itertools.chain(*compare, (name for name in picture if not str(name).startswith("authors' "))):
         choose("tables", name, names)
     return Tables(compare, picture, outcome)
+
+
+def _check_outcome(outcome: Sequence[str], scoring: Scoring, env: Environment) -> None:
+    """What was named before the run must be scored; a slip would be found only after it."""
+    if outcome:
+        scored = worlds(env, scoring.shifts, parse_grid(scoring.perturb), scoring.worlds, scoring.world_count).shifts
+        for world in outcome:
+            choose("tables.outcome", world, [shift.name for shift in scored])
