@@ -101,6 +101,8 @@ def test_points_are_the_grid_and_the_single_ones(tmp_path):
         ({"tables": {"compare": ["a"]}}, ("tables.compare", "['a']", "pairs")),
         ({"tables": {"outcome": "nominal"}}, ("tables.outcome", "'nominal'", "worlds")),
         ({"tables": {"outcome": ["obs_noise=3"]}}, ("tables.outcome", "'obs_noise=3'", "nominal")),
+        ({"tables": {"against": {"roh": 0.0}}}, ("setting", "'roh'", "rho")),
+        ({"tables": {"against": 0.0}}, ("tables.against", "0.0", "table")),
         ({"tables": {}, "evaluate": None}, ("tables", "[evaluate]")),
         ({"evaluate": "climate"}, ("evaluate", "'climate'", "table")),
         ({"evaluate": {"shift": "climate"}}, ("evaluate", "'shift'", "shifts")),
@@ -234,6 +236,20 @@ def test_named_points_keep_their_names_and_are_compared(swept, tmp_path):
         (folder / name).unlink()
     assert main(["reproduce", "tables", str(folder)]) == 0
     assert {name: (folder / name).read_bytes() for name in made} == first
+
+
+@pytest.mark.slow
+def test_points_of_a_grid_are_compared_with_their_twins(swept, tmp_path):
+    folder = tmp_path / "twins"
+    for rho in (0.1, 0.2):
+        shutil.copytree(swept.path / f"tv-rho-{rho}", folder / f"tv-rho-{rho}")
+    tables = {"against": {"rho": 0.1}, "outcome": ["nominal"]}
+    content = CONTENT | {"grid": {"uncertainty": ["tv"], "rho": [0.1, 0.2]}, "tables": tables}
+    sweep(content, out=folder, quiet=True)
+    rows = (folder / "outcome.md").read_text().splitlines()
+    assert [row.split(" | ")[0] for row in rows if row.startswith("| tv-") and " over " in row] == [
+        "| tv-rho-0.2 over tv-rho-0.1"
+    ]
 
 
 @pytest.mark.slow

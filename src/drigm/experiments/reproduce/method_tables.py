@@ -82,6 +82,7 @@ def write_tables(out: Path, scored: Sequence[Scored], tables: Tables) -> list[Pa
         files.append(out / "controllers.csv")
         write_controllers(files[-1], beside)
     pairs = [(methods[a], methods[b]) for a, b in tables.compare if a in methods and b in methods]
+    pairs += _twins(scored, tables.against)
     if pairs:
         files += _write_comparisons(pairs, out)
     if tables.outcome:
@@ -89,6 +90,15 @@ def write_tables(out: Path, scored: Sequence[Scored], tables: Tables) -> list[Pa
     if scored[0].evaluation.suite == "noise":
         return [*files, save(noise(scored), out / "noise.png"), save(battle_radii(scored), out / "radius.png")]
     return [*files, save(_picture(rows, methods, tables.picture), out / "scores.png")] if tables.picture else files
+
+
+def _twins(scored: Sequence[Scored], settings: Mapping[str, object]) -> list[Pair]:
+    """Return every method beside the one that has ``settings`` and is equal otherwise."""
+    if not settings:
+        return []
+    by_config = {one.config: one for one in scored}
+    both = [(one, by_config.get(one.config.replace(**settings))) for one in scored]
+    return [(one, twin) for one, twin in both if twin is not None and twin is not one]
 
 
 def compare(first: Scored, second: Scored) -> Comparison:

@@ -21,8 +21,9 @@
     [prune]                                  # optional: end trainings that fall behind a named point, which comes first
     against = "not robust"
     worse = 0.1                              # share of its score's size by which they may be worse
-    [tables]                                 # optional, of named points: table.md, comparisons.md and their figures
-    compare = [["robust", "not robust"]]     # the first of each pair against the second
+    [tables]                                 # optional: table.md, comparisons.md and their figures
+    compare = [["robust", "not robust"]]     # of named points, the first of each pair against the second
+    against = { rho = 0.0 }                  # every point against the one that differs in this alone
     picture = ["robust", "not robust"]       # what scores.png shows
     outcome = ["obs_noise=0.1"]              # worlds whose mean decides: outcome.md, with Holm's correction
 """
@@ -77,15 +78,18 @@ class Scoring(NamedTuple):
 
 
 class Tables(NamedTuple):
-    """What is written of named points besides their scores: pairs to compare, and the methods in scores.png.
+    """What is written of points besides their scores: pairs to compare, and the methods in scores.png.
 
-    A picture of the six cities can have the authors' networks too, as in ``authors' QMIX tv``. The mean of the worlds
-    of ``outcome`` is what was named before anything ran: outcome.md compares it.
+    Pairs are named in ``compare``; with ``against`` every point is also compared with the one that has these settings
+    and is equal otherwise. A picture of the six cities can have the authors' networks too, as in
+    ``authors' QMIX tv``. The mean of the worlds of ``outcome`` is what was named before anything ran: outcome.md
+    compares it.
     """
 
     compare: Sequence[Sequence[str]] = ()
     picture: Sequence[str] = ()
     outcome: Sequence[str] = ()
+    against: Mapping[str, Any] = {}
 
 
 class Sweep(NamedTuple):
@@ -293,7 +297,7 @@ def _tables(content: Mapping[str, Any], names: list[str]) -> Tables | None:
     check(worlds_named, "tables.outcome", outcome, "a list of worlds' names, as in table.md")
     for name in itertools.chain(*compare, (name for name in picture if not str(name).startswith("authors' "))):
         choose("tables", name, names)
-    return Tables(compare, picture, outcome)
+    return Tables(compare, picture, outcome, _table("tables.against", given.get("against", {})))
 
 
 def _check_outcome(outcome: Sequence[str], scoring: Scoring, env: Environment) -> None:
