@@ -96,7 +96,7 @@ def test_strength_zero_changes_nothing(env_id, name):
         return first, jax.lax.scan(body, (state, first), jax.random.split(jax.random.key(2), 20))[1]
 
     for mine, other in zip(jax.tree.leaves(trace(0)), jax.tree.leaves(trace(1)), strict=True):
-        np.testing.assert_array_equal(mine, other)
+        np.testing.assert_allclose(mine, other, rtol=1e-6)  # two programs, which may round in two ways
 
 
 def test_obs_noise_reaches_the_observation_and_only_it():

@@ -113,6 +113,7 @@ def test_a_mistake_is_one_sentence(file, old, new, message):
 COMMITTED = Path(__file__).parents[2] / "results" / "pays"
 
 
+@pytest.mark.long  # it plays the controllers of every field
 @pytest.mark.skipif(not COMMITTED.is_dir(), reason="the repository's results are not here")
 def test_the_committed_table_is_that_of_its_studies(tmp_path):
     table, *_ = reproduce_pays(COMMITTED / "pays.toml", tmp_path)
