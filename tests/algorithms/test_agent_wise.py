@@ -82,13 +82,14 @@ def test_the_exact_solution_by_hand_and_the_proof_on_random_teams():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("factorization", "rho", "differs"), [("qmix", 0.2, 0), ("vdn", 1.0, 1)])
-def test_what_is_learnt_is_the_exact_solution(factorization, rho, differs):
+@pytest.mark.parametrize("factorization", ["vdn", "qmix"])
+def test_what_is_learnt_is_the_exact_solution(factorization):
     """At 0.2, where the nominal optimum is right too but worth less, and at 1, where it is wrong."""
-    config = LEARN.replace(agent_rho=rho)
-    found = learned_agreement(gamble_problem(), factorization, "nominal", 0.0, config=config)
-    assert found.holds, str(found)
-    assert found.differs == differs
+    for rho, differs in ((0.2, 0), (1.0, 1)):
+        config = LEARN.replace(agent_rho=rho)
+        found = learned_agreement(gamble_problem(), factorization, "nominal", 0.0, config=config)
+        assert found.holds, str(found)
+        assert found.differs == differs
 
 
 @pytest.mark.slow

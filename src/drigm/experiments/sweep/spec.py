@@ -304,5 +304,6 @@ def _check_outcome(outcome: Sequence[str], scoring: Scoring, env: Environment) -
     """What was named before the run must be scored; a slip would be found only after it."""
     if outcome:
         scored = worlds(env, scoring.shifts, parse_grid(scoring.perturb), scoring.worlds, scoring.world_count).shifts
+        names = [shift.name for shift in scored]
         for world in outcome:
-            choose("tables.outcome", world, [shift.name for shift in scored])
+            choose("tables.outcome", world, names)
