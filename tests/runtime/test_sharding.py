@@ -16,7 +16,9 @@ from drigm.algorithms import replay
 from drigm.algorithms.td_target import masked_mean
 from drigm.core.types import StoredStep
 from drigm.envs import make_env
+from drigm.experiments.train import train
 from drigm.runtime.sharding import layout_of
+from drigm.training.programs import make_train
 
 # All actions are random: the same data whatever the weights' last bits are, which an order of sums decides.
 CONFIG = SMALL.replace(
@@ -117,3 +119,17 @@ def test_more_devices_do_not_change_a_bit(tmp_path):
         assert two.files == four.files
         for name in two.files:
             np.testing.assert_array_equal(two[name], four[name], err_msg=name)
+
+
+def test_a_replay_that_is_spread_over_devices_is_in_memory_once(tmp_path):
+    """Three runs on two devices leave one place over, so what training starts with is a copy of what was made."""
+    config = CONFIG.replace(factorization="vdn", seeds=3, steps=240, replay_size=100_000)
+    shapes = make_train(config, make_env(config.env)).shapes(jnp.arange(3), jnp.zeros(3))
+    replays = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(shapes.ring)) / 3
+    before, alive = sum(x.nbytes for x in jax.live_arrays()), []
+
+    def look(_):
+        alive.append((sum(x.nbytes for x in jax.live_arrays()) - before) / replays)
+
+    train(config=config, out=tmp_path / "run", quiet=True, callback=look)
+    assert 4 <= max(alive) < 4.5  # three and the fourth place; it was 7

@@ -64,9 +64,13 @@ class Layout(NamedTuple):
         given, missing = jax.tree.leaves(state)[0].shape[1], self.places - self.runs
         if given != self.runs:
             raise ValueError(f"a program of {self.runs} runs was given {given}")
-        if missing:
-            state = jax.tree.map(lambda x: np.concatenate([x, np.repeat(x[:, -1:], missing, axis=1)], axis=1), state)
-        return state if self.sharding is None else jax.device_put(state, self.sharding)
+
+        def placed(x: Any) -> Any:
+            if missing:
+                x = np.concatenate([x, np.repeat(x[:, -1:], missing, axis=1)], axis=1)
+            return x if self.sharding is None else jax.device_put(x, self.sharding)
+
+        return jax.tree.map(placed, state)  # one leaf after the other: memory may not hold replay three times
 
     def shapes(self, state: PyTree) -> PyTree:
         """Return the shapes of what `fill` returns for a state of these shapes [shards, runs, ...]."""
@@ -78,7 +82,16 @@ class Layout(NamedTuple):
 
     def strip(self, tree: PyTree) -> PyTree:
         """Return what the real runs have of a tree [shards, places, ...]."""
-        return tree if self.full else jax.tree.map(lambda x: np.asarray(x)[:, : self.runs], tree)
+        return tree if self.full else jax.tree.map(self._gathered, tree)
+
+    def _gathered(self, x: jax.Array) -> np.ndarray:
+        """Return the real runs of ``x`` [shards, places, ...]; `np.asarray` would keep a copy of all places beside it."""
+        found = np.empty((x.shape[0], self.runs, *x.shape[2:]), x.dtype)
+        for part in x.addressable_shards:
+            begin = part.index[1].start or 0
+            count = min(part.data.shape[1], self.runs - begin)
+            found[:, begin : begin + count] = np.asarray(part.data)[:, :count]
+        return found
 
     def spread(self, advance: Advance) -> Callable[[Any, Array, Array], tuple[Any, Any]]:
         """Return ``f(state, tick, ticks)`` that advances a filled state, on all devices."""

@@ -96,8 +96,9 @@ def train_session(session: Session) -> None:
                 remove(member.directory.checksums_file)  # the files are about to change
             snapshot = restore(session, _start(session))
             try:
-                placed = session.programs.place(snapshot.state)  # the name must not keep what a chunk is given
-                snapshot = _train(session, Snapshot(placed, snapshot.tick, snapshot.rows))
+                # No name here may keep the state: where it was placed elsewhere, memory would hold replay twice.
+                snapshot = snapshot._replace(state=session.programs.place(snapshot.state))
+                snapshot = _train(session, snapshot)
             finally:
                 session.programs.close()
             _finish(session, snapshot)
