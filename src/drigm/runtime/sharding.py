@@ -85,7 +85,7 @@ class Layout(NamedTuple):
         return tree if self.full else jax.tree.map(self._gathered, tree)
 
     def _gathered(self, x: jax.Array) -> np.ndarray:
-        """Return the real runs of ``x`` [shards, places, ...]; `np.asarray` would keep a copy of all places beside it."""
+        """Return the real runs of ``x`` [shards, places, ...]; `np.asarray` would keep all places beside it."""
         found = np.empty((x.shape[0], self.runs, *x.shape[2:]), x.dtype)
         for part in x.addressable_shards:
             begin = part.index[1].start or 0
