@@ -7,7 +7,8 @@ import pytest
 
 from drigm.core.errors import UserError
 from drigm.evaluation import statistics as st
-from drigm.experiments.reproduce.pays import claim_of, read_domains, read_study, reproduce_pays
+from drigm.experiments.reproduce.domains import read_domains, read_study
+from drigm.experiments.reproduce.pays import claim_of, reproduce_pays
 
 DOMAINS = """
 [[domains]]
@@ -18,21 +19,23 @@ home = ["still"]
 worlds = ["leak", "flood"]
 plain = "plain"
 discount = ["discount 0.1", "discount 0.2"]
-randomized = []
+randomized = ["wild"]
 robust = ["TV", "KL"]
 controller = "PI"
 columns = { world = "place" }
 where = { suite = "all" }
+why = "By the sea."
 """
 # Mean scores at home, with a leak and in a flood. KL gains on all controls; TV on the non-robust team alone.
 MEANS = {
     "plain": (0.9, 0.5, 0.3),
     "discount 0.1": (0.8, 0.5, 0.5),
     "discount 0.2": (0.8, 0.6, 0.6),
+    "wild": (0.8, 0.6, 0.5),
     "TV": (0.88, 0.6, 0.6),
     "KL": (0.85, 0.8, 0.8),
 }
-SPREAD = (-0.02, -0.01, 0.0, 0.01, 0.02)
+SPREAD = (-0.02, -0.01, 0.0, 0.01, 0.02) * 2
 
 
 @pytest.fixture
@@ -45,47 +48,77 @@ def file(tmp_path):
                 for place, mean in zip(("still", "leak", "flood"), means, strict=True):
                     write.writerow([name, place, "all", seed, mean + more])
                     write.writerow([name, place, "other", seed, 7.0])
+                    few = {"five": 5, "four": 4} if name == "wild" else {"five": 10, "four": 10}  # of one method
+                    for suite in (suite for suite, seeds in few.items() if seed < seeds):
+                        write.writerow([name, place, suite, seed, mean + more])
         for place in ("still", "leak", "flood"):
-            write.writerow(["PI", place, "all", 0, 0.75])
+            write.writerows(["PI", place, suite, 0, 0.75] for suite in ("all", "five", "four"))
     path = tmp_path / "domains.toml"
     path.write_text(DOMAINS)
     return path
 
 
+def claim(file, method, text=DOMAINS):
+    file.write_text(text)
+    (domain,), budget = read_domains(file)
+    return claim_of(domain, method, read_study(domain, file.parent), budget)
+
+
 def test_gains_are_over_the_best_of_each_control(file):
-    (domain,) = read_domains(file)
-    claim = claim_of(domain, "KL", read_study(domain, file.parent))
-    assert claim.controls == {"plain": "plain", "discount": "discount 0.2"}
-    assert claim.score == pytest.approx(0.8)
-    assert claim.gains["plain"].estimate == pytest.approx(0.4)
-    assert claim.gains["discount"].estimate == pytest.approx(0.2)
-    assert claim.price.estimate == pytest.approx(-0.05)
+    found = claim(file, "KL")
+    assert found.controls == {"plain": "plain", "discount": "discount 0.2", "randomized": "wild"}
+    assert found.score == pytest.approx(0.8)
+    assert found.gains["plain"].estimate == pytest.approx(0.4)
+    assert found.gains["discount"].estimate == pytest.approx(0.2)
+    assert found.price.estimate == pytest.approx(-0.05)
     x, y = ([mean + more for more in SPREAD] for mean in (0.8, 0.6))
-    assert claim.gains["discount"] == pytest.approx(st.difference(x, y))
-    assert claim.pays
+    assert found.gains["discount"] == pytest.approx(st.difference(x, y))
+    assert found.verdict == "yes"
 
 
 def test_what_gains_over_the_plain_team_alone_does_not_pay(file):
-    (domain,) = read_domains(file)
-    claim = claim_of(domain, "TV", read_study(domain, file.parent))
-    assert claim.gains["plain"].low > 0
-    assert not claim.pays
+    found = claim(file, "TV")
+    assert found.gains["plain"].low > 0
+    assert found.verdict == "no"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "verdict"),
+    [
+        ("[[domains]]", "budget = 0.04\n[[domains]]", "no: its price"),
+        ('randomized = ["wild"]', "randomized = []", "open: no randomization"),
+        ('home = ["still"]', "home = []", "open: no price"),
+        ('suite = "all"', 'suite = "five"', "open: seeds"),
+        ('suite = "all"', 'suite = "four"', "too few seeds"),
+    ],
+)
+def test_what_keeps_a_gain_from_being_a_claim(file, old, new, verdict):
+    assert claim(file, "KL", DOMAINS.replace(old, new)).verdict == verdict
 
 
 def test_of_the_worst_world_of_every_run_where_the_domain_says_so(file):
-    file.write_text(DOMAINS + 'measure = "worst"\n')
-    (domain,) = read_domains(file)
-    claim = claim_of(domain, "KL", read_study(domain, file.parent))
-    assert claim.gains["plain"].estimate == pytest.approx(0.5)
-    assert claim.controls["discount"] == "discount 0.2"
+    found = claim(file, "KL", DOMAINS + 'measure = "worst"\n')
+    assert found.gains["plain"].estimate == pytest.approx(0.5)
+    assert found.controls["discount"] == "discount 0.2"
 
 
 def test_the_page_says_which_methods_pay(file):
     table, page, *figures = reproduce_pays(file)
     text = table.read_text()
     assert text.startswith("Of 2 robust methods in 1 domain, 1 gains clearly")
-    for part in ("KL (Tanks)", "| PI", "0.750"):
+    for part in (
+        "KL (Tanks)",
+        "| PI",
+        "0.750",
+        "for 0.1 of score",
+        "The others: 1 without a clear gain",
+        "By the sea.",
+    ):
         assert part in text
+    rows = {line.split("|")[2].strip(): [cell.strip() for cell in line.split("|")] for line in text.splitlines()[4:12]}
+    assert rows["discount 0.2"][3:6] == ["discount, the best", "10", "0.600"]
+    assert rows["discount 0.1"][3] == "discount"
+    assert rows["discount 0.1"][-3].startswith("-0.100")  # what the control costs at home
     assert "drigm sweep tanks.toml" in page.read_text()
     assert {figure.suffix for figure in figures} == {".svg", ".png"}
 
@@ -98,9 +131,25 @@ def test_the_page_says_which_methods_pay(file):
         ("title =", "tittle =", "tittle"),
         ('plain = "plain"\n', "", "plain must be given"),
         ('"scores.csv"', '"none.csv"', "none.csv"),
-        ("[[domains]]", "[[domain]]", "give one table"),
+        ("[[domains]]", "[[domain]]", "did you mean domains"),
         ('controller = "PI"', 'measure = "best"', "measure"),
         ('home = ["still"]', "home = [", "cannot be read as TOML"),
+        (DOMAINS, "domains = [1]", "give one table"),
+        (DOMAINS, "", "give one table"),
+        ("[[domains]]", "budgets = 1\n[[domains]]", "budgets"),
+        ("[[domains]]", "budget = -1\n[[domains]]", "budget: -1"),
+        ('worlds = ["leak", "flood"]', "worlds = []", "worlds of domain Tanks"),
+        ('worlds = ["leak", "flood"]', 'worlds = "leak"', "give a list of texts"),
+        ('["TV", "KL"]', '["TV", 1]', "give a list of texts"),
+        ('plain = "plain"', "plain = 1", "give a text"),
+        ('suite = "all"', 'suit = "all"', "column of domain Tanks: 'suit'"),
+        ('controller = "PI"', 'controller = "PID"', "controller of domain Tanks: 'PID'"),
+        (
+            'controller = "PI"',
+            'controller = "pi"\nenv = "supply:serial4"\nsuite = "demand"',
+            "controller of domain Tanks",
+        ),
+        ('controller = "PI"', 'controller = "base_stock"\nenv = "supply:serial4"\nsuite = "deman"', "suite of domain"),
     ],
 )
 def test_a_mistake_is_one_sentence(file, old, new, message):

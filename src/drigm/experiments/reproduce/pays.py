@@ -1,41 +1,23 @@
 """Does robustness pay? Every gain of a robust team over its controls, in every domain, from the scores of the studies.
 
-A file of domains says which studies are read, and which of their methods are robust, plain, a discount or randomized::
-
-    [[domains]]
-    title = "A shop that orders"
-    study = "../newsvendor/scores.csv"       # beside the file
-    command = "drigm sweep results/newsvendor/newsvendor.toml"
-    home = ["nominal"]                       # worlds that are as in training
-    worlds = ["demand +30 %", "bursts"]      # and those that are not; a method's score is its mean over them
-    plain = "non-robust"
-    discount = ["gamma (1 - 0.05)"]          # the best of them in these worlds is the control
-    randomized = ["demand randomized"]       # likewise
-    robust = ["KL 0.1", "TV 0.1"]
-    controller = "base_stock"                # of drigm controllers, in `env` and `suite`; or a row of the study
-    env = "supply:newsvendor"
-    suite = "demand"
-    where = { place = "office" }             # optional: only rows of the study with these values
-    columns = { method = "row", world = "city" }   # optional: where the study calls them otherwise
-    measure = "worst"                        # optional: a run's score is that of its worst world, not the mean
+`drigm.experiments.reproduce.domains` says what the file of domains holds.
 """
 
 from __future__ import annotations
 
 import os
-import tomllib
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from drigm.core.errors import UserError, check, choose
-from drigm.envs import make_env
+from drigm.core.errors import choose
 from drigm.evaluation import statistics as st
-from drigm.evaluation.controllers import TITLES, score_controllers
+from drigm.evaluation.controllers import evaluate_controller
 from drigm.evaluation.statistics import Interval
-from drigm.experiments.reproduce.from_scores import read_rows
+from drigm.experiments.reproduce.domains import Domain, Scores, read_domains, read_study, title_of
 from drigm.report.figures.gains import Gain, gain_rows, verdict_grid
 from drigm.report.html import Html, Section, figure_html, interval_html, paragraph, save_figures, table_html, write_page
 from drigm.report.tables import markdown_table
@@ -46,11 +28,17 @@ OVER: dict[str, str] = {
     "discount": "over the best discount",
     "randomized": "over randomization",
 }
-CONTROLS = tuple(OVER)
-KEYS = ("title", "study", "command", "home", "worlds", *CONTROLS, "robust")
-MORE = ("controller", "env", "suite", "where", "columns", "measure")
-MEASURES = {"mean": np.mean, "worst": np.min}  # of a run over worlds
-Scores = dict[str, dict[str, list[float]]]  # method: world: per seed
+NAMES = {"plain": "non-robust", "discount": "discount", "randomized": "randomization"}
+CLAIM_SEEDS = 10  # of every method, where it is claimed that one pays
+# What the last column of the table says, and what the leading sentence says of those that do not pay.
+YES, NO, COSTS, FEW, LACKS, MORE = "yes", "no", "no: its price", "too few seeds", "open: no", "open: seeds"
+COUNTED = {
+    NO: "{} without a clear gain over each of them",
+    COSTS: "{} at a higher price",
+    FEW: "{} with too few seeds for a verdict",
+    LACKS: "{} where a control or the price is missing",
+    MORE: f"{{}} with fewer than {CLAIM_SEEDS} seeds",
+}
 
 
 class Claim(NamedTuple):
@@ -58,47 +46,61 @@ class Claim(NamedTuple):
 
     domain: str
     method: str
-    seeds: int
+    seeds: int  # of whichever method has fewest
     score: float
     gains: dict[str, Interval]  # by control; none where the study has no such method
-    price: Interval  # over the plain method at home; below zero it costs something
+    price: Interval | None  # over the plain method at home; below zero it costs something
     controls: dict[str, str]  # the method that each control is
+    budget: float  # most that the price may be
 
     @property
-    def pays(self) -> bool:
-        """Whether it gains over every control that there is, clear of zero, with seeds enough for a verdict."""
-        return all(st.verdict(gain, 0.0, self.seeds) == "better" for gain in self.gains.values())
+    def verdict(self) -> str:
+        """Say whether it gains over every control, clear of zero and within the budget; or what is missing for that."""
+        found = {st.verdict(gain, 0.0, self.seeds) for gain in self.gains.values()}
+        if found & {"too few seeds", "one seed"}:
+            return FEW
+        if found != {"better"}:
+            return NO
+        if self.price is not None and self.price.estimate < -self.budget:
+            return COSTS
+        missing = [NAMES[control] for control in OVER if control not in self.gains]
+        missing += ["price"] * (self.price is None)
+        if missing:
+            return f"{LACKS} {' or '.join(missing)}"
+        return YES if self.seeds >= CLAIM_SEEDS else MORE
 
 
 def reproduce_pays(file: Path, out: Path | None = None) -> list[Path]:
     """Write table.md, report.html and its figures from the studies that ``file`` names; nothing is trained.
 
     Args:
-        file: of domains; see above.
+        file: of domains; see `drigm.experiments.reproduce.domains`.
         out: a folder; that of the file by default.
 
     Raises:
         UserError: a file cannot be read, a key or a method is unknown, or a world is missing.
     """
-    domains, out = read_domains(file), file.parent if out is None else out
+    (domains, budget), out = read_domains(file), file.parent if out is None else out
+    studies = [(domain, read_study(domain, file.parent)) for domain in domains]
+    found = [[claim_of(domain, name, scores, budget) for name in domain.robust] for domain, scores in studies]
     make_folder(out)
-    claims, rows = list[Claim](), list[dict[str, Any]]()
-    for domain in domains:
-        scores = read_study(domain, file.parent)
-        mine = [claim_of(domain, method, scores) for method in domain["robust"]]
-        claims += mine
-        rows += [*map(_row, mine), _controller_row(domain, scores)]
-    plain = [{key: _text(cell) for key, cell in row.items()} for row in rows]
-    lead, shown = _lead(claims), [{key: _cell(cell) for key, cell in row.items()} for row in rows]
-    write_text(out / "table.md", f"{lead}\n\n{NOTE}\n\n{markdown_table(plain)}\n")
-    gains = _gains(claims)
+    claims, rows = [claim for mine in found for claim in mine], list[dict[str, Any]]()
+    for (domain, scores), mine in zip(studies, found, strict=True):
+        rows += [*_control_rows(domain, scores), *map(_row, mine), *_controller_row(domain, scores)]
+    lead, note = lead_of(claims, budget), NOTE.format(budget=f"{budget:g}", seeds=CLAIM_SEEDS)
+    plain, shown = ([{key: form(cell) for key, cell in row.items()} for row in rows] for form in (_text, _cell))
+    about = [{"domain": one.title, "why": one.why, "not tried there": ", ".join(one.untried)} for one in domains]
+    parts = [lead, note, markdown_table(plain), "## Why, and what was not tried", markdown_table(about)]
+    write_text(out / "table.md", "\n\n".join(parts) + "\n")
+    gains = [Gain(c.domain, c.method, {OVER[k]: gain for k, gain in c.gains.items()}, c.seeds) for c in claims]
     grid = verdict_grid(gains, title="Gain in score where the world is not that of training")
     figure = gain_rows(gains, title="What robust sets gain where the world is not that of training")
     alt = "Gains of robust methods over their controls, with 95 % intervals"
     first = "Whether robust methods gain over each control"
     sections = [
         Section("In one picture", "verdicts", figure_html(grid, first), {"grid": grid}),
-        Section("Gains", "gains", paragraph(NOTE) + figure_html(figure, alt) + table_html(shown), {"gains": figure}),
+        Section("Gains", "gains", paragraph(note) + figure_html(figure, alt) + table_html(shown), {"gains": figure}),
+        Section("Why, and what was not tried", "why", table_html(about)),
         Section("Every row again", "commands", _commands(domains)),
     ]
     command = f"drigm reproduce pays {os.path.relpath(file)}"
@@ -110,121 +112,117 @@ NOTE = (
     "Scores are means over a domain's changed worlds (where a stage or an agent fails: at its worst, whoever that is); "
     "gains are differences of them with 95 % intervals over seeds "
     "(Welch's below twenty). The discount and the randomization are the best of theirs in these very worlds, so that "
-    "they are as strong as hindsight makes them. Price: the difference from the non-robust team at home."
+    "they are as strong as hindsight makes them. Price: the difference from the non-robust team at home. A method pays "
+    "that gains over all three, clear of zero, with {seeds} seeds of each or more, and costs {budget} or less at home."
 )
 
 
-def read_domains(file: Path) -> list[dict[str, Any]]:
-    """Return the domains of a file, checked."""
-    try:
-        content = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"file: {str(file)!r} cannot be read as TOML ({error}).") from None
-    domains = content.get("domains")
-    check(isinstance(domains, list) and bool(domains), "domains", domains, "give one table [[domains]] or more")
-    for domain in domains or []:
-        for key in domain:
-            choose(f"key of domain {domain.get('title', '')}", key, (*KEYS, *MORE))
-        choose(f"measure of domain {domain.get('title', '')}", domain.get("measure", "mean"), tuple(MEASURES))
-        missing = [key for key in KEYS if key not in domain]
-        check(not missing, "domains", domain.get("title"), f"{', '.join(missing)} must be given too")
-    return domains or []
-
-
-def read_study(domain: Mapping[str, Any], folder: Path) -> Scores:
-    """Return the scores of the study of ``domain``; means over rows that share method, world and seed."""
-    names = {"method": "method", "world": "world", **domain.get("columns", {})}
-    where = domain.get("where", {})
-
-    def parse(rows: list[dict[str, str]]) -> Scores:
-        found: Scores = {}
-        for row in rows:
-            if all(row[key] == value for key, value in where.items()):
-                found.setdefault(row[names["method"]], {}).setdefault(row[names["world"]], []).append(
-                    float(row["score"])
-                )
-        return found
-
-    return read_rows(folder / domain["study"], domain["command"], parse)
-
-
-def claim_of(domain: Mapping[str, Any], method: str, scores: Scores) -> Claim:
+def claim_of(domain: Domain, method: str, scores: Scores, budget: float) -> Claim:
     """Return what ``method`` gains over each control of ``domain``."""
-
-    def at(name: str, worlds: str) -> np.ndarray:
-        """[K seeds, 1]."""
-        per_world = scores[choose(f"method of {domain['title']}", name, tuple(scores))]
-        found = np.array([per_world[choose("world", world, tuple(per_world))] for world in domain[worlds]])
-        return _measured(domain, found)[:, None]
-
-    mine, gains, controls = at(method, "worlds"), dict[str, Interval](), dict[str, str]()
-    for control in CONTROLS:
-        given = domain[control]
-        others = [given] if isinstance(given, str) else list(given)
-        if others:
-            controls[control] = max(others, key=lambda name: float(at(name, "worlds").mean()))
-            gains[control] = st.difference(mine, at(controls[control], "worlds"), whole_seeds=True)
-    price = st.difference(at(method, "home"), at(domain["plain"], "home"), whole_seeds=True)
-    return Claim(domain["title"], method, len(mine), float(mine.mean()), gains, price, controls)
+    mine, gains, controls, seeds = _at(domain, scores, method), dict[str, Interval](), dict[str, str](), list[int]()
+    for control, names in domain.controls().items():
+        if names:
+            controls[control] = best(domain, scores, names)
+            other = _at(domain, scores, controls[control])
+            gains[control] = st.difference(mine, other, whole_seeds=True)
+            seeds += [len(mine), len(other)]
+    price = _price(domain, scores, method)
+    return Claim(domain.title, method, min(seeds), float(mine.mean()), gains, price, controls, budget)
 
 
-def _row(claim: Claim) -> dict[str, Any]:
-    row: dict[str, Any] = {"domain": claim.domain, "method": claim.method, "seeds": claim.seeds}
-    row["score"] = f"{claim.score:.3f}"
-    row |= {OVER[control]: claim.gains.get(control, "") for control in CONTROLS}
-    return row | {"price at home": claim.price, "pays": "yes" if claim.pays else "no"}
+def best(domain: Domain, scores: Scores, names: Sequence[str]) -> str:
+    """Return the one of ``names`` that scores highest in the changed worlds."""
+    return max(names, key=lambda name: float(_at(domain, scores, name).mean()))
 
 
-def _controller_row(domain: Mapping[str, Any], scores: Scores) -> dict[str, Any]:
-    """The field's simple controller, by name, in the same worlds; played now where the study has no row of it."""
-    name = domain.get("controller", "")
-    row: dict[str, Any] = {"domain": domain["title"], "method": TITLES.get(name, name), "seeds": ""}
-    if name in scores:
-        worlds = {world: float(np.mean(scores[name][world])) for world in domain["worlds"]}
-    elif name:
-        worlds = score_controllers(make_env(domain["env"]), domain["suite"])[name]
-    else:
-        return row | {"method": "(no simple controller)", "score": ""}
-    return row | {"score": f"{_measured(domain, [worlds[world] for world in domain['worlds']]):.3f}"}
+def _at(domain: Domain, scores: Scores, name: str, home: bool = False) -> np.ndarray:
+    """Return the scores of a method [K seeds, 1], at home or in the changed worlds."""
+    per_world = scores[choose(f"method of domain {domain.title}", name, tuple(scores))]
+    worlds = domain.home if home else domain.worlds
+    return domain.measured(
+        np.array([per_world[choose(f"world of domain {domain.title}", world, tuple(per_world))] for world in worlds])
+    )[:, None]
 
 
-def _measured(domain: Mapping[str, Any], scores: Any) -> Any:
-    """Return what ``domain`` makes of scores [W worlds, ...]: their mean, or the worst."""
-    return MEASURES[domain.get("measure", "mean")](scores, axis=0)
-
-
-def _lead(claims: Sequence[Claim]) -> str:
-    """Return what the page says: how many robust methods pay, and where."""
-    paying = [claim for claim in claims if claim.pays]
-    domains = len({claim.domain for claim in claims})
-    tried = f"{len(claims)} robust methods in {domains} domain{'s' if domains > 1 else ''}"
-    if not paying:
-        return f"Of {tried}, none gains clearly over the non-robust team, every discount and randomization at once."
-    where = "; ".join(f"{claim.method} ({claim.domain})" for claim in paying)
-    gain = "gains" if len(paying) == 1 else "gain"
-    return (
-        f"Of {tried}, {len(paying)} {gain} clearly over the non-robust team, the best discount and the best "
-        f"randomization at once: {where}. The others do not, whatever they gain over the non-robust team alone."
+def _price(domain: Domain, scores: Scores, name: str) -> Interval | None:
+    if not domain.home:
+        return None
+    return st.difference(
+        _at(domain, scores, name, home=True), _at(domain, scores, domain.plain, home=True), whole_seeds=True
     )
 
 
-def _gains(claims: Sequence[Claim]) -> list[Gain]:
-    return [
-        Gain(claim.domain, claim.method, {OVER[c]: gain for c, gain in claim.gains.items()}, claim.seeds)
-        for claim in claims
-    ]
+def _control_rows(domain: Domain, scores: Scores) -> list[dict[str, Any]]:
+    """What a robust method is held against: the best of each kind is marked where there are several."""
+    rows = list[dict[str, Any]]()
+    for control, names in domain.controls().items():
+        for name in names:
+            mine, is_plain = _at(domain, scores, name), control == "plain"
+            which = ", the best" if len(names) > 1 and name == best(domain, scores, names) else ""
+            row: dict[str, Any] = {"domain": domain.title, "method": name, "is": NAMES[control] + which}
+            row |= {"seeds": len(mine), "score": f"{mine.mean():.3f}"} | dict.fromkeys(OVER.values(), "")
+            if not is_plain:
+                row[OVER["plain"]] = st.difference(mine, _at(domain, scores, domain.plain), whole_seeds=True)
+                row["price at home"] = _price(domain, scores, name)
+            rows.append(row)
+    return rows
+
+
+def _row(claim: Claim) -> dict[str, Any]:
+    row: dict[str, Any] = {"domain": claim.domain, "method": claim.method, "is": "robust", "seeds": claim.seeds}
+    row["score"] = f"{claim.score:.3f}"
+    row |= {OVER[control]: claim.gains.get(control, "") for control in OVER}
+    return row | {"price at home": claim.price, "pays": claim.verdict}
+
+
+def _controller_row(domain: Domain, scores: Scores) -> list[dict[str, Any]]:
+    """The field's simple controller, by name, in the same worlds; played now where the study has no row of it."""
+    name = domain.controller
+    if not name:
+        return []
+    if domain.env:
+        found = evaluate_controller(name, domain.env, domain.suite).scores
+        played = {world.name: world.mean for world in found}
+        names = [choose(f"world of domain {domain.title}", world, tuple(played)) for world in domain.worlds]
+        score = domain.measured([played[world] for world in names])
+    else:
+        score = _at(domain, scores, name).mean()
+    return [{"domain": domain.title, "method": title_of(name), "is": "controller", "score": f"{score:.3f}"}]
+
+
+def lead_of(claims: Sequence[Claim], budget: float) -> str:
+    """Return what the page says: how many robust methods pay, where, and what is with the others."""
+    paying = [claim for claim in claims if claim.verdict == YES]
+    domains = len({claim.domain for claim in claims})
+    tried = f"{len(claims)} robust method{'s' * (len(claims) > 1)} in {domains} domain{'s' * (domains > 1)}"
+    count = Counter(next(kind for kind in (*COUNTED, YES) if _is(claim, kind)) for claim in claims)
+    others = "; ".join(text.format(count[kind]) for kind, text in COUNTED.items() if count[kind])
+    rest = f" The others: {others}." if others else ""
+    if not paying:
+        return (
+            f"Of {tried}, none gains clearly over the non-robust team, every discount and randomization at once.{rest}"
+        )
+    where = "; ".join(f"{claim.method} ({claim.domain})" for claim in paying)
+    return (
+        f"Of {tried}, {len(paying)} gain{'s' * (len(paying) == 1)} clearly over the non-robust team, the best discount "
+        f"and the best randomization at once, for {budget:g} of score at home or less: {where}.{rest}"
+    )
+
+
+def _is(claim: Claim, kind: str) -> bool:
+    return claim.verdict == kind or (kind == LACKS and claim.verdict.startswith(LACKS))
 
 
 def _cell(cell: Any) -> Any:
-    return interval_html(cell) if isinstance(cell, Interval) else cell
+    return interval_html(cell) if isinstance(cell, Interval) else "" if cell is None else cell
 
 
 def _text(cell: Any) -> Any:
     if not isinstance(cell, Interval):
-        return cell
+        return "" if cell is None else cell
     return f"{cell.estimate:+.3f} [{cell.low:+.3f}, {cell.high:+.3f}]"
 
 
-def _commands(domains: Sequence[Mapping[str, Any]]) -> Html:
-    rows = [{"domain": one["title"], "command": one["command"], "worlds": ", ".join(one["worlds"])} for one in domains]
+def _commands(domains: Sequence[Domain]) -> Html:
+    rows = [{"domain": one.title, "command": one.command, "worlds": ", ".join(one.worlds)} for one in domains]
     return table_html(rows)

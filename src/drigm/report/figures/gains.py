@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -27,12 +27,18 @@ class Gain(NamedTuple):
     seeds: int
 
     def verdict(self, control: str) -> str:
-        """Return ``gains`` or ``loses`` where that is clear, with seeds enough for it; else ``no clear difference``."""
-        clear = {"better": "gains", "worse": "loses"}
-        return clear.get(verdict(self.over[control], 0.0, self.seeds), "no clear difference")
+        """Return ``gains`` or ``loses`` where that is clear; else ``no clear difference`` or ``too few seeds``."""
+        clear = {"better": "gains", "worse": "loses", "one seed": "too few seeds"}
+        word = verdict(self.over[control], 0.0, self.seeds)
+        return clear.get(word, word)
 
 
-VERDICTS = {"gains": PALETTE[0], "no clear difference": "#D9D9D9", "loses": PALETTE[1]}
+VERDICTS: dict[str, dict[str, Any]] = {
+    "gains": {"color": PALETTE[0]},
+    "no clear difference": {"color": "#D9D9D9"},
+    "loses": {"color": PALETTE[1]},
+    "too few seeds": {"facecolor": "white", "edgecolor": "#B0B0B0", "hatch": "////", "linewidth": 0.0},
+}
 
 
 def verdict_grid(gains: Sequence[Gain], *, title: str) -> Figure:
@@ -54,8 +60,8 @@ def verdict_grid(gains: Sequence[Gain], *, title: str) -> Figure:
                 continue
             for name, gain in line.over.items():
                 k, word = controls.index(name), line.verdict(name)
-                ax.add_patch(Rectangle((k + 0.04, y - 0.44), 0.92, 0.88, color=VERDICTS[word]))
-                ink = ON_LIGHT if word == "no clear difference" else ON_DARK
+                ax.add_patch(Rectangle((k + 0.04, y - 0.44), 0.92, 0.88, **VERDICTS[word]))
+                ink = ON_DARK if word in ("gains", "loses") else ON_LIGHT
                 ax.text(k + 0.5, y, f"{gain.estimate:+.3f}", fontsize=7, ha="center", va="center", color=ink)
             ax.text(left, y, line.method, fontsize=8.5, va="center")
         ax.set_xlim(0, left + 3.6)
@@ -67,8 +73,8 @@ def verdict_grid(gains: Sequence[Gain], *, title: str) -> Figure:
         ax.grid(False)
         for spine in ax.spines.values():
             spine.set_visible(False)
-        marks = [Rectangle((0, 0), 1, 1, color=hue, label=name) for name, hue in VERDICTS.items()]
-        figure.legend(handles=marks, loc="outside lower left", ncols=3, fontsize=8)
+        marks = [Rectangle((0, 0), 1, 1, label=name, **look) for name, look in VERDICTS.items()]
+        figure.legend(handles=marks, loc="outside lower left", ncols=2, fontsize=8)
         figure.suptitle(wrapped(title, NARROW, 10), x=0.01, ha="left", fontsize=10)
     return figure
 
