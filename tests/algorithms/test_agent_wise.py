@@ -76,8 +76,10 @@ def test_the_exact_solution_by_hand_and_the_proof_on_random_teams():
     np.testing.assert_allclose(agent_wise_values(problem, 0.0), robust_values(problem, "nominal", 0.0), atol=1e-9)
     assert agent_wise_values(problem, 0.8)[0].argmax() == 0
     assert robust_values(problem, "nominal", 0.0)[0].argmax() == 3
-    report = check_agent_wise(draws=50, seed=3)
+    report = check_agent_wise(draws=50, games=2, seed=3)
     assert report.holds
+    assert report.error < 1e-9
+    assert not report._replace(error=1e-3).holds
     assert (report.greedy, report.best) == (-2.0, 0.0)
 
 

@@ -23,11 +23,12 @@ from drigm.verification.exact import (
     solve_static,
 )
 from drigm.verification.greedy_alignment import Alignment, verify_run
-from drigm.verification.learned_vs_exact import Agreement, learned_agreement
+from drigm.verification.learned_vs_exact import LEARN, Agreement, learned_agreement
 
 HORIZON = 4  # steps of the problem with two persistent worlds
 LEARNED = ("vdn", "qmix", "qtran")
 LEARNED_SET, LEARNED_RHO = "tv", 0.3
+AGENT_RHO = 1.0  # of the team that learns against a failing agent, where the nominal optimum is wrong
 
 
 class Verification(NamedTuple):
@@ -90,13 +91,13 @@ def verify(
         run: a finished run or its directory, or several: how often greedy agents are the greedy team
             (`drigm.verification.greedy_alignment.verify_run`), instead of the theory.
         quiet: show no progress.
-        learned: the factorizations that are trained on a problem solved exactly.
+        learned: the factorizations that are trained on a problem solved exactly; the first also with a failing agent.
         theorem: passed on to `drigm.verification.exact.check_theorem`, such as ``problems=2000``.
     """
     if run is not None:
         found = [verify_run(one) for one in as_runs(run)]
         return found[0] if isinstance(run, Run | str | Path) else found
-    with Progress("verify", 2 + len(learned), quiet=quiet, unit="parts") as progress:
+    with Progress("verify", 2 + len(learned) + bool(learned), quiet=quiet, unit="parts") as progress:
         progress.note("counterexample")
         example = solve_counterexample()
         progress.update(1)
@@ -108,6 +109,11 @@ def verify(
             progress.note(f"training {factorization}")
             agreements.append(learned_agreement(gamble_problem(), factorization, LEARNED_SET, LEARNED_RHO))
             progress.update(done)
+        if learned:
+            progress.note("training against a failing agent")
+            failing = LEARN.replace(agent_rho=AGENT_RHO)
+            agreements.append(learned_agreement(gamble_problem(), learned[0], "nominal", 0.0, config=failing))
+            progress.update(3 + len(learned))
     return Verification(
         example, report, agreements, solve_static(identification_problem(), HORIZON), check_agent_wise()
     )
