@@ -354,6 +354,12 @@ def test_a_dry_run_says_everything_and_writes_nothing(tmp_path, monkeypatch, cap
     )
 
 
+@pytest.mark.parametrize("strength", ["agent_failure=5", "agent_failure=1.5", "demand=-1", "gravity=1"])
+def test_a_dry_run_refuses_what_training_would(capsys, strength):
+    said = refused(capsys, "train", "--dry-run", "--env", "supply:serial4", "--perturb", strength)
+    assert said.startswith("drigm: perturb")
+
+
 def test_runs_are_listed_with_what_is_stored(finished, tmp_path, capsys):
     parent = finished.parent
     assert run("evaluate", finished, "--shifts", "nominal", "--json") == 0

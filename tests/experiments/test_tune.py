@@ -223,7 +223,7 @@ def test_settings_are_those_of_a_run(made_up, tmp_path):
         ({"trials": -1}, ("trials", "-1", "whole number")),
         ({"world_count": 0}, ("world_count", "0", "from 1")),
         ({"rho": 0.2}, ("settings", "rho", "leave it out")),
-        ({"uncertainty": "nominal"}, ("sweep", "rho", "nominal")),
+        ({"uncertainty": "nominal"}, ("over rho", "0.2 cannot be tried", "nominal")),
         ({"engine": "spark"}, ("engine", "'spark'", "local")),
     ],
 )
@@ -236,6 +236,7 @@ def test_what_cannot_be_asked_for(changes, told, tmp_path, monkeypatch):
     field, *others = told
     assert str(refused.value).startswith(f"{field}: ")
     assert all(other in str(refused.value) for other in others)
+    assert not list(tmp_path.iterdir())
 
 
 def test_optuna_is_asked_for_in_a_sentence(tmp_path, monkeypatch, capsys):

@@ -26,11 +26,12 @@ from drigm.core.config import TrainConfig, validate
 from drigm.core.errors import check, choose
 from drigm.core.plugins import load_plugins
 from drigm.core.presets import PRESETS, with_preset
-from drigm.core.strengths import parse_grid
+from drigm.core.strengths import parse_grid, parse_strengths
 from drigm.envs import KINDS, SUBPROCESS_KINDS, make_env
 from drigm.envs.api import Environment
 from drigm.envs.imported import give
 from drigm.envs.persistent import check_ranges, parse_ranges, with_context
+from drigm.envs.perturbations import check_strength
 from drigm.envs.shifts import SOURCES
 from drigm.envs.subprocess.source import located
 from drigm.runtime.devices import memory_bytes
@@ -97,7 +98,7 @@ def make_run_env(config: TrainConfig, env_id: str) -> Environment:
     uncertainty_called(config.uncertainty)
     choose("preset", config.preset, tuple(PRESETS))
     choose("baseline", config.baseline, tuple(BASELINES))
-    _check_method(config)
+    check_method(config)
     env = make_env(env_id, **_subprocess_options(config))
     message = "0: a process cannot be stepped again from the same state"
     check(env.subprocess is None or not config.samples, "samples", config.samples, message)
@@ -116,6 +117,8 @@ def make_run_env(config: TrainConfig, env_id: str) -> Environment:
         config.head,
         f"linear or auto: the actions of {config.env} have no order",
     )
+    for name, strength in parse_strengths(config.perturb).items():
+        check_strength(env, name, strength)
     return _with_worlds(config, env)
 
 
@@ -150,7 +153,7 @@ def _subprocess_options(config: TrainConfig) -> dict[str, Any]:
     return options if kind in SUBPROCESS_KINDS else {}
 
 
-def _check_method(config: TrainConfig) -> None:
+def check_method(config: TrainConfig) -> None:
     """Raise `UserError` for a radius without a set, and for baselines that cannot be combined with the rest."""
     baseline = BASELINES[config.baseline]
     uncertainty = baseline.uncertainty or uncertainty_called(config.uncertainty)

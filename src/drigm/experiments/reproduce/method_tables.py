@@ -82,11 +82,12 @@ def write_tables(out: Path, scored: Sequence[Scored], tables: Tables) -> list[Pa
         files.append(out / "controllers.csv")
         write_controllers(files[-1], beside)
     pairs = [(methods[a], methods[b]) for a, b in tables.compare if a in methods and b in methods]
-    pairs += _twins(scored, tables.against)
+    twins = _twins(scored, tables.against)
+    named, pairs = len(tables.compare) + len(twins), pairs + twins
     if pairs:
         files += _write_comparisons(pairs, out)
     if tables.outcome:
-        files += write_named_outcome(out, scored, pairs, tables.outcome)
+        files += write_named_outcome(out, scored, pairs, tables.outcome, named)
     if scored[0].evaluation.suite == "noise":
         return [*files, save(noise(scored), out / "noise.png"), save(battle_radii(scored), out / "radius.png")]
     return [*files, save(_picture(rows, methods, tables.picture), out / "scores.png")] if tables.picture else files

@@ -23,8 +23,8 @@ from drigm.runtime.files import write_text
 
 NOTE = (
     "Outcome: the mean of {worlds}; of every seed, then over seeds, with 95 % intervals. p: Welch's test of equal "
-    "means, corrected after Holm for all {count} comparisons. `*`: below 0.05, of {seeds} seeds or more; with fewer "
-    "nothing is marked."
+    "means, corrected after Holm for all {count} comparisons{run}. `*`: below 0.05, of {seeds} seeds or more; with "
+    "fewer nothing is marked."
 )
 DRAWN = {"uncertainty", "rho", "baseline", "gamma", "seeds"}  # what points in horizon.png may differ in
 LONGEST = 1e-5  # 1 - gamma (1 - rho) of the longest horizon that is drawn
@@ -35,18 +35,21 @@ STYLES: Mapping[str, dict[str, Any]] = {
 
 
 def write_named_outcome(
-    out: Path, scored: Sequence[Scored], pairs: Sequence[Pair], worlds: Sequence[str]
+    out: Path, scored: Sequence[Scored], pairs: Sequence[Pair], worlds: Sequence[str], named: int
 ) -> list[Path]:
     """Write outcome.md into ``out``, and horizon.png where only sets and gammas differ; return the files.
+
+    ``named`` comparisons were named before anything ran: the correction is for all, also while some are missing.
 
     Raises:
         UserError: one of ``worlds`` was not scored.
     """
     for world in worlds:
         choose("tables.outcome", world, worlds_of(scored[0]))
-    text = [NOTE.format(worlds=", ".join(worlds), count=len(pairs), seeds=st.VERDICT_SEEDS)]
+    run = f" that were named, {len(pairs)} of which have been run" if len(pairs) < named else ""
+    text = [NOTE.format(worlds=", ".join(worlds), count=named, run=run, seeds=st.VERDICT_SEEDS)]
     rows = [_row(one, named_outcome(one, worlds)) for one in sorted(scored, key=horizon_of)]
-    text += [markdown_table(rows), markdown_table(_compared(pairs, worlds))] if pairs else [markdown_table(rows)]
+    text += [markdown_table(rows), markdown_table(_compared(pairs, worlds, named))] if pairs else [markdown_table(rows)]
     files = [out / "outcome.md"]
     write_text(files[0], "\n\n".join(text))
     differ = differing([one.config for one in scored])
@@ -102,9 +105,9 @@ def _row(one: Scored, found: np.ndarray) -> dict[str, object]:
     return {"method": one.title, "seeds": len(found), "gamma (1 - rho)": f"{horizon_of(one):.5g}", "outcome": shown}
 
 
-def _compared(pairs: Sequence[Pair], worlds: Sequence[str]) -> list[dict[str, object]]:
+def _compared(pairs: Sequence[Pair], worlds: Sequence[str], named: int) -> list[dict[str, object]]:
     both = [(named_outcome(a, worlds), named_outcome(b, worlds)) for a, b in pairs]
-    corrected = st.holm([st.welch_p(x, y) for x, y in both])
+    corrected = st.holm([*(st.welch_p(x, y) for x, y in both), *[1.0] * (named - len(pairs))])
     return [
         {
             "comparison": f"{pair[0].title} over {pair[1].title}",
@@ -112,5 +115,5 @@ def _compared(pairs: Sequence[Pair], worlds: Sequence[str]) -> list[dict[str, ob
             "difference": interval_text(st.difference(x, y)),
             "p (Holm)": f"{p:.3f}{'*' if p < 0.05 and fewer_seeds(pair) >= st.VERDICT_SEEDS else ''}",
         }
-        for pair, (x, y), p in zip(pairs, both, corrected, strict=True)
+        for pair, (x, y), p in zip(pairs, both, corrected[: len(pairs)], strict=True)
     ]

@@ -12,12 +12,13 @@ from typing import Any, NamedTuple
 
 from drigm.core.choice import Choice
 from drigm.core.config import FIELDS, TrainConfig, essential
-from drigm.core.errors import as_path, check
+from drigm.core.errors import UserError, as_path, check
 from drigm.core.json_files import read_object
 from drigm.core.naming import method_name
 from drigm.evaluation.cache import opened_id
+from drigm.experiments.sweep import ENGINES
 from drigm.experiments.sweep.results import Swept
-from drigm.experiments.tune.asked import RADII, Over, label, parse_over, parse_truth, source_of
+from drigm.experiments.tune.asked import RADII, Axis, Over, label, parse_over, parse_truth, source_of
 from drigm.experiments.tune.files import write_outcome
 from drigm.experiments.tune.outcome import Outcome, outcome_of
 from drigm.experiments.tune.search import Point, load_optuna, number_of_trials, try_points
@@ -27,7 +28,7 @@ from drigm.runtime import interrupts
 from drigm.runtime.devices import cache_compilations, use_cores
 from drigm.runtime.files import make_folder, write_text
 from drigm.training.runs import Run, load_run
-from drigm.training.settings import resolve, settle
+from drigm.training.settings import check_method, resolve, settle
 
 FORMAT = "drigm-tune-1"
 OUT = "runs/tune"
@@ -122,6 +123,7 @@ def tune(
     axes = parse_over(over)
     load_optuna()
     number_of_trials(axes, trials)
+    check(engine in ENGINES, "engine", engine, f"choose one of {', '.join(ENGINES)}")
     check(0.0 <= budget < float("inf"), "budget", budget, "a share of 0 or more, as in 0.05")
     whole = isinstance(world_count, int) and 1 <= world_count <= FIELDS["world_count"].metadata["high"]
     check(whole, "world_count", world_count, "a whole number from 1 to 4096")
@@ -129,6 +131,7 @@ def tune(
     use_cores(config.shards)
     cache_compilations()
     config, env = resolve(config)
+    _check_axes(axes, config)
     source = source_of(env, worlds, hold_out, world_count, config)
     truths = parse_truth(truth, source.text)
     for asked in truths:
@@ -173,6 +176,16 @@ def _reference(run: Run | str | Path | None, trust: bool, settings: Mapping[str,
     twice = sorted(set(RADII) & settings.keys())
     check(not twice, "settings", ", ".join(twice), "leave it out: over says which radii are tried; others are 0")
     return settle({**given, **dict.fromkeys(RADII, 0.0)})
+
+
+def _check_axes(axes: Sequence[Axis], config: TrainConfig) -> None:
+    """Raise `UserError` where a value that is searched over goes with no other setting: a radius without a set."""
+    for axis in axes:
+        for value in axis.values or (axis.low, axis.high):
+            try:
+                check_method(config.replace(**{axis.name: value}))
+            except UserError as error:
+                raise UserError(f"over {axis.name}: {value!r} cannot be tried; {error}") from None
 
 
 def _outcome(tried: Trials, points: Sequence[Point], config: TrainConfig) -> Outcome:
