@@ -48,12 +48,13 @@ def _building_parts() -> dict[str, list[str]]:
 def _supply_parts() -> dict[str, list[str]]:
     options = [
         "weeks=52",
+        "start=3",
+        "levels=54",
         "sales=backlog|lost",
-        "capacity=12",
         "paid=now|later",
         "series=weekly-sales|FILE.csv",
-        "start=1",
-        "levels=10",
+        "capacity=UNITS",
+        "fixed_cost=COST",
     ]
     return {"INSTANCE": list(network.CHAINS), "OPTION": options}
 

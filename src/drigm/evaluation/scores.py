@@ -110,7 +110,7 @@ class Evaluation(NamedTuple):
             row = [scores[i] for scores in self.controllers.values()]
             error = "-" if math.isnan(s.se) else f"{s.se:.3f}"
             lines.append(f"{s.name:<{width}}  {s.mean:8.3f} +- {error:<5}{self._row(row)}".rstrip())
-        if len(self.scores) > MANY:  # too many to take in
+        if len(self.scores) > MANY or self.suite == "failures":  # too many to take in, or the worst is what is asked
             means = [s.mean for s in self.scores]
             for name, summed in (("mean", np.mean), ("worst", np.min)):
                 row = [float(summed(scores)) for scores in self.controllers.values()]

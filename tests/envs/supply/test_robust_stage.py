@@ -40,6 +40,42 @@ def test_a_set_sees_only_what_is_paid_after_chance_has_decided():
     assert base_stock(CHANCE, 0.3, 0.98, later=False) == base_stock(CHANCE, 0.0, 0.98, later=False)
 
 
+TWO_WEEKS = np.convolve(stats.nbinom.pmf(np.arange(60), 6, 0.5), stats.nbinom.pmf(np.arange(60), 6, 0.5))
+TWO_WEEKS = TWO_WEEKS / TWO_WEEKS.sum()
+LEVELS = np.arange(16, 28)
+
+
+def pays_of(demand):
+    """What each of `LEVELS` pays after ``demand`` [...], as [len(LEVELS), ...]: holding costs 1, a shortage 9."""
+    stock = LEVELS.reshape(-1, *np.ones(np.ndim(demand), int)) - demand
+    return -np.where(stock > 0, stock, -9.0 * stock)
+
+
+def test_eight_samples_are_a_milder_set_than_their_radius_says():
+    """A worst case among few samples is less bad than among all that can happen: the shop's level, for KL sets."""
+    exact = {rho: worst_mean(pays_of(np.arange(len(TWO_WEEKS))), TWO_WEEKS, rho) for rho in (0.03, 0.1, 0.3)}
+    assert {rho: LEVELS[found.argmax()] for rho, found in exact.items()} == {0.03: 20, 0.1: 21, 0.3: 23}
+    rng, found = np.random.default_rng(0), {}
+    for count in (8, 64):
+        demand = rng.choice(len(TWO_WEEKS), size=(2000, count), p=TWO_WEEKS)
+        worst = {rho: worst_mean(pays_of(demand), np.full(count, 1 / count), rho).mean(axis=1) for rho in (0.1, 0.3)}
+        found[count] = {rho: LEVELS[mean.argmax()] for rho, mean in worst.items()}
+    assert found[8] == {0.1: 20, 0.3: 21}
+    assert found[64] == {0.1: 21, 0.3: 23}
+
+
+def test_total_variation_that_moves_weight_to_a_constant_loss_orders_as_before():
+    """Weight leaves the best outcomes for the fail state, whose value no level changes, and never for high demand."""
+    pays = pays_of(np.arange(len(TWO_WEEKS)))
+    for rho in (0.0, 0.05, 0.1, 0.3):
+        kept = []
+        for outcome in pays:
+            best_first = np.argsort(-outcome)
+            gone = np.minimum(np.cumsum(TWO_WEEKS[best_first]), rho)
+            kept.append((TWO_WEEKS[best_first] - np.diff(gone, prepend=0.0)) @ outcome[best_first])
+        assert LEVELS[np.argmax(kept)] == 19
+
+
 @pytest.mark.slow
 def test_costs_that_are_paid_later_are_the_same_costs():
     """A week later, and without the last week; the score of what base stock costs stays 1."""
@@ -63,10 +99,9 @@ def test_costs_that_are_paid_later_are_the_same_costs():
 @pytest.mark.slow
 def test_robust_levels_pay_in_the_simulator_when_demand_rises():
     """The lead time of two weeks, half as much demand again: the level of KL 0.3 costs a tenth less or better."""
-    two = np.convolve(stats.nbinom.pmf(np.arange(60), 6, 0.5), stats.nbinom.pmf(np.arange(60), 6, 0.5))
     env = make_env("supply:newsvendor?start=0")
-    nominal = base_stock(two / two.sum(), 0.0, 0.98, later=True, top=80)
-    robust = base_stock(two / two.sum(), 0.3, 0.98, later=True, top=80)
+    nominal = base_stock(TWO_WEEKS, 0.0, 0.98, later=True, top=80)
+    robust = base_stock(TWO_WEEKS, 0.3, 0.98, later=True, top=80)
     assert (nominal, robust) == (19, 23)
     keys = jax.random.split(jax.random.key(0), 256)
     play = jax.jit(
