@@ -125,6 +125,18 @@ def test_an_agent_fails_from_a_moment_on_and_only_that_one(name):
     np.testing.assert_array_equal(done({name: 0.0}), ordered)
 
 
+def test_an_agent_fails_when_it_is_told_to():
+    ordered, limit = done({}), recorder().spec.episode_limit
+    for share in (0.01, 0.25, 0.5):
+        moment = round(share * limit)
+        found = done({"agent_stuck": 2.0, "failure_time": share})
+        np.testing.assert_array_equal(found[:moment], ordered[:moment])
+        expected = ordered[moment - 1, 1] if moment else 2  # idle: it had no last action
+        assert (found[moment:, 1] == expected).all()
+    np.testing.assert_array_equal(done({"failure_time": 0.5}), ordered)  # nobody fails
+    np.testing.assert_array_equal(done({"agent_stuck": 2.0, "failure_time": 0.0}), done({"agent_stuck": 2.0}))
+
+
 def test_faults_hit_one_agent_at_a_time():
     ordered, found = done({}), [done({"agent_faults": 0.5}, seed=seed) for seed in range(10)]
     wrong = np.stack([one != ordered for one in found])  # [seeds, T, N]

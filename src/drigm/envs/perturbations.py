@@ -205,7 +205,7 @@ def _faults_act(key: Array, spec: EnvSpec, strength: Array, memory: PyTree, acti
 
 
 def _fails(about: str, instead: Callable[[Array, EnvSpec, Failure, Array, Array], Array]) -> Perturbation:
-    about = f"number of the agent that {about} from a random moment on"
+    about = f"number of the agent that {about} from a random moment, or failure_time, on"
     return Perturbation(about, MAX_AGENTS, start=_failure_start, act=_failure(instead), whole=True, agents=True)
 
 
@@ -236,6 +236,9 @@ PERTURBATIONS: dict[str, Perturbation] = {
     "agent_stuck": _fails("repeats its last action", _again),
     "agent_erratic": _fails("acts at random", _at_random),
     "agent_faults": Perturbation("chance that some agent, any of them, idles for a step", 1.0, act=_faults_act),
+    "failure_time": Perturbation(
+        "share of the time limit after which the agent fails that fails for good (0: at random)", 1.0
+    ),
 }
 BUILT_IN = tuple(PERTURBATIONS)  # those from outside: `drigm.envs.register_perturbation`
 
@@ -262,7 +265,13 @@ class PerturbedState(NamedTuple):
 
 def begin(spec: EnvSpec, key: Array, strengths: Mapping[str, Array]) -> dict[str, PyTree]:
     """Return the memories of ``strengths``' perturbations at the start of an episode."""
-    return {name: PERTURBATIONS[name].start(_key(key, name, 0), spec, s) for name, s in strengths.items()}
+    found = {name: PERTURBATIONS[name].start(_key(key, name, 0), spec, s) for name, s in strengths.items()}
+    if "failure_time" in strengths:  # at 0 it changes nothing, as every strength does
+        share = strengths["failure_time"]
+        moment = jnp.round(share * spec.episode_limit).astype(jnp.int32)
+        failing = {name: told for name, told in found.items() if isinstance(told, Failure)}
+        found |= {n: m._replace(moment=jnp.where(share > 0.0, moment, m.moment)) for n, m in failing.items()}
+    return found
 
 
 def act(
