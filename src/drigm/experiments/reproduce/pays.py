@@ -92,7 +92,11 @@ def reproduce_pays(file: Path, out: Path | None = None) -> list[Path]:
     about = [{"domain": one.title, "why": one.why, "not tried there": ", ".join(one.untried)} for one in domains]
     parts = [lead, note, markdown_table(plain), "## Why, and what was not tried", markdown_table(about)]
     write_text(out / "table.md", "\n\n".join(parts) + "\n")
-    gains = [Gain(c.domain, c.method, {OVER[k]: gain for k, gain in c.gains.items()}, c.seeds) for c in claims]
+    said = {YES: "pays", COSTS: "costs too much at home"}
+    gains = [
+        Gain(c.domain, c.method, {OVER[k]: x for k, x in c.gains.items()}, c.seeds, said.get(c.verdict, ""))
+        for c in claims
+    ]
     grid = verdict_grid(gains, title="Gain in score where the world is not that of training")
     figure = gain_rows(gains, title="What robust sets gain where the world is not that of training")
     alt = "Gains of robust methods over their controls, with 95 % intervals"

@@ -19,12 +19,13 @@ ROW = 0.24  # and for each row of the grid
 
 
 class Gain(NamedTuple):
-    """A method of a domain, and what it gains over each control."""
+    """A method of a domain, what it gains over each control, and what is said of it beside the grid."""
 
     domain: str
     method: str
     over: Mapping[str, Interval]
     seeds: int
+    said: str = ""
 
     def verdict(self, control: str) -> str:
         """Return ``gains`` or ``loses`` where that is clear; else ``no clear difference`` or ``too few seeds``."""
@@ -63,7 +64,7 @@ def verdict_grid(gains: Sequence[Gain], *, title: str) -> Figure:
                 ax.add_patch(Rectangle((k + 0.04, y - 0.44), 0.92, 0.88, **VERDICTS[word]))
                 ink = ON_DARK if word in ("gains", "loses") else ON_LIGHT
                 ax.text(k + 0.5, y, f"{gain.estimate:+.3f}", fontsize=7, ha="center", va="center", color=ink)
-            ax.text(left, y, line.method, fontsize=8.5, va="center")
+            ax.text(left, y, line.method + (f": {line.said}" if line.said else ""), fontsize=8.5, va="center")
         ax.set_xlim(0, left + 3.6)
         ax.set_ylim(len(lines) - 0.4, -0.7)
         heads = ["\n".join(textwrap.wrap(c, 9, break_long_words=False, break_on_hyphens=False)) for c in controls]
