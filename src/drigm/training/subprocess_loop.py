@@ -25,16 +25,18 @@ from drigm.agents.exploration import epsilon_at, explore_in_numpy
 from drigm.agents.numpy_agents import NumpyAgents
 from drigm.agents.recurrent import RecurrentAgents
 from drigm.agents.subprocess_acting import Actor, Perturber
+from drigm.algorithms import replay
 from drigm.algorithms.learner import Learner, LearnerState, make_learner
 from drigm.core.config import TrainConfig
 from drigm.core.errors import UserError, check
 from drigm.core.metrics import Metrics
 from drigm.core.strengths import parse_strengths
-from drigm.core.types import Array, StoredStep
+from drigm.core.types import Array, PyTree, StoredStep
 from drigm.envs import perturbations
 from drigm.envs.api import Environment
 from drigm.envs.persistent import in_subprocess_worlds, parse_ranges
 from drigm.envs.subprocess.vector import SubprocessSteps, SubprocessVector
+from drigm.runtime import devices
 from drigm.runtime.sharding import over_shards, shard_mesh, sharding_of
 from drigm.training import subprocess_resume
 from drigm.training.programs import StoppedError, Train, compiled_start, initial_state
@@ -87,9 +89,10 @@ def make_subprocess_train(config: TrainConfig, env: Environment) -> Train:
 
 
 class Programs:
-    """What is compiled for a run: the learning of all shards and runs, leading axes [shards, runs].
+    """What is compiled for a run: the learning of all shards, leading axes [shards, runs].
 
-    Learning has a device for each shard, all runs of it as a `vmap`.
+    Learning has a device for each shard. Where runs take turns (`devices.runs_in_turn`) it is compiled for one of them
+    and called for each; otherwise all are a `vmap`.
     """
 
     def __init__(
@@ -107,9 +110,13 @@ class Programs:
         shared = over_shards(each, mesh, (True, True, False, False, False))
         self.learn = jax.jit(shared, donate_argnums=0, out_shardings=self.sharding)
 
-    def to_learn(self, block: StoredStep) -> StoredStep:
-        """Return ``block`` where learning runs."""
-        return block if self.sharding is None else jax.device_put(block, self.sharding)
+    def turns(self, runs: int) -> list[slice]:
+        """Return which of ``runs`` learn together, turn by turn."""
+        return [slice(k, k + 1) for k in range(runs)] if devices.runs_in_turn() else [slice(0, runs)]
+
+    def to_learn(self, tree: PyTree) -> PyTree:
+        """Return ``tree`` [shards, ...] where learning runs."""
+        return tree if self.sharding is None else jax.device_put(tree, self.sharding)
 
     def empty_block(self, state: RunState) -> StoredStep:
         """Return a block of rows [shards, runs, rows, B, ...] to fill."""
@@ -127,10 +134,12 @@ class Programs:
 
         The agents are returned once more: those in the state are overwritten by the next call.
         """
-        slots = jnp.arange(self.rows, dtype=jnp.int32)
-        capacity = state.ring.reward.shape[0]
-        place = jnp.where(slots < rows, (first + slots) % capacity, capacity)  # beyond the ring: dropped
-        state = state._replace(ring=jax.tree.map(lambda x, new: x.at[place].set(new, mode="drop"), state.ring, block))
+
+        def store(row: Array, ring: StoredStep) -> StoredStep:
+            return replay.insert(ring, jax.tree.map(lambda x: x[row], block), first + row)
+
+        # Row by row, which is done in place: as one scatter of all rows it would copy the replay.
+        state = state._replace(ring=jax.lax.fori_loop(0, rows, store, state.ring))
         tick = first + rows - 1
         key = jax.random.fold_in(jax.random.fold_in(jax.random.wrap_key_data(state.key), SAMPLING), tick)
         ring = jax.tree.map(lambda x: x[None], state.ring)
@@ -153,7 +162,8 @@ class Learnt(NamedTuple):
 class SubprocessRun:
     """A run under way: its workers, its learning thread, and what acting carries.
 
-    ``state`` belongs to the learning thread while ``pending`` is under way; it is without what acting carries.
+    ``states`` belong to the learning thread while ``pending`` is under way, those of each of the ``turns``; they are
+    without what acting carries.
     """
 
     def __init__(self, programs: Programs, state: RunState, tick: int, note: Callable[[str], None]) -> None:
@@ -166,7 +176,11 @@ class SubprocessRun:
         self.past, self.team = acting.past, NumpyAgents(acting.agents)
         acting_keys = jax.vmap(lambda key: jax.random.fold_in(jax.random.wrap_key_data(key), ACTING))(keys[0])
         self.actor = Actor(programs.env, programs.perturber, programs.strengths, acting_keys, carry, tick - 1)
-        self.state = state._replace(rollout=())  # type: ignore[arg-type]
+        learning = state._replace(rollout=())  # type: ignore[arg-type]
+        self.turns = programs.turns(keys.shape[1])
+        alone = len(self.turns) == 1
+        parts = [learning] if alone else [jax.tree.map(lambda x, t=t: x[:, t], learning) for t in self.turns]
+        self.states: list[RunState] = list(map(programs.to_learn, parts))
         self.vector: SubprocessVector | None = None
         self.shown: SubprocessSteps | None = None
         self.block, self.spare = programs.empty_block(state), programs.empty_block(state)
@@ -209,10 +223,10 @@ class SubprocessRun:
             past = past._replace(checksum=subprocess_resume.checksums_of(self.shown, past.steps.shape))
         acting = subprocess_resume.Acting((), self.team.agents, past)
         rollout = subprocess_resume.pack(self.actor.carry, acting, self.config.shards)
-        sums = jax.tree.map(np.copy, self.sums)
-        if self.programs.sharding is not None:
-            sums = jax.device_put(sums, self.programs.sharding)
-        return self.state._replace(rollout=rollout, sums=sums)
+        sums, state = self.programs.to_learn(jax.tree.map(np.copy, self.sums)), self.states[0]
+        if len(self.turns) > 1:
+            state = self.programs.to_learn(jax.tree.map(lambda *x: np.concatenate(x, axis=1), *self.states))
+        return state._replace(rollout=rollout, sums=sums)
 
     def close(self) -> None:
         """Stop the workers and the learning thread."""
@@ -283,15 +297,20 @@ class SubprocessRun:
     def _learn(self, block: StoredStep, first: int, rows: int, due: bool) -> Learnt:
         programs = self.programs
         arguments = np.int32(first), np.int32(rows), np.bool_(due)
-        self.state, agents, metrics, updates = programs.learn(self.state, programs.to_learn(block), *arguments)
-        return Learnt(team_of(agents), *jax.block_until_ready((metrics, updates)))
+        found = list[tuple[RecurrentAgents, Metrics, Array]]()
+        for i, turn in enumerate(self.turns):
+            mine = programs.to_learn(jax.tree.map(lambda x, turn=turn: x[:, turn], block))
+            self.states[i], *learnt = programs.learn(self.states[i], mine, *arguments)
+            found.append((first_shard(learnt[0]), *jax.tree.map(np.asarray, learnt[1:])))
+        agents, metrics, updates = jax.tree.map(lambda *x: np.concatenate(x, axis=1), *found)
+        return Learnt(NumpyAgents(jax.tree.map(lambda x: x[0], agents)), metrics, updates)
 
     def _await(self) -> None:
         """Wait for the learning thread."""
         if self.pending is not None:
             found = self.pending.result()
             self.latest = found.team
-            learnt = jax.tree.map(np.asarray, (found.metrics, found.updates))
+            learnt = found.metrics, found.updates
             metrics, updates = jax.tree.map(np.add, (self.sums.metrics, self.sums.updates), learnt)
             self.sums = self.sums._replace(metrics=metrics, updates=updates)
         self.pending = None
@@ -316,4 +335,9 @@ class SubprocessRun:
 
 def team_of(agents: RecurrentAgents) -> NumpyAgents:
     """Return the agents [shards, runs, ...] to act with: the first shard's, as all hold the same."""
-    return NumpyAgents(jax.tree.map(lambda x: np.asarray(x.addressable_shards[0].data)[0], agents))
+    return NumpyAgents(jax.tree.map(lambda x: x[0], first_shard(agents)))
+
+
+def first_shard(tree: PyTree) -> PyTree:
+    """Return what the first device has of ``tree`` [shards, runs, ...], of which all shards hold the same."""
+    return jax.tree.map(lambda x: np.asarray(x.addressable_shards[0].data), tree)
