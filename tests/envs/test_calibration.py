@@ -210,8 +210,8 @@ def test_a_building_through_pettingzoo_is_the_building(tmp_path):
     The same settings, three seeds each, scored in the same building: the interval of the difference holds 0. It is one
     of 99.9 %, so that chance alone fails it once in a thousand sets of seeds.
     """
-    settings = {"head": "linear", "local_exploration": 0.0, "gamma": 0.99, "num_envs": 16, "steps": 4_000}
-    settings |= {"window": 12, "burn_in": 2, "batch": 32, "learning_starts": 500, "learning_rate": 1e-3}
+    settings = {"head": "linear", "local_exploration": 0.0, "gamma": 0.99, "num_envs": 16, "steps": 8_000}
+    settings |= {"window": 12, "burn_in": 2, "batch": 32, "learning_starts": 1000, "learning_rate": 1e-3}
     settings |= {"epsilon_fraction": 0.3, "double_q": True, "target_period": 100, "shards": 1, "quiet": True}
     seeds = seeds_to_learn(3)
     settings |= {"seeds": len(seeds), "first_seed": seeds[0]}
