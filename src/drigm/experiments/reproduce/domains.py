@@ -16,6 +16,7 @@ A file of domains says which studies are read, and which of their methods are ro
     controller = "base_stock"                # of drigm controllers, in `env` and `suite`; or a row of the study
     env = "supply:newsvendor"
     suite = "demand"
+    perturb = "obs_noise=0,0.1"              # optional: strengths besides the suite, for the controller
     why = "Demand is drawn."                 # optional: why it pays there or not
     untried = ["persistent worlds"]          # optional: methods that have not been tried there
     where = { place = "office" }             # optional: only rows of the study with these values
@@ -60,6 +61,7 @@ class Domain(NamedTuple):
     controller: str = ""
     env: str = ""
     suite: str = ""
+    perturb: str = ""
     why: str = ""
     measure: str = "mean"
     untried: list[str] = []  # noqa: RUF012 (nothing writes to it)

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from drigm.core.errors import choose
+from drigm.core.strengths import parse_grid
 from drigm.evaluation import statistics as st
 from drigm.evaluation.controllers import evaluate_controller
 from drigm.evaluation.statistics import Interval
@@ -185,7 +186,7 @@ def _controller_row(domain: Domain, scores: Scores) -> list[dict[str, Any]]:
     if not name:
         return []
     if domain.env:
-        found = evaluate_controller(name, domain.env, domain.suite).scores
+        found = evaluate_controller(name, domain.env, domain.suite, parse_grid(domain.perturb)).scores
         played = {world.name: world.mean for world in found}
         names = [choose(f"world of domain {domain.title}", world, tuple(played)) for world in domain.worlds]
         score = domain.measured([played[world] for world in names])
