@@ -215,9 +215,12 @@ def test_a_cell_of_the_grid_says_by_its_colour_what_is_clear():
     clear, unclear, worse = Interval(0.2, 0.1, 0.3), Interval(0.2, -0.1, 0.5), Interval(-0.2, -0.3, -0.1)
     over = {"a discount": clear, "randomization": unclear}
     gains = [Gain("Tanks", "TV", over, 5), Gain("Tanks", "KL", {"a discount": worse}, 5), Gain("Pipes", "TV", over, 3)]
-    assert [gain.verdict("a discount") for gain in gains] == ["gains", "loses", "no clear difference"]
+    gains[0] = gains[0]._replace(said="pays")
+    assert [gain.verdict("a discount") for gain in gains] == ["gains", "loses", "too few seeds"]
     (axes,) = verdict_grid(gains, title="Gain").axes
-    nothing = "no clear difference"
-    cells = [to_hex(patch.get_facecolor()).upper() for patch in axes.patches]
-    assert cells == [VERDICTS[name].upper() for name in ("gains", nothing, "loses", nothing, nothing)]
-    assert texts(axes) == ["Tanks", "+0.200", "+0.200", "TV", "-0.200", "KL", "Pipes", "+0.200", "+0.200", "TV"]
+    few = "too few seeds"
+    cells = [to_hex(patch.get_facecolor()) for patch in axes.patches]
+    looks = [VERDICTS[name] for name in ("gains", "no clear difference", "loses", few, few)]
+    assert cells == [to_hex(look.get("color", look.get("facecolor"))) for look in looks]
+    assert [bool(patch.get_hatch()) for patch in axes.patches] == [False, False, False, True, True]
+    assert texts(axes) == ["Tanks", "+0.200", "+0.200", "TV: pays", "-0.200", "KL", "Pipes", "+0.200", "+0.200", "TV"]
