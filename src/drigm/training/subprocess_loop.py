@@ -12,9 +12,9 @@ The state is that of `drigm.training.programs`, but for what acting carries, whi
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -225,7 +225,7 @@ class SubprocessRun:
         rollout = subprocess_resume.pack(self.actor.carry, acting, self.config.shards)
         sums, state = self.programs.to_learn(jax.tree.map(np.copy, self.sums)), self.states[0]
         if len(self.turns) > 1:
-            state = self.programs.to_learn(jax.tree.map(lambda *x: np.concatenate(x, axis=1), *self.states))
+            state = self.programs.to_learn(side_by_side(self.states))
         return state._replace(rollout=rollout, sums=sums)
 
     def close(self) -> None:
@@ -297,21 +297,21 @@ class SubprocessRun:
     def _learn(self, block: StoredStep, first: int, rows: int, due: bool) -> Learnt:
         programs = self.programs
         arguments = np.int32(first), np.int32(rows), np.bool_(due)
-        found = list[tuple[RecurrentAgents, Metrics, Array]]()
+        agents, sums = list[RecurrentAgents](), list[tuple[Metrics, Array]]()
         for i, turn in enumerate(self.turns):
             mine = programs.to_learn(jax.tree.map(lambda x, turn=turn: x[:, turn], block))
-            self.states[i], *learnt = programs.learn(self.states[i], mine, *arguments)
-            found.append((first_shard(learnt[0]), *jax.tree.map(np.asarray, learnt[1:])))
-        agents, metrics, updates = jax.tree.map(lambda *x: np.concatenate(x, axis=1), *found)
-        return Learnt(NumpyAgents(jax.tree.map(lambda x: x[0], agents)), metrics, updates)
+            self.states[i], learnt, *more = programs.learn(self.states[i], mine, *arguments)
+            agents.append(learnt)
+            sums.append(tuple(more))
+        return Learnt(team_of(*agents), *side_by_side(sums))
 
     def _await(self) -> None:
         """Wait for the learning thread."""
         if self.pending is not None:
             found = self.pending.result()
             self.latest = found.team
-            learnt = found.metrics, found.updates
-            metrics, updates = jax.tree.map(np.add, (self.sums.metrics, self.sums.updates), learnt)
+            before = self.sums.metrics, self.sums.updates
+            metrics, updates = jax.tree.map(np.add, before, (found.metrics, found.updates))
             self.sums = self.sums._replace(metrics=metrics, updates=updates)
         self.pending = None
 
@@ -333,11 +333,12 @@ class SubprocessRun:
         return vector
 
 
-def team_of(agents: RecurrentAgents) -> NumpyAgents:
-    """Return the agents [shards, runs, ...] to act with: the first shard's, as all hold the same."""
-    return NumpyAgents(jax.tree.map(lambda x: x[0], first_shard(agents)))
+def team_of(*agents: RecurrentAgents) -> NumpyAgents:
+    """Return agents [shards, runs, ...] of every turn, to act with: the first shard's, as all hold the same."""
+    first = [jax.tree.map(lambda x: np.asarray(x.addressable_shards[0].data)[0], one) for one in agents]
+    return NumpyAgents(jax.tree.map(lambda *x: np.concatenate(x), *first))
 
 
-def first_shard(tree: PyTree) -> PyTree:
-    """Return what the first device has of ``tree`` [shards, runs, ...], of which all shards hold the same."""
-    return jax.tree.map(lambda x: np.asarray(x.addressable_shards[0].data), tree)
+def side_by_side(turns: Sequence[Any]) -> Any:
+    """Return trees [shards, runs, ...] of every turn as one of all runs."""
+    return jax.tree.map(lambda *x: np.concatenate(x, axis=1), *turns)

@@ -161,9 +161,10 @@ def _control_rows(domain: Domain, scores: Scores) -> list[dict[str, Any]]:
     """What a robust method is held against: the best of each kind is marked where there are several."""
     rows = list[dict[str, Any]]()
     for control, names in domain.controls().items():
+        top = best(domain, scores, names) if len(names) > 1 else ""
         for name in names:
             mine, is_plain = _at(domain, scores, name), control == "plain"
-            which = ", the best" if len(names) > 1 and name == best(domain, scores, names) else ""
+            which = ", the best" if name == top else ""
             row: dict[str, Any] = {"domain": domain.title, "method": name, "is": NAMES[control] + which}
             row |= {"seeds": len(mine), "score": f"{mine.mean():.3f}"} | dict.fromkeys(OVER.values(), "")
             if not is_plain:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from drigm.core.choice import Choice
 from drigm.core.config import FIELDS, TrainConfig, essential
 from drigm.core.errors import UserError, as_path, check
+from drigm.core.errors import choose as choose_one  # the package has a module of that name
 from drigm.core.json_files import read_object
 from drigm.core.naming import method_name
 from drigm.evaluation.cache import opened_id
@@ -123,7 +124,7 @@ def tune(
     axes = parse_over(over)
     load_optuna()
     number_of_trials(axes, trials)
-    check(engine in ENGINES, "engine", engine, f"choose one of {', '.join(ENGINES)}")
+    choose_one("engine", engine, tuple(ENGINES))
     check(0.0 <= budget < float("inf"), "budget", budget, "a share of 0 or more, as in 0.05")
     whole = isinstance(world_count, int) and 1 <= world_count <= FIELDS["world_count"].metadata["high"]
     check(whole, "world_count", world_count, "a whole number from 1 to 4096")
