@@ -156,9 +156,10 @@ def standardise(x: Array, offset: np.ndarray | Array, scale: np.ndarray | Array)
     return (x - jnp.broadcast_to(jnp.asarray(offset), x.shape)) / jnp.broadcast_to(jnp.asarray(scale), x.shape)
 
 
-def jit(function: Callable[P, R]) -> Callable[P, R]:
-    """Return ``jax.jit`` of ``function``."""
-    return jax.jit(function)  # pyright: ignore[reportUnknownMemberType] (its signature is untyped in part)
+def jit(function: Callable[P, R], options: dict[str, str | bool] | None = None) -> Callable[P, R]:
+    """Return ``jax.jit`` of ``function``, compiled with ``options``."""
+    # Its signature is untyped in part.
+    return jax.jit(function, compiler_options=options)  # pyright: ignore[reportUnknownMemberType]
 
 
 def traced(function: Callable[[], R]) -> R:

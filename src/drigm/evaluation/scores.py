@@ -19,6 +19,7 @@ from drigm.core.types import Array, PyTree, jit, join_trees, map_tree
 from drigm.envs.api import Environment, Shift
 from drigm.evaluation.players import Players
 from drigm.evaluation.subprocess_play import subprocess_outcomes
+from drigm.runtime import devices
 from drigm.storage.results import to_json
 
 MANY = 8  # worlds beyond which an evaluation prints their mean and the worst too
@@ -162,7 +163,7 @@ def _play(env: Environment, players: Players) -> Callable[[PyTree, PyTree], Outc
     def player(weights: PyTree, params: PyTree) -> Outcome:
         return jax.vmap(one, in_axes=(None, None, 0))(weights, params, episodes)
 
-    return jit(jax.vmap(player, in_axes=(0, None)))
+    return jit(jax.vmap(player, in_axes=(0, None)), devices.compiler_options())
 
 
 def shift_score(name: str, per_seed: np.ndarray) -> ShiftScore:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import stat
 from pathlib import Path
@@ -11,6 +12,8 @@ import jax
 
 from drigm.core.errors import UserError, warn
 from drigm.runtime.files import is_own
+
+YNN = "xla_cpu_experimental_ynn_fusion_type"  # XLA's option: what YNNPACK computes
 
 
 def usable_cores() -> int:
@@ -36,6 +39,23 @@ def runs_in_turn() -> bool:
     An accelerator is busy only with all of them at once.
     """
     return jax.default_backend() == "cpu"
+
+
+@functools.cache
+def compiler_options() -> dict[str, str | bool] | None:
+    """Return the compiler's options for programs that run for long; None where its own choice is the best known.
+
+    On CPUs XLA would hand sums and products to YNNPACK, which takes ten times as long for the short sums of a simulator
+    and up to twice as long for the products of several runs (benchmarks/NOTES.md).
+    """
+    if jax.default_backend() != "cpu":
+        return None
+    options: dict[str, str | bool] = {YNN: ""}
+    try:
+        jax.jit(lambda x: x).lower(0.0).compile(compiler_options=options)
+    except jax.errors.JaxRuntimeError:  # a jaxlib without YNNPACK
+        return None
+    return options
 
 
 def spare_cores() -> int:

@@ -97,7 +97,12 @@ def make_train(
     in_turn = devices.runs_in_turn() if in_turn is None else in_turn
     advance = functools.partial(advance_all, learner, env, in_turn)
     # The output's sharding is stated because an empty array would lose its own, and the next call compile anew.
-    step = jax.jit(layout.spread(advance), donate_argnums=0, out_shardings=layout.sharding)
+    step = jax.jit(
+        layout.spread(advance),
+        donate_argnums=0,
+        out_shardings=layout.sharding,
+        compiler_options=devices.compiler_options(),
+    )
     start, shapes = compiled_start(init, layout.sharding if layout.full else None)
     if baseline.reward_models is not None:
         fit = functools.partial(baseline.reward_models, nominal, config.preset in LEAKY_PRESETS, config.steps)

@@ -108,7 +108,8 @@ class Programs:
         self.rows = min(config.update_every, BLOCK)
         each = jax.vmap(self._learn, in_axes=(0, 0, None, None, None))
         shared = over_shards(each, mesh, (True, True, False, False, False))
-        self.learn = jax.jit(shared, donate_argnums=0, out_shardings=self.sharding)
+        options = devices.compiler_options()
+        self.learn = jax.jit(shared, donate_argnums=0, out_shardings=self.sharding, compiler_options=options)
 
     def turns(self, runs: int) -> list[slice]:
         """Return which of ``runs`` learn together, turn by turn."""
