@@ -102,6 +102,7 @@ def test_points_are_the_grid_and_the_single_ones(tmp_path):
         ({"tables": {"outcome": "nominal"}}, ("tables.outcome", "'nominal'", "worlds")),
         ({"tables": {"outcome": ["obs_noise=3"]}}, ("tables.outcome", "'obs_noise=3'", "nominal")),
         ({"tables": {"against": {"roh": 0.0}}}, ("setting", "'roh'", "rho")),
+        ({"tables": {"percent": 1}}, ("tables.percent", "1", "true or false")),
         ({"tables": {"against": 0.0}}, ("tables.against", "0.0", "table")),
         ({"tables": {}, "evaluate": None}, ("tables", "[evaluate]")),
         ({"evaluate": "climate"}, ("evaluate", "'climate'", "table")),

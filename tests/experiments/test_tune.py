@@ -16,7 +16,7 @@ from drigm.cli.main import main
 from drigm.core.errors import UserError
 from drigm.core.metrics import COLUMNS
 from drigm.envs import make_env
-from drigm.evaluation.scores import Evaluation, shift_score
+from drigm.evaluation.scores import Evaluation, returns_of, shift_score
 from drigm.experiments import sweep as sweeps
 from drigm.experiments.sweep import worker
 from drigm.experiments.sweep.engines import Ended, Engine
@@ -24,7 +24,6 @@ from drigm.experiments.tune import truth as truths
 from drigm.experiments.tune import tune
 from drigm.experiments.tune.asked import parse_over, parse_truth, source_of
 from drigm.experiments.tune.choose import choose_point, predicted_gain
-from drigm.experiments.tune.trials import returns_of
 from drigm.storage.run_directory import RunDirectory, seeds_of
 from drigm.training.loop import DivergedError
 from drigm.training.runs import load_run

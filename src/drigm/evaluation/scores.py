@@ -166,6 +166,18 @@ def _play(env: Environment, players: Players) -> Callable[[PyTree, PyTree], Outc
     return jit(jax.vmap(player, in_axes=(0, None)), devices.compiler_options())
 
 
+def returns_of(env: Environment, scores: np.ndarray) -> np.ndarray:
+    """Return the returns behind published scores, so that a share of costs is one; what is won stays what it is.
+
+    Scores that are no straight line over returns stay what they are too.
+    """
+    if env.spec.has_wins:
+        return scores
+    low, middle, high = np.asarray(env.score(np.array([0.0, 5e5, 1e6])), np.float64)  # pyright: ignore[reportArgumentType] (NumPy does as well)
+    straight = high != low and abs(2 * middle - low - high) <= 1e-6 * abs(high - low)
+    return (scores - low) * (1e6 / (high - low)) if straight else scores
+
+
 def shift_score(name: str, per_seed: np.ndarray) -> ShiftScore:
     """Return the score of the seeds [K] in the world ``name``."""
     known = len(per_seed) > 1

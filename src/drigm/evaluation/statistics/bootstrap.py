@@ -33,6 +33,11 @@ class Interval(NamedTuple):
     low: float
     high: float
 
+    def share_of(self, baseline: float) -> Interval:
+        """Return a gain as a share of the size of ``baseline``: of costs, which are negative, of what they are."""
+        size = max(abs(baseline), 1e-9)
+        return Interval(*(x / size for x in self))
+
 
 class BootstrapOptions(TypedDict, total=False):
     """Keywords of every function that returns intervals."""

@@ -9,9 +9,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from drigm.core.errors import check, choose
+from drigm.envs import make_env
 from drigm.evaluation import statistics as st
 from drigm.evaluation.controllers import write_controllers
-from drigm.evaluation.scores import Evaluation, shift_score
+from drigm.evaluation.scores import Evaluation, returns_of, shift_score
 from drigm.experiments.reproduce.compare import (
     Pair,
     controllers_beside,
@@ -33,8 +34,9 @@ from drigm.report.figures.style import color, drawing, save, score_axis
 from drigm.report.tables import Score, markdown_table, write_csv
 from drigm.runtime.files import write_text
 
-MEASURES = ("probability of improvement", "difference")
-Comparison = Mapping[str, tuple[st.Interval, st.Interval]]  # place: of the measures
+MEASURES = ("probability of improvement", "difference", "percent")
+SHOWN = ("P(better)", "difference", "percent")  # of the measures, in comparisons.md
+Comparison = Mapping[str, tuple[st.Interval, ...]]  # place: of the measures
 NOTE = (
     "P(better): probability that a run of the first method scores higher than one of the second, with a 95 % "
     "score interval; difference: of their mean scores, with Welch's. `*`: the interval excludes no effect (0.5, "
@@ -42,6 +44,7 @@ NOTE = (
     "5 of 100 comparisons of equal methods, and there are many here. A difference between runs that are all equal "
     "has no width. Runs are not paired by seed."
 )
+PERCENT = " percent: the difference of returns in percent of the second's, of a cost in percent of the cost."
 
 
 def rewrite_tables(folder: Path, file: Path) -> list[Path]:
@@ -85,7 +88,7 @@ def write_tables(out: Path, scored: Sequence[Scored], tables: Tables) -> list[Pa
     twins = _twins(scored, tables.against)
     named, pairs = len(tables.compare) + len(twins), pairs + twins
     if pairs:
-        files += _write_comparisons(pairs, out)
+        files += _write_comparisons(pairs, tables.percent, out)
     if tables.outcome:
         files += write_named_outcome(out, scored, pairs, tables.outcome, named)
     if scored[0].evaluation.suite == "noise":
@@ -102,15 +105,29 @@ def _twins(scored: Sequence[Scored], settings: Mapping[str, object]) -> list[Pai
     return [(one, twin) for one, twin in both if twin is not None and twin is not one]
 
 
-def compare(first: Scored, second: Scored) -> Comparison:
+def compare(first: Scored, second: Scored, percent: bool = False) -> Comparison:
     """Return probability of improvement and difference in every world, the worst, and the mean of all.
 
-    Runs are not paired by seed (see `drigm.evaluation.statistics`).
+    With ``percent`` also the difference of returns in percent of what ``second`` gets there. Runs are not paired by
+    seed (see `drigm.evaluation.statistics`).
     """
+    found = {p: (st.probability_of_improvement(*at), st.difference(*at)) for p, at in _places(first, second).items()}
+    if not percent:
+        return found
+    env = make_env(first.config.env)
+    returns = {p: [returns_of(env, x) for x in at] for p, at in _places(first, second).items()}
+    shares = {p: st.difference(x, y).share_of(float(y.mean())) for p, (x, y) in returns.items()}
+    return {p: (*both, st.Interval(*(100.0 * x for x in shares[p]))) for p, both in found.items()}
+
+
+def _places(first: Scored, second: Scored) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Return the scores [K] of both in every world, the worst, and the mean of all."""
     x, y = matrix(first), matrix(second)  # [K, W]
     places = {world: (x[:, i], y[:, i]) for i, world in enumerate(worlds_of(first))}
-    places |= {"worst world": (x.min(axis=1), y.min(axis=1)), "mean of worlds": (x.mean(axis=1), y.mean(axis=1))}
-    return {p: (st.probability_of_improvement(*at), st.difference(*at)) for p, at in places.items()}
+    return places | {
+        "worst world": (x.min(axis=1), y.min(axis=1)),
+        "mean of worlds": (x.mean(axis=1), y.mean(axis=1)),
+    }
 
 
 def _scores(rows: list[dict[str, str]]) -> dict[str, dict[str, list[float]]]:
@@ -121,19 +138,21 @@ def _scores(rows: list[dict[str, str]]) -> dict[str, dict[str, list[float]]]:
     return found
 
 
-def _write_comparisons(pairs: Sequence[Pair], out: Path) -> list[Path]:
+def _write_comparisons(pairs: Sequence[Pair], percent: bool, out: Path) -> list[Path]:
     """Write comparisons.md and .csv, and comparisons.png where there are seeds enough for verdicts."""
     files = [out / "comparisons.md", out / "comparisons.csv"]
-    found = [compare(*pair) for pair in pairs]
+    found = [compare(*pair, percent) for pair in pairs]
     shown: list[dict[str, str]] = []
     lines: list[list[str]] = [["method", "other", "place", "measure", "estimate", "low", "high"]]
     for (a, b), places in zip(pairs, found, strict=True):
-        first = {"comparison": f"{a.title} over {b.title}", "seeds": f"{len(a.seeds)}/{len(b.seeds)}"}
-        heads = ({**first, "measure": "P(better)"}, {"comparison": "", "seeds": "", "measure": "difference"})
-        for i, (head, level, digits) in enumerate(zip(heads, (0.5, 0.0), (2, 3), strict=True)):
-            shown.append(head | {p: _cell(both[i], level, digits, fewer_seeds((a, b))) for p, both in places.items()})
+        head = {"comparison": f"{a.title} over {b.title}", "seeds": f"{len(a.seeds)}/{len(b.seeds)}"}
+        for i in range(len(MEASURES) if percent else 2):
+            level, digits = ((0.5, 2), (0.0, 3), (0.0, 1))[i]
+            cells = {p: _cell(at[i], level, digits, fewer_seeds((a, b))) for p, at in places.items()}
+            shown.append(head | {"measure": SHOWN[i]} | cells)
             lines += [[a.title, b.title, p, MEASURES[i], *(f"{x:.5f}" for x in at[i])] for p, at in places.items()]
-    write_text(files[0], f"{NOTE}\n\n{markdown_table(shown)}")
+            head = {"comparison": "", "seeds": ""}
+    write_text(files[0], f"{NOTE}{PERCENT if percent else ''}\n\n{markdown_table(shown)}")
     write_csv(files[1], lines)
     if min(map(fewer_seeds, pairs)) < st.VERDICT_SEEDS:
         return files

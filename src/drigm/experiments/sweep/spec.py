@@ -26,6 +26,7 @@
     against = { rho = 0.0 }                  # every point against the one that differs in this alone
     picture = ["robust", "not robust"]       # what scores.png shows
     outcome = ["obs_noise=0.1"]              # worlds whose mean decides: outcome.md, with Holm's correction
+    percent = true                           # differences of returns in percent of the second's too: of costs
 """
 
 from __future__ import annotations
@@ -83,13 +84,15 @@ class Tables(NamedTuple):
     Pairs are named in ``compare``; with ``against`` every point is also compared with the one that has these settings
     and is equal otherwise. A picture of the six cities can have the authors' networks too, as in
     ``authors' QMIX tv``. The mean of the worlds of ``outcome`` is what was named before anything ran: outcome.md
-    compares it.
+    compares it. ``percent`` adds differences of returns in percent of what the second of a pair gets, as one speaks of
+    costs.
     """
 
     compare: Sequence[Sequence[str]] = ()
     picture: Sequence[str] = ()
     outcome: Sequence[str] = ()
     against: Mapping[str, Any] = {}
+    percent: bool = False
 
 
 class Sweep(NamedTuple):
@@ -295,9 +298,11 @@ def _tables(content: Mapping[str, Any], names: list[str]) -> Tables | None:
     outcome = given.get("outcome", [])
     worlds_named = isinstance(outcome, list) and all(isinstance(world, str) for world in outcome)
     check(worlds_named, "tables.outcome", outcome, "a list of worlds' names, as in table.md")
+    percent = given.get("percent", False)
+    check(isinstance(percent, bool), "tables.percent", percent, "true or false")
     for name in itertools.chain(*compare, (name for name in picture if not str(name).startswith("authors' "))):
         choose("tables", name, names)
-    return Tables(compare, picture, outcome, _table("tables.against", given.get("against", {})))
+    return Tables(compare, picture, outcome, _table("tables.against", given.get("against", {})), percent)
 
 
 def _check_outcome(outcome: Sequence[str], scoring: Scoring, env: Environment) -> None:

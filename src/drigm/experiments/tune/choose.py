@@ -22,15 +22,9 @@ class Fold(NamedTuple):
     gain: Interval
 
 
-def share(gain: Interval, baseline: float) -> Interval:
-    """Return a gain as a share of the size of what the team without robustness gets: of costs, of what they are."""
-    size = max(abs(baseline), 1e-9)
-    return Interval(*(x / size for x in gain))
-
-
 def gains(found: np.ndarray) -> list[Interval]:
-    """Return the gain of every point over the first, by the same seeds, as a share; [P, K] -> P intervals."""
-    return [share(difference(x, found[0], paired=True), float(found[0].mean())) for x in found]
+    """Return the gain of every point over the first, by the same seeds, as a share of it; [P, K] -> P intervals."""
+    return [difference(x, found[0], paired=True).share_of(float(found[0].mean())) for x in found]
 
 
 def prices(home: np.ndarray) -> list[Interval]:
@@ -81,4 +75,4 @@ def predicted_gain(home: np.ndarray, source: np.ndarray, budget: float) -> Inter
         for g in range(groups):
             chosen = choose_point(home[:, rest], np.delete(source[:, rest], g, axis=2), budget)
             gained[k, g] = source[chosen, k, g] - source[0, k, g]
-    return share(interval(gained, mean, whole_seeds=True), float(source[0].mean()))
+    return interval(gained, mean, whole_seeds=True).share_of(float(source[0].mean()))

@@ -10,7 +10,7 @@ import numpy as np
 
 from drigm.core.errors import UserError
 from drigm.envs.api import Environment
-from drigm.evaluation.scores import ShiftScore
+from drigm.evaluation.scores import ShiftScore, returns_of
 from drigm.experiments.sweep import sweep
 from drigm.experiments.sweep.results import Swept
 from drigm.experiments.tune.asked import Group, Source, label
@@ -109,15 +109,3 @@ def scored(point: Point, scores: Sequence[ShiftScore], env: Environment, groups:
     got = returns_of(env, np.array([score.per_seed for score in scores], np.float64))  # [W, K]
     source = np.stack([got[list(group.places)].mean(axis=0) for group in groups], axis=1)
     return Trial(point, "finished", home=got[0], source=source)
-
-
-def returns_of(env: Environment, scores: np.ndarray) -> np.ndarray:
-    """Return the returns behind published scores, so that a share of costs is one; what is won stays what it is.
-
-    Scores that are no straight line over returns stay what they are too.
-    """
-    if env.spec.has_wins:
-        return scores
-    low, middle, high = np.asarray(env.score(np.array([0.0, 5e5, 1e6])), np.float64)  # pyright: ignore[reportArgumentType] (NumPy does as well)
-    straight = high != low and abs(2 * middle - low - high) <= 1e-6 * abs(high - low)
-    return (scores - low) * (1e6 / (high - low)) if straight else scores

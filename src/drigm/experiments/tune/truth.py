@@ -15,13 +15,14 @@ from drigm.envs import make_env
 from drigm.envs.api import Environment
 from drigm.envs.shifts import default_suite, worlds
 from drigm.evaluation.evaluate import check_fits, evaluate_together
+from drigm.evaluation.scores import returns_of
 from drigm.experiments.sweep import sweep
 from drigm.experiments.sweep.results import Swept
 from drigm.experiments.tune.asked import label
 from drigm.experiments.tune.choose import allowed, gains
 from drigm.experiments.tune.outcome import Outcome, Truth
 from drigm.experiments.tune.search import Point
-from drigm.experiments.tune.trials import Trials, returns_of
+from drigm.experiments.tune.trials import Trials
 from drigm.storage.results import load_result, store_result
 from drigm.training.runs import Run
 
