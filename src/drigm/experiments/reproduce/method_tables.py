@@ -34,8 +34,9 @@ from drigm.report.figures.style import color, drawing, save, score_axis
 from drigm.report.tables import Score, markdown_table, write_csv
 from drigm.runtime.files import write_text
 
-MEASURES = ("probability of improvement", "difference", "percent")
-SHOWN = ("P(better)", "difference", "percent")  # of the measures, in comparisons.md
+# Of each measure its name in comparisons.csv and in comparisons.md, what stands for no effect, and its digits.
+MEASURES = (("probability of improvement", "P(better)", 0.5, 2), ("difference", "difference", 0.0, 3))
+PERCENT_MEASURE = ("percent", "percent", 0.0, 1)
 Comparison = Mapping[str, tuple[st.Interval, ...]]  # place: of the measures
 NOTE = (
     "P(better): probability that a run of the first method scores higher than one of the second, with a 95 % "
@@ -111,23 +112,16 @@ def compare(first: Scored, second: Scored, percent: bool = False) -> Comparison:
     With ``percent`` also the difference of returns in percent of what ``second`` gets there. Runs are not paired by
     seed (see `drigm.evaluation.statistics`).
     """
-    found = {p: (st.probability_of_improvement(*at), st.difference(*at)) for p, at in _places(first, second).items()}
+    x, y = matrix(first), matrix(second)  # [K, W]
+    places = {world: (x[:, i], y[:, i]) for i, world in enumerate(worlds_of(first))}
+    places |= {"worst world": (x.min(axis=1), y.min(axis=1)), "mean of worlds": (x.mean(axis=1), y.mean(axis=1))}
+    found = {p: (st.probability_of_improvement(*at), st.difference(*at)) for p, at in places.items()}
     if not percent:
         return found
     env = make_env(first.config.env)
-    returns = {p: [returns_of(env, x) for x in at] for p, at in _places(first, second).items()}
-    shares = {p: st.difference(x, y).share_of(float(y.mean())) for p, (x, y) in returns.items()}
+    returns = {p: [returns_of(env, scores) for scores in at] for p, at in places.items()}
+    shares = {p: st.difference(a, b).share_of(float(b.mean())) for p, (a, b) in returns.items()}
     return {p: (*both, st.Interval(*(100.0 * x for x in shares[p]))) for p, both in found.items()}
-
-
-def _places(first: Scored, second: Scored) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Return the scores [K] of both in every world, the worst, and the mean of all."""
-    x, y = matrix(first), matrix(second)  # [K, W]
-    places = {world: (x[:, i], y[:, i]) for i, world in enumerate(worlds_of(first))}
-    return places | {
-        "worst world": (x.min(axis=1), y.min(axis=1)),
-        "mean of worlds": (x.mean(axis=1), y.mean(axis=1)),
-    }
 
 
 def _scores(rows: list[dict[str, str]]) -> dict[str, dict[str, list[float]]]:
@@ -141,16 +135,16 @@ def _scores(rows: list[dict[str, str]]) -> dict[str, dict[str, list[float]]]:
 def _write_comparisons(pairs: Sequence[Pair], percent: bool, out: Path) -> list[Path]:
     """Write comparisons.md and .csv, and comparisons.png where there are seeds enough for verdicts."""
     files = [out / "comparisons.md", out / "comparisons.csv"]
+    measures = (*MEASURES, PERCENT_MEASURE) if percent else MEASURES
     found = [compare(*pair, percent) for pair in pairs]
     shown: list[dict[str, str]] = []
     lines: list[list[str]] = [["method", "other", "place", "measure", "estimate", "low", "high"]]
     for (a, b), places in zip(pairs, found, strict=True):
         head = {"comparison": f"{a.title} over {b.title}", "seeds": f"{len(a.seeds)}/{len(b.seeds)}"}
-        for i in range(len(MEASURES) if percent else 2):
-            level, digits = ((0.5, 2), (0.0, 3), (0.0, 1))[i]
+        for i, (name, title, level, digits) in enumerate(measures):
             cells = {p: _cell(at[i], level, digits, fewer_seeds((a, b))) for p, at in places.items()}
-            shown.append(head | {"measure": SHOWN[i]} | cells)
-            lines += [[a.title, b.title, p, MEASURES[i], *(f"{x:.5f}" for x in at[i])] for p, at in places.items()]
+            shown.append(head | {"measure": title} | cells)
+            lines += [[a.title, b.title, p, name, *(f"{x:.5f}" for x in at[i])] for p, at in places.items()]
             head = {"comparison": "", "seeds": ""}
     write_text(files[0], f"{NOTE}{PERCENT if percent else ''}\n\n{markdown_table(shown)}")
     write_csv(files[1], lines)
