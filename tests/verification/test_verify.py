@@ -4,6 +4,7 @@ import json
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from small import SMALL, seeds_to_learn
@@ -58,6 +59,19 @@ def test_a_monotone_team_is_aligned_everywhere(monotone, limit, monkeypatch):
     assert found.per_seed == [1.0, 1.0]
     assert found.agreement == 1.0
     assert found.max_gap == 0.0
+
+
+@pytest.mark.parametrize("limit", [greedy_alignment.EXHAUSTIVE, 0])
+def test_a_gap_is_at_most_the_spread_however_values_round(monotone, limit, monkeypatch):
+    """Greedy agents are the worst team here, and what they reach, valued alone, rounds below its twin among others."""
+    original = greedy_alignment.factorization_called("qmix")
+
+    def rounded(mixer, team):
+        return -1.0 * jnp.sum(team.q, axis=-1) - (0.01 if team.q.shape[0] == 1 else 0.0)
+
+    monkeypatch.setattr(greedy_alignment, "factorization_called", lambda name: original._replace(joint_value=rounded))
+    monkeypatch.setattr(greedy_alignment, "EXHAUSTIVE", limit)
+    assert greedy_alignment.verify_run(monotone).max_gap == 1.0
 
 
 @pytest.mark.slow

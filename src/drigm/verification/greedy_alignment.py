@@ -228,8 +228,10 @@ def _gap(
         best, worst = jnp.max(values), jnp.min(jnp.where(jnp.isfinite(values), values, jnp.inf))
     else:
         best, worst = _coordinate_search(value, q, greedy, key)
-    spread = jnp.maximum(jnp.maximum(best, reached) - worst, 1e-12)
-    return jnp.maximum(best - reached, 0.0) / spread
+    # What the agents reach was looked at too: its value, computed alone, differs from its twin among the others by
+    # rounding, and a gap is at most the whole spread.
+    best, worst = jnp.maximum(best, reached), jnp.minimum(worst, reached)
+    return (best - reached) / jnp.maximum(best - worst, 1e-12)
 
 
 def _coordinate_search(value, q: Array, greedy: Array, key: Array) -> tuple[Array, Array]:
