@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 from pathlib import Path
 
 # Compiling is most of the tests' time: programs are kept from one run to the next, and shared with the processes that
@@ -19,6 +20,10 @@ elif sum(file.stat().st_size for file in CACHE.parent.glob("jax*/*")) > 500e6:
 import jax  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
+
+# A shell's background job ignores Ctrl-C, and so would every command that tests start and end by it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
