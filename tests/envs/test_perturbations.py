@@ -145,6 +145,19 @@ def test_faults_hit_one_agent_at_a_time():
     assert (np.stack(found)[wrong] == 2).all()
 
 
+def test_faults_are_of_the_living():
+    """So that their chance is the same however many have died: it is the control of a set of the living's faults."""
+    env = wrap(recorder(alive=(False, True, False)), {"agent_faults": 0.5})
+
+    def one(key):
+        state, _ = env.reset(key, env.params)
+        return env.step(key, state, jnp.zeros(N, jnp.int32), env.params)[1].state  # what happened
+
+    happened = np.asarray(jax.vmap(one)(jax.random.split(jax.random.key(1), 2000)))
+    assert (happened[:, [0, 2]] == 0).all()
+    assert 0.46 < (happened[:, 1] == env.spec.idle_action).mean() < 0.54
+
+
 def test_a_failing_agent_is_one_of_the_team():
     with pytest.raises(UserError, match="a whole number from 0 to 3"):
         check_strength(recorder(), "agent_failure", 4.0)

@@ -13,7 +13,7 @@
                     idles; strength: the agent's number, from 1; 0: none
 ``agent_stuck``     the same, but that it repeats its last action
 ``agent_erratic``   the same, but that it takes random actions
-``agent_faults``    in a step one agent, drawn at random, idles; strength: chance per step
+``agent_faults``    in a step one agent, drawn from those alive, idles; strength: chance per step
 ==================  ==================================================================================
 
 Each is a record of pure functions of one time-step, so that environments in other processes are perturbed by the same
@@ -197,11 +197,27 @@ def _at_random(key: Array, spec: EnvSpec, memory: Failure, action: Array, avail:
     return jax.random.categorical(key, jnp.where(avail, 0.0, -jnp.inf)).astype(action.dtype)
 
 
-def _faults_act(key: Array, spec: EnvSpec, strength: Array, memory: PyTree, action: Array, avail: Array):
+def _faults_start(key: Array, spec: EnvSpec, strength: Array) -> Array:
+    """Who is alive, [N] bool."""
+    del key, strength
+    return jnp.ones(spec.num_agents, bool)
+
+
+def _faults_act(key: Array, spec: EnvSpec, strength: Array, memory: Array, action: Array, avail: Array):
     key_coin, key_who = jax.random.split(key)
-    who = jax.random.randint(key_who, (), 0, spec.num_agents)
+    if (
+        spec.agents_die
+    ):  # the dead idle anyway: as in the agent-wise set, whose control this is, a fault is of the living
+        who = jax.random.categorical(key_who, jnp.where(memory, 0.0, -jnp.inf))
+    else:
+        who = jax.random.randint(key_who, (), 0, spec.num_agents)
     fails = (jnp.arange(spec.num_agents) == who) & (jax.random.uniform(key_coin) < strength)
     return memory, jnp.where(fails, possible(jnp.full_like(action, spec.idle_action), avail, spec.idle_action), action)
+
+
+def _faults_show(key: Array, spec: EnvSpec, strength: Array, memory: Array, step: TimeStep, first: bool):
+    del key, strength, first
+    return step.alive if spec.agents_die and step.alive is not None else memory, step
 
 
 def _fails(about: str, instead: Callable[[Array, EnvSpec, Failure, Array, Array], Array]) -> Perturbation:
@@ -235,7 +251,13 @@ PERTURBATIONS: dict[str, Perturbation] = {
     "agent_failure": _fails("idles", _idle),
     "agent_stuck": _fails("repeats its last action", _again),
     "agent_erratic": _fails("acts at random", _at_random),
-    "agent_faults": Perturbation("chance that some agent, any of them, idles for a step", 1.0, act=_faults_act),
+    "agent_faults": Perturbation(
+        "chance that some agent, any of those alive, idles for a step",
+        1.0,
+        start=_faults_start,
+        act=_faults_act,
+        show=_faults_show,
+    ),
     "failure_time": Perturbation(
         "share of the time limit after which the agent fails that fails for good (0: at random)", 1.0
     ),
@@ -353,8 +375,10 @@ def check_strength(env: Environment, name: str, strength: Strength) -> None:
         load_plugins()
     choose("perturb", name, [*PERTURBATIONS, *env.parameters])
     if name in env.parameters:
-        low, ends = env.parameters[name].lowest, strength[:2] if isinstance(strength, Held) else strength
-        check(bool(np.all(np.asarray(ends) > low)), f"perturb {name}", strength, f"a number above {low:g}")
+        low, high = env.parameters[name].lowest, env.parameters[name].highest
+        ends = np.asarray(strength[:2] if isinstance(strength, Held) else strength)
+        allowed = f"a number above {low:g}" + (f", at most {high:g}" if high < np.inf else "")
+        check(bool(np.all((ends > low) & (ends <= high))), f"perturb {name}", strength, allowed)
         return
     kind = PERTURBATIONS[name]
     number = strength if isinstance(strength, float | int) else -1.0  # nothing else is a strength of a perturbation
