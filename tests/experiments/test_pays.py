@@ -159,6 +159,31 @@ def test_a_mistake_is_one_sentence(file, old, new, message):
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda rows: [*rows, rows[3]], "seed of plain in flood, domain Tanks: 0 is not allowed; once"),
+        (lambda rows: [*rows[:3], *rows[4:]], "seeds of plain in flood, domain Tanks: .* those of still"),
+    ],
+)
+def test_a_seed_counts_once_and_in_every_world(file, change, message):
+    study = file.parent / "scores.csv"
+    lines = study.read_text().splitlines()
+    rows = [lines[0], *(line for line in lines if ",all," in line)]
+    assert rows[3].startswith("plain,flood,all,0,")
+    study.write_text("\n".join(change(rows)) + "\n")
+    with pytest.raises(UserError, match=message):
+        claim(file, "KL")
+
+
+def test_runs_are_paired_by_seed_whatever_the_order_of_rows(file):
+    whole = claim(file, "KL", DOMAINS + 'measure = "worst"\n')
+    study = file.parent / "scores.csv"
+    head, *rows = study.read_text().splitlines()
+    study.write_text("\n".join([head, *sorted(rows)]) + "\n")
+    assert claim(file, "KL", DOMAINS + 'measure = "worst"\n') == whole
+
+
 COMMITTED = Path(__file__).parents[2] / "results" / "pays"
 
 

@@ -123,26 +123,43 @@ def _domain(given: Mapping[str, Any]) -> Domain:
 
 
 def read_study(domain: Domain, folder: Path) -> Scores:
-    """Return the scores of the study of ``domain``; means over rows that share method, world and seed."""
-    names = {"method": "method", "world": "world", **domain.columns}
+    """Return the scores of the study of ``domain``, in the order of seeds.
+
+    Raises:
+        UserError: the file cannot be read, lacks a column, has a seed twice in a world, or not the same seeds in all
+            worlds of the domain.
+    """
+    names = {"method": "method", "world": "world", "seed": "seed", **domain.columns}
     file = folder / domain.study
     there = read_rows(file, domain.command, lambda rows: list(rows[0]) if rows else [])
     for column in (*names.values(), *domain.where, "score"):
         choose(f"column of domain {domain.title}", column, there)
 
-    def parse(rows: list[dict[str, str]]) -> Scores:
-        found: Scores = {}
-        for row in rows:
-            if all(row[key] == value for key, value in domain.where.items()):
-                worlds = found.setdefault(row[names["method"]], {})
-                worlds.setdefault(row[names["world"]], []).append(float(row["score"]))
-        return found
+    def parse(rows: list[dict[str, str]]) -> list[tuple[str, str, int, float]]:
+        meant = (row for row in rows if all(row[key] == value for key, value in domain.where.items()))
+        return [
+            (row[names["method"]], row[names["world"]], int(row[names["seed"]]), float(row["score"])) for row in meant
+        ]
 
-    found = read_rows(file, domain.command, parse)
+    found: dict[str, dict[str, dict[int, float]]] = {}
+    for method, world, seed, score in read_rows(file, domain.command, parse):
+        of_world = found.setdefault(method, {}).setdefault(world, {})
+        once = "once for a method and a world; say which rows are meant by where"
+        check(seed not in of_world, f"seed of {method} in {world}, domain {domain.title}", seed, once)
+        of_world[seed] = score
     known = domain.env or not domain.controller or domain.controller in found
     allowed = f"a row of {domain.study}, or a controller of an env and a suite that are given too"
     check(bool(known), f"controller of domain {domain.title}", domain.controller, allowed)
-    return found
+    return {method: _in_order(domain, method, worlds) for method, worlds in found.items()}
+
+
+def _in_order(domain: Domain, method: str, worlds: Mapping[str, Mapping[int, float]]) -> dict[str, list[float]]:
+    """Return the scores of a method by seed; `UserError` unless the domain's worlds all have the same seeds."""
+    read = [world for world in (*domain.home, *domain.worlds) if world in worlds]
+    for world in read[1:]:
+        name, allowed = f"seeds of {method} in {world}, domain {domain.title}", f"those of {read[0]}, in every world"
+        check(worlds[world].keys() == worlds[read[0]].keys(), name, sorted(worlds[world]), allowed)
+    return {world: [scores[seed] for seed in sorted(scores)] for world, scores in worlds.items()}
 
 
 def title_of(controller: str) -> str:

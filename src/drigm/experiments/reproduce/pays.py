@@ -47,7 +47,8 @@ class Claim(NamedTuple):
 
     domain: str
     method: str
-    seeds: int  # of whichever method has fewest
+    seeds: int
+    fewest: int  # seeds of it or of a control
     score: float
     gains: dict[str, Interval]  # by control; none where the study has no such method
     price: Interval | None  # over the plain method at home; below zero it costs something
@@ -57,7 +58,7 @@ class Claim(NamedTuple):
     @property
     def verdict(self) -> str:
         """Say whether it gains over every control, clear of zero and within the budget; or what is missing for that."""
-        found = {st.verdict(gain, 0.0, self.seeds) for gain in self.gains.values()}
+        found = {st.verdict(gain, 0.0, self.fewest) for gain in self.gains.values()}
         if found & {"too few seeds", "one seed"}:
             return FEW
         if found != {"better"}:
@@ -68,7 +69,7 @@ class Claim(NamedTuple):
         missing += ["price"] * (self.price is None)
         if missing:
             return f"{LACKS} {' or '.join(missing)}"
-        return YES if self.seeds >= CLAIM_SEEDS else MORE
+        return YES if self.fewest >= CLAIM_SEEDS else MORE
 
 
 def reproduce_pays(file: Path, out: Path | None = None) -> list[Path]:
@@ -95,7 +96,7 @@ def reproduce_pays(file: Path, out: Path | None = None) -> list[Path]:
     write_text(out / "table.md", "\n\n".join(parts) + "\n")
     said = {YES: "pays", COSTS: "costs too much at home"}
     gains = [
-        Gain(c.domain, c.method, {OVER[k]: x for k, x in c.gains.items()}, c.seeds, said.get(c.verdict, ""))
+        Gain(c.domain, c.method, {OVER[k]: x for k, x in c.gains.items()}, c.fewest, said.get(c.verdict, ""))
         for c in claims
     ]
     grid = verdict_grid(gains, title="Gain in score where the world is not that of training")
@@ -132,7 +133,7 @@ def claim_of(domain: Domain, method: str, scores: Scores, budget: float) -> Clai
             gains[control] = st.difference(mine, other, whole_seeds=True)
             seeds += [len(mine), len(other)]
     price = _price(domain, scores, method)
-    return Claim(domain.title, method, min(seeds), float(mine.mean()), gains, price, controls, budget)
+    return Claim(domain.title, method, len(mine), min(seeds), float(mine.mean()), gains, price, controls, budget)
 
 
 def best(domain: Domain, scores: Scores, names: Sequence[str]) -> str:
