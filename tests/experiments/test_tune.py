@@ -22,7 +22,7 @@ from drigm.experiments.sweep import worker
 from drigm.experiments.sweep.engines import Ended, Engine
 from drigm.experiments.tune import truth as truths
 from drigm.experiments.tune import tune
-from drigm.experiments.tune.asked import parse_over, parse_truth, source_of
+from drigm.experiments.tune.asked import label, parse_over, parse_truth, source_of
 from drigm.experiments.tune.choose import choose_point, predicted_gain
 from drigm.storage.run_directory import RunDirectory, seeds_of
 from drigm.training.loop import DivergedError
@@ -213,6 +213,7 @@ def test_settings_are_those_of_a_run(made_up, tmp_path):
         ({"worlds": "climate"}, ("worlds", "'climate'", "risk")),
         ({"worlds": "dance=0:1"}, ("worlds", "'dance'", "obs_noise")),
         ({"worlds": "obs_noise=0:1", "hold_out": "range"}, ("worlds", "obs_noise", "fewer than two groups")),
+        ({"worlds": "obs_noise=0.5:0.5"}, ("worlds", "obs_noise=0.5:0.5", "no halves")),
         ({"hold_out": "some"}, ("hold_out", "'some'", "half")),
         ({"truth": "risk"}, ("truth", "'risk'", "proves nothing")),
         ({"truth": "nominal"}, ("truth", "'nominal'", "proves nothing")),
@@ -272,14 +273,35 @@ def test_what_is_asked_for_is_read():
     assert (axis.values, axis.low, axis.high) == ((), 0.0, 0.5)
     source = "nominal; demand=1:1.5; lead_time=0:2"
     asked = ["demand=1.5:2", "energyplus:OfficeSmall/Tucson?gains=office climate", "energyplus:OfficeSmall/Tucson"]
-    assert parse_truth(asked, source) == [
+    home, usual = "supply:serial4", "demand"
+    assert parse_truth(asked, source, home, usual) == [
         ("", "demand=1.5:2"),
         ("energyplus:OfficeSmall/Tucson?gains=office", "climate"),
         ("energyplus:OfficeSmall/Tucson", ""),
     ]
-    for known in ("demand=1.1:1.2", "demand=1:1.5,lead_time=1:2"):
+    assert parse_truth(f"{home} demand=2:3", source, home, usual) == [("", "demand=2:3")]
+    for known in ("demand=1.1:1.2", "demand=1:1.5,lead_time=1:2", f"{home} demand=1.1:1.2", f"{home} nominal"):
         with pytest.raises(UserError, match="proves nothing"):
-            parse_truth(known, source)
+            parse_truth(known, source, home, usual)
+    with pytest.raises(UserError, match="proves nothing"):
+        parse_truth(home, "nominal; demand", home, usual)
+
+
+def test_home_is_no_part_of_a_truth_whatever_a_suite_calls_it():
+    env = make_env("supply:serial4")
+    for suite, places in (("failures", [1, 2, 3, 4]), ("demand", list(range(1, 9))), ("demand=1:2", [0, 1])):
+        assert truths._away(("", suite), env, 2) == places
+    assert truths._away(("supply:serial4?sales=lost", "demand"), make_env("supply:serial4?sales=lost"), 2)[0] == 0
+    assert truths._away(("", "nominal"), env, 2) == [0]
+
+
+def test_points_that_differ_late_have_names_of_their_own():
+    names = ("learning_rate", "target_step", "batch_size", "entropy_something", "td_lambda", "factorization", "rho")
+    long = dict.fromkeys(names, 0.123456) | {"gamma": 0.9}
+    one, other = label(long), label(long | {"gamma": 0.99})
+    assert one != other
+    assert max(len(one), len(other)) <= 100
+    assert label({"rho": 0.1, "gamma": 0.9}) == "rho=0.1,gamma=0.9"
 
 
 def test_shares_are_of_returns():

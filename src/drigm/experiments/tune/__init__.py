@@ -16,6 +16,7 @@ from drigm.core.errors import UserError, as_path, check
 from drigm.core.errors import choose as choose_one  # the package has a module of that name
 from drigm.core.json_files import read_object
 from drigm.core.naming import method_name
+from drigm.envs.shifts import default_suite
 from drigm.evaluation.cache import opened_id
 from drigm.experiments.sweep import ENGINES
 from drigm.experiments.sweep.results import Swept
@@ -134,7 +135,7 @@ def tune(
     config, env = resolve(config)
     _check_axes(axes, config)
     source = source_of(env, worlds, hold_out, world_count, config)
-    truths = parse_truth(truth, source.text)
+    truths = parse_truth(truth, source.text, config.env, default_suite(env))
     for asked in truths:
         check_truth(asked, env)
     about = {

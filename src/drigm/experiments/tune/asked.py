@@ -12,6 +12,7 @@ import numpy as np
 
 from drigm.core.config import FIELDS, RUNNING, TrainConfig, checked
 from drigm.core.errors import UserError, check, choose, shown
+from drigm.core.json_files import json_digest
 from drigm.envs.api import Environment
 from drigm.envs.persistent import Range, parse_ranges
 from drigm.envs.perturbations import PERTURBATIONS
@@ -23,6 +24,7 @@ Over = str | Sequence[str] | Mapping[str, Any]
 RADII = ("rho", "agent_rho")  # the team without robustness has 0 of both
 TRAINED_IN = ("worlds", "world_count")  # settings that say which worlds a team is trained in
 FIXED = ("env", "seeds", "first_seed", "steps", *TRAINED_IN, *RUNNING)  # what would make trials incomparable
+LONGEST = 100  # characters of a point's name
 HOLD_OUT = ("range", "half", "world")
 
 
@@ -98,7 +100,8 @@ def _value(name: str, given: Any) -> Any:
 def label(point: Mapping[str, Any]) -> str:
     """Return ``rho=0.1,gamma=0.9``: the name of a point, and of its folder."""
     parts = (f"{name}={value:.6g}" if isinstance(value, float) else f"{name}={value}" for name, value in point.items())
-    return re.sub(r"[^\w,=.-]+|\.(?!\d)", "-", ",".join(parts))[:100]
+    whole = re.sub(r"[^\w,=.-]+|\.(?!\d)", "-", ",".join(parts))
+    return whole if len(whole) <= LONGEST else f"{whole[: LONGEST - 9]}-{json_digest(dict(point))[:8]}"
 
 
 def source_of(env: Environment, text: str, hold_out: str, count: int, config: TrainConfig) -> Source:
@@ -139,14 +142,15 @@ def source_of(env: Environment, text: str, hold_out: str, count: int, config: Tr
         if "=" in part and hold_out != "world":
             groups.append(Group(part, tuple(places)))
         else:  # home is in no group: what a radius costs there is the budget's business
-            groups += [Group(tried[i].name, (i,)) for i in places if not _same(tried[i].params, tried[0].params)]
+            groups += [Group(tried[i].name, (i,)) for i in places if not same_world(tried[i].params, tried[0].params)]
     check(len(groups) > 1, "worlds", text, f"give more: with hold_out {hold_out} they make fewer than two groups")
     return Source("; ".join(played), tuple(groups))
 
 
 def _halves(env: Environment, found: Range) -> list[Range]:
-    """Return the two halves of a range; of a factor, halves of its logarithm."""
+    """Return the two halves of a range; of a factor, halves of its logarithm. `UserError` where it is one number."""
     low, high = found.low, found.high
+    check(low < high, "worlds", _text(found), "it is one number and has no halves: give low < high, or more ranges")
     if found.name in PERTURBATIONS and PERTURBATIONS[found.name].whole:
         middle = math.floor((low + high) / 2)
         return [found._replace(high=middle), found._replace(low=min(middle + 1.0, high))]
@@ -160,12 +164,13 @@ def _text(found: Range) -> str:
     return f"{found.name}={found.low:.10g}:{found.high:.10g}{held}"
 
 
-def _same(one: Any, other: Any) -> bool:
+def same_world(one: Any, other: Any) -> bool:
+    """Return whether two parameters of an environment are equal."""
     return all(np.array_equal(a, b) for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True))
 
 
-def parse_truth(truth: str | Sequence[str], source: str) -> list[tuple[str, str]]:
-    """Return environment ("": the training's own) and worlds ("": its usual suite) of every truth.
+def parse_truth(truth: str | Sequence[str], source: str, home: str, usual: str) -> list[tuple[str, str]]:
+    """Return environment ("": ``home``, that of training) and worlds ("": its ``usual`` suite) of every truth.
 
     Written ``WORLDS``, ``ENV`` or ``ENV WORLDS``; worlds as ``worlds`` of `drigm.envs.shifts.worlds`.
 
@@ -176,9 +181,10 @@ def parse_truth(truth: str | Sequence[str], source: str) -> list[tuple[str, str]
     found = list[tuple[str, str]]()
     for text in (text.strip() for text in texts if text.strip()):
         env, _, inside = text.partition(" ") if re.match(r"[a-z]+:", text) else ("", "", text)
-        found.append((env, inside.strip()))
+        env, inside = "" if env == home else env, inside.strip()
+        found.append((env, inside))
         if not env:
-            _refuse_known(text, source)
+            _refuse_known(inside or usual, source)
     return found
 
 

@@ -18,7 +18,7 @@ from drigm.evaluation.evaluate import check_fits, evaluate_together
 from drigm.evaluation.scores import returns_of
 from drigm.experiments.sweep import sweep
 from drigm.experiments.sweep.results import Swept
-from drigm.experiments.tune.asked import label
+from drigm.experiments.tune.asked import label, same_world
 from drigm.experiments.tune.choose import allowed, gains
 from drigm.experiments.tune.outcome import Outcome, Truth
 from drigm.experiments.tune.search import Point
@@ -66,9 +66,7 @@ def play_truth(
     env = make_env(asked[0]) if asked[0] else runs[0].env
     everyone = [*runs, *([paper[1]] if paper else [])]
     names, scores = _scores(everyone, asked, env, out, world_count, quiet)
-    away = [i for i, name in enumerate(names) if name != "nominal"] or [
-        0
-    ]  # a suite may hold home, whose price is known
+    away = _away(asked, env, world_count)
     got = returns_of(env, scores[:, away]).mean(axis=1)  # [P, K]
     home = np.stack([trial.home for trial in outcome.finished])
     gain = gains(got)
@@ -76,6 +74,17 @@ def play_truth(
     hindsight = int(np.argmax([x.estimate if fine else -np.inf for x, fine in zip(gain, within, strict=False)]))
     title = " ".join(filter(None, asked))
     return Truth(title, [names[i] for i in away], gain[: len(runs)], hindsight, (paper[0], gain[-1]) if paper else None)
+
+
+def _away(asked: Asked, env: Environment, world_count: int) -> list[int]:
+    """Return the places of the worlds that a truth is the mean of: all but home, whose price is known.
+
+    In another environment no world is home.
+    """
+    names = asked[1] or default_suite(env)
+    home, *tried = worlds(env, ranges=f"nominal; {names}", count=world_count).shifts
+    other = [i for i, world in enumerate(tried) if asked[0] or not same_world(world.params, home.params)]
+    return other or list(range(len(tried)))
 
 
 def _scores(
