@@ -1,8 +1,9 @@
 """Order-up-to rules of supply chains (`drigm.agents.order_up_to`), and the best base stock of each world.
 
 ``base_stock`` has the instance's levels everywhere, ``moving_average`` its safety stocks above what the last weeks'
-orders make a lead time's demand, and ``s_S`` orders the economic order quantity sqrt(2 K m / h) or more, around
-the levels (K an order's cost, m the mean demand, h the holding cost), and a week's demand where an order costs nothing.
+orders make a lead time's demand, and ``s_S`` reorders at the levels and orders up to the economic order quantity
+sqrt(2 K m / h) above them (K an order's cost, m the mean demand, h the holding cost): where an order costs nothing it
+is ``base_stock``.
 ``best_base_stock`` has the levels that are best in the world that it plays in: nobody knows them there, and it is the
 limit for rules of this kind.
 """
@@ -80,8 +81,8 @@ def _parts(name: str, env: Environment) -> tuple[np.ndarray, np.ndarray, np.ndar
         return levels - lead * weekly, lead, always
     if name == "s_S":
         costs = jax.tree.map(np.asarray, unperturbed(env.params).costs)
-        batch = np.where(costs.fixed > 0.0, np.sqrt(2.0 * costs.fixed * weekly / costs.holding), weekly)
-        return levels + batch / 2, nothing, levels - batch / 2
+        reorder = np.where(costs.fixed > 0.0, levels, always)  # free orders are never put off
+        return levels + np.sqrt(2.0 * costs.fixed * weekly / costs.holding), nothing, reorder
     return levels, nothing, always
 
 
