@@ -6,6 +6,7 @@ Because ``params`` is an argument, a suite of shifted worlds is one `jax.vmap` o
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
@@ -48,6 +49,7 @@ class Parameter(NamedTuple):
         about: what a strength means.
         values: the strengths of the suite ``parameters``.
         lowest: every strength is above it.
+        highest: no strength is above it.
         size: how many numbers it is, one for each zone perhaps; a single strength stands for all of them.
         factor: a strength multiplies what is there: ranges are drawn logarithmically.
         held: a range of it may be drawn anew within an episode, as a `Held`.
@@ -59,6 +61,7 @@ class Parameter(NamedTuple):
     size: int = 1
     factor: bool = False
     held: bool = False
+    highest: float = math.inf
 
 
 Strength = float | np.ndarray | Held

@@ -1,5 +1,7 @@
 """Supply chains: one week by hand, demand's moments, worlds, and the exact cost of base stock."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +13,7 @@ from drigm.core.errors import UserError
 from drigm.envs import make_env, shift_suite
 from drigm.envs.api import Held
 from drigm.envs.persistent import check_ranges, parse_ranges, persistent, with_context
+from drigm.envs.perturbations import check_strength
 from drigm.envs.shifts import default_suite, worlds
 from drigm.envs.supply import demand
 from drigm.envs.supply.base_stock import base_stock_return, best_levels
@@ -361,11 +364,40 @@ def test_persistent_worlds_of_a_chain():
         ("serial4", {"yields": 0.2}, "from 0.5 to 1"),
         ("serial4", {"lead_time": 5.0}, "from 0 to 4"),
         ("serial4", {"burstiness": 4.0}, "from 0 to 3"),
+        ("shang-song-1", {"variability": 0.9}, "variability: 0.9 .* at least 1 here"),
+        ("serial4", {"variability": 0.7}, "at least 0.707 here"),
+        ("newsvendor", {"variability": 3.0, "demand": 5.0, "burstiness": 3.0}, "of 120 units in a week: 5.0"),
+        ("serial4", {"demand": 10.0, "burstiness": 3.0}, "of 240 units in a week: 10.0 .* to 256 units"),
+        ("serial4", {"weeks": "52"}, "weeks: '52' .* a whole number"),
+        ("serial4", {"weeks": 52.5}, "a whole number"),
+        ("serial4", {"levels": 3.5}, "a whole number"),
+        ("serial4", {"fixed_cost": math.inf}, "fixed_cost: inf .* a number"),
+        ("serial4", {"drift": 0.1}, "give a Held"),
+        ("serial4", {"series": 5}, "give a text"),
     ],
 )
 def test_what_is_not_allowed_is_one_sentence(name, options, told):
     with pytest.raises(UserError, match=told):
         supply(name, **options)
+
+
+@pytest.mark.parametrize(("name", "most"), [("lead_time", 4), ("burstiness", 3), ("yield", 1), ("outage", 20)])
+def test_worlds_are_refused_before_one_is_drawn(name, most):
+    """An end of a range that no world can have would else be found by whoever draws near it."""
+    env = make_env("supply:serial4?weeks=20")
+    check_ranges(env, parse_ranges(f"{name}={most - 0.5}:{most}"))
+    with pytest.raises(UserError, match=f"perturb {name}: .* at most {most}"):
+        check_ranges(env, parse_ranges(f"{name}={most - 0.5}:{most + 0.1}"))
+    with pytest.raises(UserError, match=r"demand: 4\.0 .* at most 3\.33"):
+        check_strength(make_env("supply:serial4?demand=3"), "demand", 4.0)
+
+
+def test_a_fail_value_is_below_what_orders_cost():
+    low, _ = make_env("supply:newsvendor").spec.reward_range
+    assert make_env("supply:newsvendor?fixed_cost=1000").spec.reward_range[0] == low - 1000
+    assert make_env("supply:serial4?fixed_cost=5").spec.reward_range[0] == (
+        make_env("supply:serial4").spec.reward_range[0] - 20
+    )
 
 
 def test_options_stay_when_a_world_varies():

@@ -26,7 +26,7 @@ PARAMETERS = MappingProxyType(
         "ground": Parameter("conductance to the ground, times this", (0.5, 2.0), 0.0, factor=True),
         "solar": Parameter("heat of the sun through windows, times this", (0.5, 2.0), 0.0, factor=True),
         "power": Parameter("power of a zone's AC unit, times this", (0.7, 1.3), 0.0, factor=True),
-        "lag": Parameter("share of the AC's heat that arrives a step late", (0.5,), -1e-9),
+        "lag": Parameter("share of the AC's heat that arrives a step late", (0.5,), -1e-9, highest=1.0),
         "gains": Parameter("unknown heat in a zone, a share of the AC's full power", (-0.1, 0.1), -10.0, held=True),
     }
 )

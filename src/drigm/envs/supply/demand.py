@@ -14,6 +14,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+from scipy import stats
 
 from drigm.core.errors import check
 from drigm.core.types import Array
@@ -37,6 +38,13 @@ def counts(luck: Array, mean: Array, excess: Array) -> Array:
     log_chance = first + jnp.cumsum(jnp.log(jnp.maximum(ratio, 1e-30)), axis=1)
     below = jnp.cumsum(jnp.exp(jnp.concatenate([first, log_chance[:, :-1]], axis=1)), axis=1)
     return jnp.sum((luck[:, None] > below).astype(jnp.float32), axis=1)
+
+
+def chance_above(mean: float, excess: float) -> float:
+    """Return the chance that a demand of `counts` would be above `MOST_UNITS`."""
+    if excess <= 1e-6:
+        return float(stats.poisson.sf(MOST_UNITS, mean))
+    return float(stats.nbinom.sf(MOST_UNITS, 1.0 / excess, 1.0 / (1.0 + excess * mean)))
 
 
 def normal(luck: Array, mean: Array, deviation: Array) -> Array:

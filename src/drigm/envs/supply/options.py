@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
+
 from drigm.core.errors import UserError, check, choose, shown
 from drigm.envs.api import Held, Parameter, Strength, held
 from drigm.envs.query import parse_query
 
+LARGEST_FACTOR = 10.0  # of demand and of its standard deviation
 MORE_WEEKS = 4  # that a lead time can be longer than nominal
 PARAMETERS = MappingProxyType(
     {
         "demand": Parameter("mean demand, times this", (0.8, 1.2, 1.5), 0.0, factor=True),
         "variability": Parameter("standard deviation of demand, times this", (1.5,), 0.0, factor=True),
-        "burstiness": Parameter("share by which demand is higher in bursts of a month, to 3", (1.0,), -1e-9),
-        "seasonality": Parameter("how far demand swings over a year, a share of its mean, to 1", (0.3,), -1e-9),
-        "drift": Parameter("demand times 1 + this", (-0.2, 0.2), -1.0, held=True),
-        "lead_time": Parameter("weeks added to every shipment on average, to 4", (1.0,), -1e-9),
-        "yield": Parameter("share of a shipment that is good, on average, from 0.5 to 1", (0.9, 0.8), 0.499),
+        "burstiness": Parameter(
+            "share by which demand is higher in bursts of a month, to 3", (1.0,), -1e-9, highest=3.0
+        ),
+        "seasonality": Parameter(
+            "how far demand swings over a year, a share of its mean, to 1", (0.3,), -1e-9, highest=1.0
+        ),
+        "drift": Parameter("demand times 1 + this", (-0.2, 0.2), -1.0, held=True, highest=3.0),
+        "lead_time": Parameter(
+            f"weeks added to every shipment on average, to {MORE_WEEKS}", (1.0,), -1e-9, highest=MORE_WEEKS
+        ),
+        "yield": Parameter(
+            "share of a shipment that is good, on average, from 0.5 to 1", (0.9, 0.8), 0.499, highest=1.0
+        ),
         "outage": Parameter("weeks in which one stage, drawn for each episode, ships nothing", (4.0,), -1e-9),
     }
 )
@@ -47,6 +59,8 @@ class SupplyOptions:
     The others are those of `PARAMETERS`. ``demand``: mean demand is multiplied by it, ``variability`` multiplies its
     standard deviation. ``burstiness``: in bursts, of four weeks on average and a quarter of the time, demand is higher
     by this share, otherwise lower by a third of it. ``seasonality``: amplitude of a yearly cycle that begins anywhere.
+    A ``variability`` that makes counted demand more even than Poisson's is refused; where normal demand is cut off at 0
+    a high one raises its mean too.
     ``drift``: demand times 1 + a number drawn from this range for each episode, or anew after some hours.
     ``lead_time``: weeks added to every shipment; a fraction is the chance of one more. ``yields``: shares of shipments
     that are good are uniform from 2 ``yields`` - 1 to 1. ``outage``: weeks in which one stage ships nothing.
@@ -70,6 +84,8 @@ class SupplyOptions:
     outage: float = 0.0
 
     def __post_init__(self) -> None:
+        for field in fields(self):
+            check_type(field.name, getattr(self, field.name), type(field.default))
         check(1 <= self.weeks <= 10_000, "weeks", self.weeks, "give 1 to 10,000 weeks")
         choose("sales", self.sales, SALES)
         choose("paid", self.paid, PAID)
@@ -79,8 +95,8 @@ class SupplyOptions:
         check(self.fixed_cost >= 0, "fixed_cost", self.fixed_cost, "give a cost of 0 or more")
         check(0 <= self.start <= 10, "start", self.start, "give weeks of demand from 0 to 10")
         check(1 <= self.levels <= 1000, "levels", self.levels, "give an integer from 1 to 1000")
-        check(0 < self.demand <= 10, "demand", self.demand, "give a factor above 0, to 10")
-        check(0 < self.variability <= 10, "variability", self.variability, "give a factor above 0, to 10")
+        check(0 < self.demand <= LARGEST_FACTOR, "demand", self.demand, "give a factor above 0, to 10")
+        check(0 < self.variability <= LARGEST_FACTOR, "variability", self.variability, "give a factor above 0, to 10")
         check(0 <= self.burstiness <= 3, "burstiness", self.burstiness, "give a share from 0 to 3")
         check(0 <= self.seasonality <= 1, "seasonality", self.seasonality, "give a share from 0 to 1")
         low, high, hours = self.drift
@@ -89,6 +105,25 @@ class SupplyOptions:
         check(0 <= self.lead_time <= MORE_WEEKS, "lead_time", self.lead_time, message)
         check(0.5 <= self.yields <= 1, "yield", self.yields, "give a share from 0.5 to 1")
         check(0 <= self.outage <= self.weeks, "outage", self.outage, f"give weeks from 0 to {self.weeks}")
+
+
+def check_type(name: str, given: Any, kind: type) -> None:
+    """Raise `UserError` unless an option is a whole number, a finite number, a text or a `Held`, as ``kind`` is."""
+    number = isinstance(given, int | float | np.number) and not isinstance(given, bool) and math.isfinite(given)
+    sound, allowed = {
+        int: (number and isinstance(given, int | np.integer), "give a whole number"),
+        float: (number, "give a number"),
+        str: (isinstance(given, str), "give a text"),
+        Held: (isinstance(given, Held), "give a Held(low, high, hours)"),
+    }[kind]
+    check(sound, name, given, allowed)
+
+
+def parameters(options: SupplyOptions) -> dict[str, Parameter]:
+    """Return the `PARAMETERS` of a supply chain with ``options``, and how high each can be there."""
+    highest = {"outage": float(options.weeks)}
+    highest |= {name: LARGEST_FACTOR / getattr(options, name) for name in ("demand", "variability")}
+    return {name: p._replace(highest=highest.get(name, p.highest)) for name, p in PARAMETERS.items()}
 
 
 def varied(options: SupplyOptions, strengths: Mapping[str, Strength]) -> dict[str, Any]:

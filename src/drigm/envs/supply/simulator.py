@@ -23,7 +23,7 @@ from drigm.envs.shifts import SOURCES
 from drigm.envs.supply import demand as of
 from drigm.envs.supply.flow import Costs, Luck, Stocks, on_order, owed_by, position, week
 from drigm.envs.supply.network import Chain, Links, chain, links_of
-from drigm.envs.supply.options import MORE_WEEKS, PARAMETERS, SupplyOptions, parse_options, varied
+from drigm.envs.supply.options import MORE_WEEKS, SupplyOptions, parameters, parse_options, varied
 
 RECENT = 4  # weeks of orders that a stage remembers
 HAND, OWED, ON_ORDER, UNSHIPPED, ORDERED = 0, 1, 2, 3, 4  # readings; the last RECENT are orders, the newest first
@@ -34,6 +34,7 @@ WORST_WEEKS = 10  # of demand: no stage is taken to hold or owe more
 HIGHEST = 3  # the highest level that a stage can order up to, as a multiple of `average_levels`
 REWARD_SCALE = 0.05  # what a week of the best base stock costs, as the learner sees it
 EPISODES = 128
+RARE = 1e-3  # the chance of a week's demand that is not counted, at most
 SLIGHT = 1e-6  # chances are kept this far from 0 and 1
 TESTED = {  # the strengths of the worlds of the suites
     "demand": {
@@ -117,6 +118,8 @@ def supply(name: str, **options) -> Environment:
         check(option in known, "supply option", option, f"choose from {', '.join(known)}")
     instance, named = parse_options(name)
     found, chosen = chain(instance), SupplyOptions(**{**named, **options})
+    if found.demand.counts and not chosen.series:
+        _check_counts(found, chosen)
     links, spec = links_of(found), _spec(f"supply:{name}", found, chosen)
     lost, later, n = chosen.sales == "lost", chosen.paid == "later", len(found.stages)
     unit = level_step(spec)
@@ -150,11 +153,24 @@ def supply(name: str, **options) -> Environment:
         step=step,
         num_eval_episodes=EPISODES,
         score=functools.partial(score, cost=found.cost * (chosen.weeks - later)),
-        parameters=PARAMETERS,
+        parameters=MappingProxyType(parameters(chosen)),
         vary=vary,
     )
     suites = {suite: functools.partial(_worlds, vary, worlds) for suite, worlds in TESTED.items()}
     return env._replace(shifts=MappingProxyType(suites))
+
+
+def _check_counts(found: Chain, options: SupplyOptions) -> None:
+    """Raise `UserError` where counted demand cannot be as ``options`` say: too even, or more than is counted."""
+    demand, mean, factor = found.demand, found.demand.mean * options.demand, options.variability
+    least = 1.0 / np.sqrt(1.0 + demand.excess * mean)
+    allowed = f"at least {least:.3g} here: counted demand is no more even than Poisson's"
+    check(factor >= least - 1e-9, "variability", factor, allowed)
+    highest = mean * (1.0 + options.burstiness) * (1.0 + options.seasonality) * (1.0 + options.drift.high)
+    excess = demand.excess if factor == 1.0 else (factor**2 * (1.0 + demand.excess * highest) - 1.0) / highest
+    over = of.chance_above(highest, max(0.0, excess))
+    where = f"demand, with what makes it higher, of {highest:.4g} units in a week"
+    check(over < RARE, where, options.demand, f"give less: a week's demand is counted to {of.MOST_UNITS} units")
 
 
 def score(episode_return: Array, cost: float) -> Array:
@@ -345,13 +361,13 @@ def _spec(name: str, found: Chain, options: SupplyOptions) -> EnvSpec:
         state_scale=np.concatenate([scale.ravel(), way.ravel(), [1.0, 1.0]]).astype(np.float32),
         reward_scale=REWARD_SCALE / found.cost,
         scales_known=True,
-        reward_range=(lowest_reward(found, links), 0.0),
+        reward_range=(lowest_reward(found, links, options.fixed_cost), 0.0),
         idle_action=round(options.levels / HIGHEST),  # what is needed on average
         action_values=np.linspace(-1.0, 1.0, actions).astype(np.float32),
     )
 
 
-def lowest_reward(found: Chain, links: Links) -> float:
-    """The lowest reward of a week while no stage holds, or owes its customers, more than `WORST_WEEKS` of demand."""
+def lowest_reward(found: Chain, links: Links, fixed_cost: float) -> float:
+    """The lowest reward of a week in which all order, and none holds, or owes its customers, over `WORST_WEEKS`."""
     units = WORST_WEEKS * links.weekly
-    return -float(np.sum((np.array(found.holding) + found.penalty * links.serves) * units))
+    return -float(np.sum((np.array(found.holding) + found.penalty * links.serves) * units + fixed_cost))
