@@ -377,7 +377,9 @@ def check_strength(env: Environment, name: str, strength: Strength) -> None:
     if name in env.parameters:
         low, high = env.parameters[name].lowest, env.parameters[name].highest
         ends = np.asarray(strength[:2] if isinstance(strength, Held) else strength)
-        allowed = f"a number above {low:g}" + (f", at most {high:g}" if high < np.inf else "")
+        reached = round(low, 6) - low  # a bound that is allowed itself is declared a billionth lower
+        allowed = f"a number from {round(low, 6) + 0.0:g}" if 0.0 < reached < 1e-8 else f"a number above {low:g}"
+        allowed += f", at most {high:g}" if high < np.inf else ""
         check(bool(np.all((ends > low) & (ends <= high))), f"perturb {name}", strength, allowed)
         return
     kind = PERTURBATIONS[name]

@@ -390,6 +390,10 @@ def test_worlds_are_refused_before_one_is_drawn(name, most):
         check_ranges(env, parse_ranges(f"{name}={most - 0.5}:{most + 0.1}"))
     with pytest.raises(UserError, match=r"demand: 4\.0 .* at most 3\.33"):
         check_strength(make_env("supply:serial4?demand=3"), "demand", 4.0)
+    with pytest.raises(UserError, match=r"lead_time: -1\.0 .* a number from 0, at most 4"):
+        check_strength(env, "lead_time", -1.0)
+    with pytest.raises(UserError, match=r"variability: 0\.5 .* above 0\.707107, at most 10"):
+        check_strength(env, "variability", 0.5)
 
 
 def test_a_fail_value_is_below_what_orders_cost():

@@ -31,7 +31,7 @@ PARAMETERS = MappingProxyType(
             f"weeks added to every shipment on average, to {MORE_WEEKS}", (1.0,), -1e-9, highest=MORE_WEEKS
         ),
         "yield": Parameter(
-            "share of a shipment that is good, on average, from 0.5 to 1", (0.9, 0.8), 0.499, highest=1.0
+            "share of a shipment that is good, on average, from 0.5 to 1", (0.9, 0.8), 0.5 - 1e-9, highest=1.0
         ),
         "outage": Parameter("weeks in which one stage, drawn for each episode, ships nothing", (4.0,), -1e-9),
     }
@@ -119,11 +119,14 @@ def check_type(name: str, given: Any, kind: type) -> None:
     check(sound, name, given, allowed)
 
 
-def parameters(options: SupplyOptions) -> dict[str, Parameter]:
-    """Return the `PARAMETERS` of a supply chain with ``options``, and how high each can be there."""
-    highest = {"outage": float(options.weeks)}
-    highest |= {name: LARGEST_FACTOR / getattr(options, name) for name in ("demand", "variability")}
-    return {name: p._replace(highest=highest.get(name, p.highest)) for name, p in PARAMETERS.items()}
+def parameters(options: SupplyOptions, least_variability: float) -> dict[str, Parameter]:
+    """Return the `PARAMETERS` of a supply chain with ``options``, and between which bounds each can be there."""
+    found = dict(PARAMETERS)
+    for name in ("demand", "variability"):
+        found[name] = found[name]._replace(highest=LARGEST_FACTOR / getattr(options, name))
+    lowest = max(0.0, least_variability / options.variability - 1e-9)
+    found |= {"outage": found["outage"]._replace(highest=float(options.weeks))}
+    return found | {"variability": found["variability"]._replace(lowest=lowest)}
 
 
 def varied(options: SupplyOptions, strengths: Mapping[str, Strength]) -> dict[str, Any]:

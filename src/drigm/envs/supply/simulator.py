@@ -8,6 +8,7 @@ the level that it orders up to this week. Instances are those of `drigm.envs.sup
 from __future__ import annotations
 
 import functools
+import math
 from dataclasses import fields
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -118,8 +119,10 @@ def supply(name: str, **options) -> Environment:
         check(option in known, "supply option", option, f"choose from {', '.join(known)}")
     instance, named = parse_options(name)
     found, chosen = chain(instance), SupplyOptions(**{**named, **options})
+    least = 0.0
     if found.demand.counts and not chosen.series:
         _check_counts(found, chosen)
+        least = _least_variability(found, chosen)
     links, spec = links_of(found), _spec(f"supply:{name}", found, chosen)
     lost, later, n = chosen.sales == "lost", chosen.paid == "later", len(found.stages)
     unit = level_step(spec)
@@ -153,17 +156,21 @@ def supply(name: str, **options) -> Environment:
         step=step,
         num_eval_episodes=EPISODES,
         score=functools.partial(score, cost=found.cost * (chosen.weeks - later)),
-        parameters=MappingProxyType(parameters(chosen)),
+        parameters=MappingProxyType(parameters(chosen, least)),
         vary=vary,
     )
     suites = {suite: functools.partial(_worlds, vary, worlds) for suite, worlds in TESTED.items()}
     return env._replace(shifts=MappingProxyType(suites))
 
 
+def _least_variability(found: Chain, options: SupplyOptions) -> float:
+    return 1.0 / math.sqrt(1.0 + found.demand.excess * found.demand.mean * options.demand)
+
+
 def _check_counts(found: Chain, options: SupplyOptions) -> None:
     """Raise `UserError` where counted demand cannot be as ``options`` say: too even, or more than is counted."""
     demand, mean, factor = found.demand, found.demand.mean * options.demand, options.variability
-    least = 1.0 / np.sqrt(1.0 + demand.excess * mean)
+    least = _least_variability(found, options)
     allowed = f"at least {least:.3g} here: counted demand is no more even than Poisson's"
     check(factor >= least - 1e-9, "variability", factor, allowed)
     highest = mean * (1.0 + options.burstiness) * (1.0 + options.seasonality) * (1.0 + options.drift.high)
