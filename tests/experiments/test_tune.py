@@ -285,6 +285,7 @@ def test_what_is_asked_for_is_read():
             parse_truth(known, source, home, usual)
     with pytest.raises(UserError, match="proves nothing"):
         parse_truth(home, "nominal; demand", home, usual)
+    assert parse_truth([home, "demand", f"{home} demand"], source, home, usual) == [("", "demand")]
 
 
 def test_home_is_no_part_of_a_truth_whatever_a_suite_calls_it():
@@ -293,6 +294,11 @@ def test_home_is_no_part_of_a_truth_whatever_a_suite_calls_it():
         assert truths._away(("", suite), env, 2) == places
     assert truths._away(("supply:serial4?sales=lost", "demand"), make_env("supply:serial4?sales=lost"), 2)[0] == 0
     assert truths._away(("", "nominal"), env, 2) == [0]
+
+
+def test_worlds_of_another_process_are_not_home():
+    env = make_env("pettingzoo:examples/tank.py:Tank")
+    assert truths._away(("", "nominal; leak=0.06:0.1"), env, 2) == [1, 2]
 
 
 def test_points_that_differ_late_have_names_of_their_own():

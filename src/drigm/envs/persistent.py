@@ -82,6 +82,18 @@ def check_ranges(env: Environment, ranges: Sequence[Range]) -> None:
         )
         for end in (found.low, found.high):
             check_strength(env, found.name, end)
+    _check_corners(env, ranges)
+
+
+def _check_corners(env: Environment, ranges: Sequence[Range]) -> None:
+    """Raise the environment's `UserError` where it cannot have all that is varied at its lowest, or at its highest."""
+    if env.subprocess is not None or env.vary is None:
+        return
+    for lowest in (True, False):
+        ends = {one.name: one.low if lowest else one.high for one in ranges if one.name in env.parameters}
+        held = {one.name: Held(one.low, one.high, one.hours or 0.0) for one in ranges if _is_held(env, one)}
+        if ends:
+            env.vary({**ends, **held})
 
 
 def draw(env: Environment, ranges: Sequence[Range], count: int, seed: int) -> list[dict[str, Strength]]:

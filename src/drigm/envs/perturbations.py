@@ -197,13 +197,13 @@ def _at_random(key: Array, spec: EnvSpec, memory: Failure, action: Array, avail:
     return jax.random.categorical(key, jnp.where(avail, 0.0, -jnp.inf)).astype(action.dtype)
 
 
-def _faults_start(key: Array, spec: EnvSpec, strength: Array) -> Array:
-    """Who is alive, [N] bool."""
+def _faults_start(key: Array, spec: EnvSpec, strength: Array) -> PyTree:
+    """Who is alive, [N] bool; nothing where nobody dies."""
     del key, strength
-    return jnp.ones(spec.num_agents, bool)
+    return jnp.ones(spec.num_agents, bool) if spec.agents_die else ()
 
 
-def _faults_act(key: Array, spec: EnvSpec, strength: Array, memory: Array, action: Array, avail: Array):
+def _faults_act(key: Array, spec: EnvSpec, strength: Array, memory: PyTree, action: Array, avail: Array):
     key_coin, key_who = jax.random.split(key)
     if (
         spec.agents_die
@@ -215,7 +215,7 @@ def _faults_act(key: Array, spec: EnvSpec, strength: Array, memory: Array, actio
     return memory, jnp.where(fails, possible(jnp.full_like(action, spec.idle_action), avail, spec.idle_action), action)
 
 
-def _faults_show(key: Array, spec: EnvSpec, strength: Array, memory: Array, step: TimeStep, first: bool):
+def _faults_show(key: Array, spec: EnvSpec, strength: Array, memory: PyTree, step: TimeStep, first: bool):
     del key, strength, first
     return step.alive if spec.agents_die and step.alive is not None else memory, step
 

@@ -11,7 +11,7 @@ Every kind of environment names its own (`drigm.evaluation.families`):
 ``one_step_optimum``  knows the model and all that acts on it (`drigm.envs.building.one_step`); an upper end
 ``base_stock``        orders up to the base-stock levels of the supply chain's instance
 ``moving_average``    orders up to a lead time's demand as the last weeks' orders have it, and the safety stocks
-``s_S``               orders the economic order quantity or more at a time, around these levels
+``s_S``               reorders at these levels, and orders up to the economic order quantity above them
 ``best_base_stock``   has the base-stock levels that are best in the very world; an upper end
 ====================  ============================================================================================
 

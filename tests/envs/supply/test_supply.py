@@ -366,13 +366,14 @@ def test_persistent_worlds_of_a_chain():
         ("serial4", {"burstiness": 4.0}, "from 0 to 3"),
         ("shang-song-1", {"variability": 0.9}, "variability: 0.9 .* at least 1 here"),
         ("serial4", {"variability": 0.7}, "at least 0.707 here"),
-        ("newsvendor", {"variability": 3.0, "demand": 5.0, "burstiness": 3.0}, "of 120 units in a week: 5.0"),
+        ("newsvendor", {"variability": 4.0, "demand": 5.0, "burstiness": 3.0}, "of 120 units in a week: 5.0"),
         ("serial4", {"demand": 10.0, "burstiness": 3.0}, "of 240 units in a week: 10.0 .* to 256 units"),
         ("serial4", {"weeks": "52"}, "weeks: '52' .* a whole number"),
         ("serial4", {"weeks": 52.5}, "a whole number"),
         ("serial4", {"levels": 3.5}, "a whole number"),
         ("serial4", {"fixed_cost": math.inf}, "fixed_cost: inf .* a number"),
         ("serial4", {"drift": 0.1}, "give a Held"),
+        ("serial4", {"drift": Held("a", 1.0, 0.0)}, "give a Held"),
         ("serial4", {"series": 5}, "give a text"),
     ],
 )
@@ -394,6 +395,23 @@ def test_worlds_are_refused_before_one_is_drawn(name, most):
         check_strength(env, "lead_time", -1.0)
     with pytest.raises(UserError, match=r"variability: 0\.5 .* above 0\.707107, at most 10"):
         check_strength(env, "variability", 0.5)
+
+
+@pytest.mark.parametrize("text", ["demand=1:10,burstiness=0:3", "demand=1:10,drift=0:3@8w"])
+def test_ends_that_do_not_go_together_are_refused_before_a_world_is_drawn(text):
+    env = make_env("supply:serial4")
+    for part in text.split(","):
+        check_ranges(env, parse_ranges(part))
+    with pytest.raises(UserError, match="of 240 units in a week"):
+        check_ranges(env, parse_ranges(text))
+
+
+def test_even_demand_has_all_worlds_of_the_suites():
+    """In a world of less demand than at home it is Poisson's, though home's is a little more uneven."""
+    env = make_env("supply:serial4?variability=0.72")
+    for suite in ("demand", "supply", "sources", "parameters"):
+        assert len(worlds(env, suite).shifts) > 3
+    assert supply("serial4", drift=Held(-1.0, -1.0, 0.0), variability=1.5).spec is not None
 
 
 def test_a_fail_value_is_below_what_orders_cost():

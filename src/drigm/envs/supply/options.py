@@ -59,8 +59,8 @@ class SupplyOptions:
     The others are those of `PARAMETERS`. ``demand``: mean demand is multiplied by it, ``variability`` multiplies its
     standard deviation. ``burstiness``: in bursts, of four weeks on average and a quarter of the time, demand is higher
     by this share, otherwise lower by a third of it. ``seasonality``: amplitude of a yearly cycle that begins anywhere.
-    A ``variability`` that makes counted demand more even than Poisson's is refused; where normal demand is cut off at 0
-    a high one raises its mean too.
+    Counted demand is at least as uneven as Poisson's: a ``variability`` that its mean cannot have is refused, and in
+    weeks of lower demand it is Poisson's. Where normal demand is cut off at 0 a high one raises its mean too.
     ``drift``: demand times 1 + a number drawn from this range for each episode, or anew after some hours.
     ``lead_time``: weeks added to every shipment; a fraction is the chance of one more. ``yields``: shares of shipments
     that are good are uniform from 2 ``yields`` - 1 to 1. ``outage``: weeks in which one stage ships nothing.
@@ -109,12 +109,16 @@ class SupplyOptions:
 
 def check_type(name: str, given: Any, kind: type) -> None:
     """Raise `UserError` unless an option is a whole number, a finite number, a text or a `Held`, as ``kind`` is."""
-    number = isinstance(given, int | float | np.number) and not isinstance(given, bool) and math.isfinite(given)
+
+    def is_number(x: Any) -> bool:
+        return isinstance(x, int | float | np.number) and not isinstance(x, bool) and math.isfinite(x)
+
+    number = is_number(given)
     sound, allowed = {
         int: (number and isinstance(given, int | np.integer), "give a whole number"),
         float: (number, "give a number"),
         str: (isinstance(given, str), "give a text"),
-        Held: (isinstance(given, Held), "give a Held(low, high, hours)"),
+        Held: (isinstance(given, Held) and all(map(is_number, given)), "give a Held(low, high, hours)"),
     }[kind]
     check(sound, name, given, allowed)
 

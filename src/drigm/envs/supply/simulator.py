@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import math
-from dataclasses import fields
+from dataclasses import fields, replace
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -35,7 +35,7 @@ WORST_WEEKS = 10  # of demand: no stage is taken to hold or owe more
 HIGHEST = 3  # the highest level that a stage can order up to, as a multiple of `average_levels`
 REWARD_SCALE = 0.05  # what a week of the best base stock costs, as the learner sees it
 EPISODES = 128
-RARE = 1e-3  # the chance of a week's demand that is not counted, at most
+RARE = 0.01  # the chance of more than is counted in a week of the highest demand, at most
 SLIGHT = 1e-6  # chances are kept this far from 0 and 1
 TESTED = {  # the strengths of the worlds of the suites
     "demand": {
@@ -119,10 +119,15 @@ def supply(name: str, **options) -> Environment:
         check(option in known, "supply option", option, f"choose from {', '.join(known)}")
     instance, named = parse_options(name)
     found, chosen = chain(instance), SupplyOptions(**{**named, **options})
-    least = 0.0
-    if found.demand.counts and not chosen.series:
-        _check_counts(found, chosen)
-        least = _least_variability(found, chosen)
+    least = _least_variability(found, chosen)
+    allowed = f"at least {least:.3g} here: counted demand is no more even than Poisson's"
+    check(chosen.variability >= least - SLIGHT, "variability", chosen.variability, allowed)
+    return _environment(name, found, chosen)
+
+
+def _environment(name: str, found: Chain, chosen: SupplyOptions) -> Environment:
+    """Return the environment ``name`` of an instance with options, some of which a world may have changed."""
+    _check_counted(found, chosen)
     links, spec = links_of(found), _spec(f"supply:{name}", found, chosen)
     lost, later, n = chosen.sales == "lost", chosen.paid == "later", len(found.stages)
     unit = level_step(spec)
@@ -147,7 +152,7 @@ def supply(name: str, **options) -> Environment:
         return state, _time_step(state, -(unpaid if later else cost), links, spec)
 
     def vary(strengths) -> Environment:
-        return supply(name, **{**options, **varied(chosen, strengths)})
+        return _environment(name, found, replace(chosen, **varied(chosen, strengths)))
 
     env = Environment(
         spec=spec,
@@ -156,7 +161,7 @@ def supply(name: str, **options) -> Environment:
         step=step,
         num_eval_episodes=EPISODES,
         score=functools.partial(score, cost=found.cost * (chosen.weeks - later)),
-        parameters=MappingProxyType(parameters(chosen, least)),
+        parameters=MappingProxyType(parameters(chosen, _least_variability(found, chosen))),
         vary=vary,
     )
     suites = {suite: functools.partial(_worlds, vary, worlds) for suite, worlds in TESTED.items()}
@@ -164,20 +169,23 @@ def supply(name: str, **options) -> Environment:
 
 
 def _least_variability(found: Chain, options: SupplyOptions) -> float:
+    """Return the factor that makes demand as even as Poisson's, which counted demand is at least; else 0."""
+    if options.series or not found.demand.counts:
+        return 0.0
     return 1.0 / math.sqrt(1.0 + found.demand.excess * found.demand.mean * options.demand)
 
 
-def _check_counts(found: Chain, options: SupplyOptions) -> None:
-    """Raise `UserError` where counted demand cannot be as ``options`` say: too even, or more than is counted."""
-    demand, mean, factor = found.demand, found.demand.mean * options.demand, options.variability
-    least = _least_variability(found, options)
-    allowed = f"at least {least:.3g} here: counted demand is no more even than Poisson's"
-    check(factor >= least - 1e-9, "variability", factor, allowed)
-    highest = mean * (1.0 + options.burstiness) * (1.0 + options.seasonality) * (1.0 + options.drift.high)
+def _check_counted(found: Chain, options: SupplyOptions) -> None:
+    """Raise `UserError` where ``options`` make demand so high that `of.counts` would often cut it."""
+    demand, factor = found.demand, options.variability
+    highest = demand.mean * options.demand * (1.0 + options.burstiness) * (1.0 + options.seasonality)
+    highest *= 1.0 + options.drift.high
+    if options.series or not demand.counts or highest <= 0.0:
+        return
     excess = demand.excess if factor == 1.0 else (factor**2 * (1.0 + demand.excess * highest) - 1.0) / highest
-    over = of.chance_above(highest, max(0.0, excess))
+    rare = of.chance_above(highest, max(0.0, excess)) < RARE
     where = f"demand, with what makes it higher, of {highest:.4g} units in a week"
-    check(over < RARE, where, options.demand, f"give less: a week's demand is counted to {of.MOST_UNITS} units")
+    check(rare, where, options.demand, f"give less: a week's demand is counted to {of.MOST_UNITS} units")
 
 
 def score(episode_return: Array, cost: float) -> Array:

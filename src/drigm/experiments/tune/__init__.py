@@ -137,7 +137,7 @@ def tune(
     source = source_of(env, worlds, hold_out, world_count, config)
     truths = parse_truth(truth, source.text, config.env, default_suite(env))
     for asked in truths:
-        check_truth(asked, env)
+        check_truth(asked, env, world_count)
     about = {
         "settings": essential(config),
         "over": [axis._asdict() for axis in axes],

@@ -165,12 +165,16 @@ def _text(found: Range) -> str:
 
 
 def same_world(one: Any, other: Any) -> bool:
-    """Return whether two parameters of an environment are equal."""
+    """Return whether two parameters of an environment are equal; in another process home's hold nothing."""
+    if jax.tree.structure(one) != jax.tree.structure(other):
+        return False
     return all(np.array_equal(a, b) for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True))
 
 
 def parse_truth(truth: str | Sequence[str], source: str, home: str, usual: str) -> list[tuple[str, str]]:
-    """Return environment ("": ``home``, that of training) and worlds ("": its ``usual`` suite) of every truth.
+    """Return environment ("": ``home``, that of training) and worlds ("": its usual suite) of every truth, once each.
+
+    A truth that is home's id alone is its ``usual`` suite.
 
     Written ``WORLDS``, ``ENV`` or ``ENV WORLDS``; worlds as ``worlds`` of `drigm.envs.shifts.worlds`.
 
@@ -182,10 +186,11 @@ def parse_truth(truth: str | Sequence[str], source: str, home: str, usual: str) 
     for text in (text.strip() for text in texts if text.strip()):
         env, _, inside = text.partition(" ") if re.match(r"[a-z]+:", text) else ("", "", text)
         env, inside = "" if env == home else env, inside.strip()
+        inside = inside if env else inside or usual
         found.append((env, inside))
         if not env:
-            _refuse_known(inside or usual, source)
-    return found
+            _refuse_known(inside, source)
+    return list(dict.fromkeys(found))
 
 
 def _refuse_known(text: str, source: str) -> None:

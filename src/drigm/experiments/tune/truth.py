@@ -29,11 +29,11 @@ from drigm.training.runs import Run
 Asked = tuple[str, str]  # environment ("": the training's own) and worlds ("": its usual suite)
 
 
-def check_truth(asked: Asked, home: Environment) -> None:
+def check_truth(asked: Asked, home: Environment, world_count: int) -> None:
     """Raise `UserError` unless teams of ``home`` can be played in what is asked for; nothing is played."""
     env = make_env(asked[0]) if asked[0] else home
     check_fits(home.spec, env.spec)
-    worlds(env, ranges=asked[1] or default_suite(env), count=1)
+    _away(asked, env, world_count)
 
 
 def paper_point(config: TrainConfig, reference: Point) -> Point | None:
