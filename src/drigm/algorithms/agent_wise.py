@@ -23,7 +23,7 @@ from drigm.agents.recurrent import RecurrentAgents
 from drigm.algorithms.factorizations import Team
 from drigm.algorithms.windows import Batch, of_the_living
 from drigm.core.types import Array, EnvSpec
-from drigm.envs.perturbations import possible
+from drigm.envs.failures import possible
 
 FAULTS = {
     "idle": "the idle action, or its first possible one",

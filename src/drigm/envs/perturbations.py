@@ -35,6 +35,18 @@ from drigm.core.errors import check, choose
 from drigm.core.plugins import load_plugins
 from drigm.core.types import Array, EnvSpec, PyTree, TimeStep
 from drigm.envs.api import Environment, Held, Strength
+from drigm.envs.failures import (
+    Failure,
+    acts_at_random,
+    failure,
+    failure_start,
+    faults_act,
+    faults_show,
+    faults_start,
+    idles,
+    possible,
+    repeats,
+)
 
 MAX_DELAY = 16  # steps
 MAX_AGENTS = 1e6
@@ -149,80 +161,9 @@ def _delay_act(key: Array, spec: EnvSpec, strength: Array, memory: Array, action
     return orders[:-1], possible(late, avail, spec.idle_action)
 
 
-class Failure(NamedTuple):
-    """When an agent fails, and what all did last."""
-
-    moment: Array  # [] int32
-    time: Array  # [] int32
-    last: Array  # [N] int32
-
-
-def _failure_start(key: Array, spec: EnvSpec, strength: Array) -> Failure:
-    del strength
-    moment = jax.random.randint(key, (), 0, max(1, spec.episode_limit // 4))
-    return Failure(moment, jnp.int32(0), jnp.full(spec.num_agents, spec.idle_action, jnp.int32))
-
-
-def possible(action: Array, avail: Array, idle: int) -> Array:
-    """Return each action [..., N] where ``avail`` [..., N, A] has it, else ``idle``, else the first that it has."""
-    resting = jnp.where(avail[..., idle], idle, jnp.argmax(avail, axis=-1)).astype(action.dtype)
-    return jnp.where(jnp.take_along_axis(avail, action[..., None], axis=-1)[..., 0], action, resting)
-
-
-def _failure(instead: Callable[[Array, EnvSpec, Failure, Array, Array], Array]) -> Callable[..., tuple[Failure, Array]]:
-    """Return the ``act`` of an agent that does ``instead(key, spec, memory, action, avail)`` [N] once it has failed."""
-
-    def act(key: Array, spec: EnvSpec, strength: Array, memory: Failure, action: Array, avail: Array):
-        fails = (jnp.arange(1, spec.num_agents + 1) == jnp.round(strength).astype(jnp.int32)) & (
-            memory.time >= memory.moment
-        )
-        done = jnp.where(fails, possible(instead(key, spec, memory, action, avail), avail, spec.idle_action), action)
-        return Failure(memory.moment, memory.time + 1, jnp.where(fails, memory.last, action)), done
-
-    return act
-
-
-def _idle(key: Array, spec: EnvSpec, memory: Failure, action: Array, avail: Array) -> Array:
-    del key, memory, avail
-    return jnp.full_like(action, spec.idle_action)
-
-
-def _again(key: Array, spec: EnvSpec, memory: Failure, action: Array, avail: Array) -> Array:
-    del key, spec, action, avail
-    return memory.last
-
-
-def _at_random(key: Array, spec: EnvSpec, memory: Failure, action: Array, avail: Array) -> Array:
-    del spec, memory
-    return jax.random.categorical(key, jnp.where(avail, 0.0, -jnp.inf)).astype(action.dtype)
-
-
-def _faults_start(key: Array, spec: EnvSpec, strength: Array) -> PyTree:
-    """Who is alive, [N] bool; nothing where nobody dies."""
-    del key, strength
-    return jnp.ones(spec.num_agents, bool) if spec.agents_die else ()
-
-
-def _faults_act(key: Array, spec: EnvSpec, strength: Array, memory: PyTree, action: Array, avail: Array):
-    key_coin, key_who = jax.random.split(key)
-    if (
-        spec.agents_die
-    ):  # the dead idle anyway: as in the agent-wise set, whose control this is, a fault is of the living
-        who = jax.random.categorical(key_who, jnp.where(memory, 0.0, -jnp.inf))
-    else:
-        who = jax.random.randint(key_who, (), 0, spec.num_agents)
-    fails = (jnp.arange(spec.num_agents) == who) & (jax.random.uniform(key_coin) < strength)
-    return memory, jnp.where(fails, possible(jnp.full_like(action, spec.idle_action), avail, spec.idle_action), action)
-
-
-def _faults_show(key: Array, spec: EnvSpec, strength: Array, memory: PyTree, step: TimeStep, first: bool):
-    del key, strength, first
-    return step.alive if spec.agents_die and step.alive is not None else memory, step
-
-
 def _fails(about: str, instead: Callable[[Array, EnvSpec, Failure, Array, Array], Array]) -> Perturbation:
     about = f"number of the agent that {about} from a random moment, or failure_time, on"
-    return Perturbation(about, MAX_AGENTS, start=_failure_start, act=_failure(instead), whole=True, agents=True)
+    return Perturbation(about, MAX_AGENTS, start=failure_start, act=failure(instead), whole=True, agents=True)
 
 
 PERTURBATIONS: dict[str, Perturbation] = {
@@ -248,15 +189,15 @@ PERTURBATIONS: dict[str, Perturbation] = {
         start=_drift_start,
         show=_drift_show,
     ),
-    "agent_failure": _fails("idles", _idle),
-    "agent_stuck": _fails("repeats its last action", _again),
-    "agent_erratic": _fails("acts at random", _at_random),
+    "agent_failure": _fails("idles", idles),
+    "agent_stuck": _fails("repeats its last action", repeats),
+    "agent_erratic": _fails("acts at random", acts_at_random),
     "agent_faults": Perturbation(
         "chance that some agent, any of those alive, idles for a step",
         1.0,
-        start=_faults_start,
-        act=_faults_act,
-        show=_faults_show,
+        start=faults_start,
+        act=faults_act,
+        show=faults_show,
     ),
     "failure_time": Perturbation(
         "share of the time limit after which the agent fails that fails for good (0: at random)", 1.0
