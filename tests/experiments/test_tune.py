@@ -340,7 +340,7 @@ def test_a_radius_is_chosen_by_trainings(tmp_path):
     found = tune(over="rho=0,0.5", worlds="obs_noise=0:1", truth="risk", quiet=True, **given)
     assert set(found.swept.scores) == {"rho=0", "rho=0.5"}  # with such a budget nobody is hopeless
     (truth,) = found.outcome.truths
-    assert len(truth.names) == 7
+    assert truth.names == [f"risk 0.{k}5" for k in range(3, 9)]  # at 0.25 it is home
     assert truth.paper is not None
     assert truth.paper[1] == truth.gains[1]  # the paper's radius is one of the grid
     assert not (tmp_path / "paper").exists()
