@@ -275,6 +275,15 @@ def test_the_committed_tables_are_those_of_their_scores(file, tmp_path):
         assert not committed.exists() or committed.read_bytes() == (folder / name).read_bytes()
 
 
+@pytest.mark.skipif(not RESULTS.is_dir(), reason="the repository's results are not here")
+def test_rows_that_stand_twice_are_not_twice_as_many_seeds(tmp_path, capsys):
+    folder = shutil.copytree(RESULTS / "spread", tmp_path / "spread")
+    head, *rows = (folder / "scores.csv").read_text().splitlines()
+    (folder / "scores.csv").write_text("\n".join([head, *rows, *rows]) + "\n")
+    assert main(["reproduce", "tables", str(folder)]) == 2
+    assert "once for a method and a world" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("file", sorted(RESULTS.glob("*/full/*.toml")), ids=lambda file: file.stem)
 def test_a_study_that_has_not_been_run_can_be(file):
     assert len(read_sweep(file).configs) == 45

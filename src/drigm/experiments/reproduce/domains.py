@@ -38,7 +38,7 @@ from drigm.core.errors import UserError, check, choose
 from drigm.envs import make_env
 from drigm.envs.shifts import suite_names
 from drigm.evaluation.controllers import TITLES, controllers_of
-from drigm.experiments.reproduce.from_scores import read_rows
+from drigm.experiments.reproduce.from_scores import ONCE, Worlds, by_seed, read_rows
 
 MEASURES = {"mean": np.mean, "worst": np.min}  # of a run over worlds
 BUDGET = 0.1
@@ -135,25 +135,19 @@ def read_study(domain: Domain, folder: Path) -> Scores:
     for column in (*names.values(), *domain.where, "score"):
         choose(f"column of domain {domain.title}", column, there)
 
-    def parse(rows: list[dict[str, str]]) -> list[tuple[str, str, int, float]]:
+    def parse(rows: list[dict[str, str]]) -> dict[str, Worlds]:
         meant = (row for row in rows if all(row[key] == value for key, value in domain.where.items()))
-        return [
-            (row[names["method"]], row[names["world"]], int(row[names["seed"]]), float(row["score"])) for row in meant
-        ]
+        read = ((row[names["method"]], row[names["world"]], row[names["seed"]], row["score"]) for row in meant)
+        return by_seed(read, f", domain {domain.title}", f"{ONCE}; say which rows are meant by where")
 
-    found: dict[str, dict[str, dict[int, float]]] = {}
-    for method, world, seed, score in read_rows(file, domain.command, parse):
-        of_world = found.setdefault(method, {}).setdefault(world, {})
-        once = "once for a method and a world; say which rows are meant by where"
-        check(seed not in of_world, f"seed of {method} in {world}, domain {domain.title}", seed, once)
-        of_world[seed] = score
+    found = read_rows(file, domain.command, parse)
     known = domain.env or not domain.controller or domain.controller in found
     allowed = f"a row of {domain.study}, or a controller of an env and a suite that are given too"
     check(bool(known), f"controller of domain {domain.title}", domain.controller, allowed)
     return {method: _in_order(domain, method, worlds) for method, worlds in found.items()}
 
 
-def _in_order(domain: Domain, method: str, worlds: Mapping[str, Mapping[int, float]]) -> dict[str, list[float]]:
+def _in_order(domain: Domain, method: str, worlds: Worlds) -> dict[str, list[float]]:
     """Return the scores of a method by seed; `UserError` unless the domain's worlds all have the same seeds."""
     read = [world for world in (*domain.home, *domain.worlds) if world in worlds]
     for world in read[1:]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,7 +20,9 @@ from drigm.experiments.reproduce.studies import SCALES, Group, groups
 
 Worlds = dict[str, dict[int, float]]  # world: seed: score
 T = TypeVar("T")
+K = TypeVar("K")
 WRITER = "drigm reproduce paper"
+ONCE = "once for a method and a world"
 
 
 def read_outcome(folder: Path, scale: str = "paper") -> Outcome:
@@ -76,15 +78,25 @@ def _scored(group: Group, config: TrainConfig, scores: Mapping[tuple[str, str], 
 
 
 def _scores(rows: list[dict[str, str]]) -> dict[tuple[str, str], Worlds]:
-    scores: dict[tuple[str, str], Worlds] = {}
-    for row in rows:
-        worlds = scores.setdefault((row["method"], row["suite"]), {})
-        worlds.setdefault(row["world"], {})[int(row["seed"])] = float(row["score"])
-    return scores
+    return by_seed(((row["method"], row["suite"]), row["world"], row["seed"], row["score"]) for row in rows)
 
 
 def _timing(row: Mapping[str, str]) -> Timing:
     return Timing(row["group"], int(row["runs"]), float(row["seconds"]))
+
+
+def by_seed(rows: Iterable[tuple[K, str, str, str]], of: str = "", once: str = ONCE) -> dict[K, Worlds]:
+    """Return the scores of (whose, world, seed, score) by whose they are, world and seed.
+
+    Raises:
+        UserError: a seed stands twice in a world, which would count as two; ``of`` and ``once`` are said then.
+    """
+    found: dict[K, Worlds] = {}
+    for whose, world, seed, score in rows:
+        per_seed = found.setdefault(whose, {}).setdefault(world, {})
+        check(int(seed) not in per_seed, f"seed of {whose} in {world}{of}", int(seed), once)
+        per_seed[int(seed)] = float(score)
+    return found
 
 
 def read_rows(file: Path, writer: str, parse: Callable[[list[dict[str, str]]], T]) -> T:
@@ -92,6 +104,8 @@ def read_rows(file: Path, writer: str, parse: Callable[[list[dict[str, str]]], T
     try:
         with open(file, newline="", encoding="utf-8") as opened:
             return parse(list(csv.DictReader(opened)))
+    except UserError:
+        raise
     except OSError as error:
         raise UserError(f"directory: {str(file)!r} cannot be read ({error.strerror}).") from None
     except (KeyError, ValueError, TypeError, csv.Error) as error:

@@ -23,7 +23,7 @@ from drigm.experiments.reproduce.compare import (
     worlds_of,
 )
 from drigm.experiments.reproduce.figures import battle_radii, noise
-from drigm.experiments.reproduce.from_scores import read_rows
+from drigm.experiments.reproduce.from_scores import Worlds, by_seed, read_rows
 from drigm.experiments.reproduce.named_outcome import write_named_outcome
 from drigm.experiments.reproduce.runner import Scored
 from drigm.experiments.sweep.results import Swept
@@ -58,10 +58,11 @@ def rewrite_tables(folder: Path, file: Path) -> list[Path]:
     scored = []
     for name, worlds in read_rows(folder / "scores.csv", "drigm sweep", _scores).items():
         config = configs[choose("scores", name, tuple(configs))]
-        seeds = {len(per_seed) for per_seed in worlds.values()}
-        check(len(seeds) == 1, "scores", name, "every world needs a score of every seed")
-        scores = [shift_score(world, np.array(per_seed)) for world, per_seed in worlds.items()]
-        scored.append(Scored(config.replace(seeds=seeds.pop()), Evaluation(suite, scores), name))
+        seeds = sorted(next(iter(worlds.values())))
+        whole = all(sorted(per_seed) == seeds for per_seed in worlds.values())
+        check(whole, "scores", name, "every world needs a score of every seed")
+        scores = [shift_score(world, np.array([per_seed[k] for k in seeds])) for world, per_seed in worlds.items()]
+        scored.append(Scored(config.replace(seeds=len(seeds)), Evaluation(suite, scores), name))
     return write_tables(folder, scored, tables)
 
 
@@ -124,12 +125,8 @@ def compare(first: Scored, second: Scored, percent: bool = False) -> Comparison:
     return {p: (*both, st.Interval(*(100.0 * x for x in shares[p]))) for p, both in found.items()}
 
 
-def _scores(rows: list[dict[str, str]]) -> dict[str, dict[str, list[float]]]:
-    """Scores of every seed, by method and world."""
-    found: dict[str, dict[str, list[float]]] = {}
-    for row in rows:
-        found.setdefault(row["method"], {}).setdefault(row["world"], []).append(float(row["score"]))
-    return found
+def _scores(rows: list[dict[str, str]]) -> dict[str, Worlds]:
+    return by_seed((row["method"], row["world"], row["seed"], row["score"]) for row in rows)
 
 
 def _write_comparisons(pairs: Sequence[Pair], percent: bool, out: Path) -> list[Path]:
