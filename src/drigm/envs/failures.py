@@ -83,4 +83,4 @@ def faults_act(key: Array, spec: EnvSpec, strength: Array, memory: PyTree, actio
 def faults_show(key: Array, spec: EnvSpec, strength: Array, memory: PyTree, step: TimeStep, first: bool):
     """Remember who is alive."""
     del key, strength, first
-    return step.alive if spec.agents_die and step.alive is not None else memory, step
+    return step.alive if spec.agents_die else memory, step

@@ -89,11 +89,9 @@ def _check_corners(env: Environment, ranges: Sequence[Range]) -> None:
     """Raise the environment's `UserError` where it cannot have all that is varied at its lowest, or at its highest."""
     if env.subprocess is not None or env.vary is None:
         return
-    for lowest in (True, False):
-        ends = {one.name: one.low if lowest else one.high for one in ranges if one.name in env.parameters}
-        held = {one.name: Held(one.low, one.high, one.hours or 0.0) for one in ranges if _is_held(env, one)}
-        if ends:
-            env.vary({**ends, **held})
+    varied = [one for one in ranges if one.name in env.parameters]
+    for side in ("low", "high") if varied else ():
+        env.vary({one.name: _held(one) if _is_held(env, one) else getattr(one, side) for one in varied})
 
 
 def draw(env: Environment, ranges: Sequence[Range], count: int, seed: int) -> list[dict[str, Strength]]:
@@ -111,9 +109,13 @@ def _is_held(env: Environment, found: Range) -> bool:
     return found.name in env.parameters and env.parameters[found.name].held
 
 
+def _held(found: Range) -> Held:
+    return Held(found.low, found.high, found.hours or 0.0)
+
+
 def _strength(env: Environment, found: Range, share: np.ndarray) -> Strength:
     if _is_held(env, found):
-        return Held(found.low, found.high, found.hours or 0.0)
+        return _held(found)
     if found.name in env.parameters and env.parameters[found.name].factor:
         value = np.exp(np.log(found.low) + share * np.log(found.high / found.low))
     elif found.name in PERTURBATIONS and PERTURBATIONS[found.name].whole:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from types import MappingProxyType
@@ -10,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from drigm.core.config import is_number
 from drigm.core.errors import UserError, check, choose, shown
 from drigm.envs.api import Held, Parameter, Strength, held
 from drigm.envs.query import parse_query
@@ -109,14 +109,10 @@ class SupplyOptions:
 
 def check_type(name: str, given: Any, kind: type) -> None:
     """Raise `UserError` unless an option is a whole number, a finite number, a text or a `Held`, as ``kind`` is."""
-
-    def is_number(x: Any) -> bool:
-        return isinstance(x, int | float | np.number) and not isinstance(x, bool) and math.isfinite(x)
-
-    number = is_number(given)
+    plain = given.item() if isinstance(given, np.generic) else given
     sound, allowed = {
-        int: (number and isinstance(given, int | np.integer), "give a whole number"),
-        float: (number, "give a number"),
+        int: (is_number(plain) and isinstance(plain, int), "give a whole number"),
+        float: (is_number(plain), "give a number"),
         str: (isinstance(given, str), "give a text"),
         Held: (isinstance(given, Held) and all(map(is_number, given)), "give a Held(low, high, hours)"),
     }[kind]
@@ -125,12 +121,13 @@ def check_type(name: str, given: Any, kind: type) -> None:
 
 def parameters(options: SupplyOptions, least_variability: float) -> dict[str, Parameter]:
     """Return the `PARAMETERS` of a supply chain with ``options``, and between which bounds each can be there."""
-    found = dict(PARAMETERS)
-    for name in ("demand", "variability"):
-        found[name] = found[name]._replace(highest=LARGEST_FACTOR / getattr(options, name))
     lowest = max(0.0, least_variability / options.variability - 1e-9)
-    found |= {"outage": found["outage"]._replace(highest=float(options.weeks))}
-    return found | {"variability": found["variability"]._replace(lowest=lowest)}
+    bounds = {
+        "demand": {"highest": LARGEST_FACTOR / options.demand},
+        "variability": {"lowest": lowest, "highest": LARGEST_FACTOR / options.variability},
+        "outage": {"highest": float(options.weeks)},
+    }
+    return {name: parameter._replace(**bounds.get(name, {})) for name, parameter in PARAMETERS.items()}
 
 
 def varied(options: SupplyOptions, strengths: Mapping[str, Strength]) -> dict[str, Any]:
@@ -156,10 +153,7 @@ def parse_options(name: str) -> tuple[str, dict[str, Any]]:
 
 def _value(option: str, text: str, kind: type) -> Any:
     try:
-        value = kind(text)
+        return kind(text)
     except ValueError:
         word = "a whole number" if kind is int else "a number"
         raise UserError(f"{option}: {shown(text)} is not allowed; give {word}.") from None
-    finite = not isinstance(value, float) or abs(value) < float("inf")  # no nan either
-    check(finite, option, text, "give a number")
-    return value

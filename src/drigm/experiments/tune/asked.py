@@ -185,11 +185,11 @@ def parse_truth(truth: str | Sequence[str], source: str, home: str, usual: str) 
     found = list[tuple[str, str]]()
     for text in (text.strip() for text in texts if text.strip()):
         env, _, inside = text.partition(" ") if re.match(r"[a-z]+:", text) else ("", "", text)
-        env, inside = "" if env == home else env, inside.strip()
-        inside = inside if env else inside or usual
-        found.append((env, inside))
-        if not env:
+        inside = inside.strip()
+        if env in ("", home):
+            env, inside = "", inside or usual
             _refuse_known(inside, source)
+        found.append((env, inside))
     return list(dict.fromkeys(found))
 
 

@@ -12,7 +12,7 @@ from drigm.core.config import TrainConfig
 from drigm.core.json_files import json_digest
 from drigm.core.presets import PAPER_RHO
 from drigm.envs import make_env
-from drigm.envs.api import Environment
+from drigm.envs.api import Environment, Shift
 from drigm.envs.shifts import default_suite, worlds
 from drigm.evaluation.evaluate import check_fits, evaluate_together
 from drigm.evaluation.scores import returns_of
@@ -33,7 +33,7 @@ def check_truth(asked: Asked, home: Environment, world_count: int) -> None:
     """Raise `UserError` unless teams of ``home`` can be played in what is asked for; nothing is played."""
     env = make_env(asked[0]) if asked[0] else home
     check_fits(home.spec, env.spec)
-    _away(asked, env, world_count)
+    _tried(asked, env, world_count)
 
 
 def paper_point(config: TrainConfig, reference: Point) -> Point | None:
@@ -76,13 +76,17 @@ def play_truth(
     return Truth(title, [names[i] for i in away], gain[: len(runs)], hindsight, (paper[0], gain[-1]) if paper else None)
 
 
+def _tried(asked: Asked, env: Environment, world_count: int) -> list[Shift]:
+    """Return home and the worlds of a truth."""
+    return worlds(env, ranges=f"nominal; {asked[1] or default_suite(env)}", count=world_count).shifts
+
+
 def _away(asked: Asked, env: Environment, world_count: int) -> list[int]:
     """Return the places of the worlds that a truth is the mean of: all but home, whose price is known.
 
     In another environment no world is home.
     """
-    names = asked[1] or default_suite(env)
-    home, *tried = worlds(env, ranges=f"nominal; {names}", count=world_count).shifts
+    home, *tried = _tried(asked, env, world_count)
     other = [i for i, world in enumerate(tried) if asked[0] or not same_world(world.params, home.params)]
     return other or list(range(len(tried)))
 
